@@ -1,0 +1,933 @@
+"""Rock glaciers of the Chilean Andes: Sentinel-2 tiles with labels and masks, as a Hugging Face dataset.
+
+One file with two faces: `datasets` < 4 runs it as a loading script, and every version imports it as a module:
+
+    >>> from rock_glacier_dataset import load_dataset
+    >>> tiles = load_dataset("image-segmentation", split="train", data_dir="sample")  # doctest: +SKIP
+
+`RockGlacierDataset` is the data sheet and `load_dataset` the way in; then comes the way that the data goes: where the
+archives are, how one is read and checked, and what a user does with a mask.
+"""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures
+import contextlib
+import hashlib
+import json
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+from typing import Any
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import datasets
+import fsspec
+import huggingface_hub
+import numpy as np
+from datasets.builder import DatasetGenerationError
+from datasets.download.streaming_download_manager import xopen
+from datasets.utils.info_utils import is_small_dataset
+from PIL import Image
+
+_CITATION = """\
+@ONLINE {rock-glacier-dataset,
+    author="CMM - Glaciares (UChile)",
+    title="Rock Glacier Dataset",
+    month="October",
+    year="2022",
+    url="https://github.com/alcazar90/rock-glacier-detection"
+}
+"""
+
+_DESCRIPTION = """\
+Sentinel-2 images of rock glaciers in the Chilean Andes, as tiles of 128 x 128 pixels, for image classification (is
+there a rock glacier on the tile?) and image segmentation (which pixels show one?), annotated by human curators.
+"""
+
+_HOMEPAGE = "https://github.com/alcazar90/rock-glacier-detection"
+
+_LICENSE = "MIT"
+
+_REPO_ID = "alkzar90/rock-glacier-dataset"
+
+_VERSION = "1.0.0"
+
+CLASS_NAMES = ("cordillera", "glaciar")
+"""The classes; a class's place here is its label: 0 is mountain without a rock glacier, 1 is mountain with one."""
+
+SPLIT_NAMES = ("train", "validation", "test")
+
+RELEASE_SIZES = {"train": 7875, "validation": 1125, "test": 2700}
+"""Number of tiles in each split of the release."""
+
+TILE_SIZE = 128
+"""Width and height of a tile and of its mask, in pixels."""
+
+ROCK_GLACIER_COLOUR = (255, 255, 255, 255)
+"""RGBA of a mask's pixels that show a rock glacier."""
+
+BACKGROUND_COLOUR = (0, 0, 0, 255)
+"""RGBA of a mask's other pixels."""
+
+MANIFEST_NAME = "manifest.json"
+
+# The mask of a cordillera tile that has no mask file. Spelt out, because an encoder's bytes change with its version.
+_ALL_BACKGROUND_MASK = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAIAAAACACAYAAADDPmHLAAAA60lEQVR42u3SMQ0AAAjAsPk3DTZI6FEDy6qG10QwAAbAABgAA2AADIABMAAG"
+    "wAAYAANgAAyAATAABsAAGAADYAAMgAEwAAbAABgAA2AADIABMAAGwAAYAANgAAyAATAABsAAGAADYAAMgAEwAAbAABgAA2AADIABMAAGwAAY"
+    "AANgAAyAATAABsAAGAADYAAMgAEwAAbAABgAA2AADIABMAAGwAAYAAMgggEwAAbAABgAA2AADIABMAAGwAAYAANgAAyAATAABsAAGAADYAAM"
+    "gAEwAAbAABgAA2AADIABMAAGwAAYAANgAAzABQuGEMOy0eLE9QAAAABJRU5ErkJggg=="
+)
+
+
+class ArchiveError(ValueError):
+    """A fault in the archives: says which archive and member, what is wrong, and what to do."""
+
+
+# ---------------------------------------------------------------------------------------------------------- the dataset
+
+
+class RockGlacierDataset(datasets.GeneratorBasedBuilder):
+    """Rock Glacier dataset.
+
+    Sentinel-2 images of the Chilean Andes (bands B04, B03, B02 as red, green, blue), cut into tiles and annotated by
+    human curators, in the course project MDS7201-1 with the Centro de Modelamiento Matemático, Universidad de Chile.
+
+    Tiles:
+        PNG, 128 x 128 pixels, RGBA, 8 bits a channel.
+
+    Classes:
+        `cordillera` (0): mountain without a rock glacier; `glaciar` (1): mountain with one.
+
+    Masks:
+        PNG, 128 x 128 pixels, RGBA; white (255, 255, 255, 255) is rock glacier, black (0, 0, 0, 255) is background.
+
+    Splits of the release:
+        train 7,875, validation 1,125, test 2,700 tiles.
+
+    Configs:
+        `image-classification` (default): `image`, `labels` (ClassLabel), `path`; needs the archives of tiles alone.
+        `image-segmentation`: `image`, `masks` (Image), `path`.
+
+    Examples come out by shard, then class, then id as a number. Images and masks are the bytes of the archives'
+    members; a cordillera tile without a mask file gets the mask that is all background. Each member's name, checksum
+    and PNG header are checked as it passes, and where there is a manifest.json, each archive's size, tile counts and
+    SHA-256 against it. Streaming leaves out what needs more than is read: the SHA-256, and across shards the counts
+    and tiles that stand twice.
+
+    Args:
+        data_dir: folder of archives, local or any URL that fsspec opens. Without it: `data/` beside the loading script,
+            else `data/` of the Hub dataset `alkzar90/rock-glacier-dataset`.
+        revision: branch, tag or commit of the Hub dataset.
+
+    The other arguments are those of `datasets.DatasetBuilder`.
+
+    Raises:
+        ArchiveError: at the first fault of the archives.
+
+    Source: https://github.com/alcazar90/rock-glacier-detection and the dataset card.
+    """
+
+    VERSION = datasets.Version(_VERSION)
+    BUILDER_CONFIGS = [  # noqa: RUF012 - a plain list is what `datasets` asks for
+        datasets.BuilderConfig(
+            name="image-classification",
+            version=VERSION,
+            description="Tiles, each with the label cordillera (no rock glacier) or glaciar (rock glacier).",
+        ),
+        datasets.BuilderConfig(
+            name="image-segmentation",
+            version=VERSION,
+            description="Tiles, each with a mask: white is rock glacier, black is background.",
+        ),
+    ]
+    DEFAULT_CONFIG_NAME = "image-classification"
+    DEFAULT_WRITER_BATCH_SIZE = 100  # tiles held before they are written, about 3 MB
+
+    def __init__(
+        self,
+        cache_dir: str | None = None,
+        dataset_name: str | None = None,
+        config_name: str | None = None,
+        hash: str | None = None,
+        base_path: str | None = None,
+        *args: Any,
+        data_dir: str | os.PathLike[str] | None = None,
+        token: bool | str | None = None,
+        storage_options: dict[str, Any] | None = None,
+        revision: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if revision is not None and data_dir is not None:
+            raise ValueError("revision names a state of the Hub dataset and data_dir another place; give one of them")
+        data_dir = None if data_dir is None else os.fspath(data_dir)
+        self._folder = _locate(data_dir, base_path, revision, token)
+        self._download_config = datasets.DownloadConfig(token=token, storage_options=storage_options or {})
+        # Archives that were changed since are prepared anew: their state is part of the cache folder's name.
+        state = [hash, self._folder]
+        if not _HUB_FOLDER.fullmatch(self._folder):  # whose state is the commit in its URL
+            files = _list_files(self._folder, self._download_config)
+            state += sorted(f"{name} {file.stamp}" for name, file in files.items() if _is_part(name))
+        super().__init__(
+            cache_dir,
+            dataset_name,
+            config_name,
+            hashlib.sha256(json.dumps(state).encode()).hexdigest(),
+            base_path,
+            *args,
+            data_dir=data_dir,
+            token=token,
+            storage_options=storage_options,
+            **kwargs,
+        )
+        if not os.path.exists(self.cache_dir):
+            # `datasets` < 4 takes these from a card beside the script, and would hold any data_dir to its counts.
+            self.info.splits = self.info.download_size = self.info.dataset_size = self.info.size_in_bytes = None
+
+    def _info(self) -> datasets.DatasetInfo:
+        features: dict[str, Any] = {"image": datasets.Image()}
+        if self._with_masks:
+            features["masks"] = datasets.Image()
+        else:
+            features["labels"] = datasets.ClassLabel(names=list(CLASS_NAMES))
+        features["path"] = datasets.Value("string")
+        return datasets.DatasetInfo(
+            description=_DESCRIPTION,
+            features=datasets.Features(features),
+            homepage=_HOMEPAGE,
+            license=_LICENSE,
+            citation=_CITATION,
+        )
+
+    @property
+    def _with_masks(self) -> bool:
+        return self.config.name == "image-segmentation"
+
+    def _split_generators(
+        self, dl_manager: datasets.DownloadManager | datasets.StreamingDownloadManager
+    ) -> list[datasets.SplitGenerator]:
+        streaming = dl_manager.is_streaming
+        folder = self._folder
+        if not streaming and (hub := _HUB_FOLDER.fullmatch(folder)):
+            folder = self._download_from_hub(hub["repo_id"], hub["revision"], hub["path"], dl_manager)
+        files = _list_files(folder, self._download_config)
+        manifest = _read_manifest(files.get(MANIFEST_NAME), self._download_config)
+        generators = []
+        for split in SPLIT_NAMES:
+            shards = _find_shards(files, split, self._with_masks, folder)
+            names = shards.tiles + shards.masks
+            _check_sizes(manifest, names, files)
+            paths = [files[name].path for name in names]
+            if _is_url(folder) and not streaming:
+                dl_manager.download_config.use_etag = True  # a file that was changed at its URL is fetched anew
+                paths = dl_manager.download(paths)
+            located = list(zip(names, paths, strict=True))
+            tiles, masks = located[: len(shards.tiles)], located[len(shards.tiles) :]
+            counts = manifest.get("splits", {}).get(split)
+            if len(tiles) > 1:
+                if not streaming:
+                    _check_across_shards(split, tiles, counts, self._download_config)
+                counts = None
+            gen_kwargs = {
+                "split": split,
+                "tiles": tiles,
+                "masks": masks or [None] * len(tiles),
+                "counts": counts,
+                "digests": {} if streaming else {n: a["sha256"] for n, a in manifest.get("archives", {}).items()},
+            }
+            generators.append(datasets.SplitGenerator(name=split, gen_kwargs=gen_kwargs))
+        return generators
+
+    def _download_from_hub(self, repo_id: str, commit: str, path: str, dl_manager: datasets.DownloadManager) -> str:
+        kinds = ("", "_masks") if self._with_masks else ("",)
+        wanted = [
+            f"{path}/{split}{kind}{end}.zip" for split in SPLIT_NAMES for kind in kinds for end in ("", "-*-of-*")
+        ]
+        snapshot = huggingface_hub.snapshot_download(
+            repo_id,
+            repo_type="dataset",
+            revision=commit,
+            token=self.token,
+            allow_patterns=[f"{path}/{MANIFEST_NAME}", *wanted],
+            force_download=dl_manager.download_config.force_download,
+        )
+        return os.path.join(snapshot, path)
+
+    def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        try:
+            yield from super()._prepare_split_single(*args, **kwargs)
+        except DatasetGenerationError as error:
+            if isinstance(error.__cause__, ArchiveError):
+                raise error.__cause__ from None  # says what to do, which the error around it does not
+            raise
+
+    def _generate_examples(
+        self,
+        split: str,
+        tiles: list[tuple[str, str]],
+        masks: list[tuple[str, str] | None],
+        counts: dict[str, int] | None,
+        digests: dict[str, str],
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the examples of a split, or of some shards of it, as bytes that are never decoded.
+
+        Args:
+            split: the split's name.
+            tiles: name and path (or URL) of each archive of tiles.
+            masks: the same of masks; None for each where the config has none.
+            counts: number of tiles in each class, where the manifest gives them and the split is one archive.
+            digests: SHA-256 that each archive must have, by name; where it is left out, it is not checked.
+        """
+        for tile_archive, mask_archive in zip(tiles, masks, strict=True):
+            archives = [archive for archive in (tile_archive, mask_archive) if archive is not None]
+            with contextlib.ExitStack() as stack:
+                hashing = stack.enter_context(concurrent.futures.ThreadPoolExecutor())
+                found = {name: hashing.submit(_sha256, path) for name, path in archives if name in digests}
+                tile_reader, *mask_readers = [
+                    stack.enter_context(_Archive(name, path, split, self._download_config)) for name, path in archives
+                ]
+                if counts is not None:
+                    _check_counts(counts, tile_reader.name, tile_reader.members["key"])
+                yield from _read_examples(tile_reader, *mask_readers)
+                for name, digest in found.items():
+                    if digest.result() != digests[name]:
+                        raise _manifest_fault(name, f"has the SHA-256 {digest.result()}, another in {MANIFEST_NAME}")
+
+
+def load_dataset(
+    name: str | None = None,
+    *,
+    split: str | datasets.Split | Sequence[str] | None = None,
+    streaming: bool = False,
+    data_dir: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    num_proc: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: bool | str | None = None,
+) -> datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | datasets.IterableDatasetDict:
+    """Load the Rock Glacier dataset from archives, as `datasets.load_dataset` would, on every version of `datasets`.
+
+    Args:
+        name: `image-classification` (default) or `image-segmentation`.
+        split: such as `train`, `train+validation` or `test[:10%]` (no slices while streaming); all splits without it.
+        streaming: read examples as they are asked for, without preparing the dataset.
+        data_dir: folder of archives, local or any URL that fsspec opens; without it, the Hub dataset's.
+        revision: branch, tag or commit of the Hub dataset; `main` without it.
+        num_proc: number of processes that prepare the shards of a split.
+        cache_dir: where the prepared dataset is kept; without it, where `datasets` keeps its own.
+        token: Hub token, for a private copy; `True` or None for the one that the Hub client finds.
+
+    Returns:
+        a `Dataset`, or for all splits a `DatasetDict`; while streaming an `IterableDataset` or `IterableDatasetDict`.
+        Features of `image-classification`: `image` (128 x 128 RGBA image), `labels` (0 or 1), `path`; of
+        `image-segmentation`: `image`, `masks` (128 x 128 RGBA image, white and black), `path`.
+
+    Raises:
+        ArchiveError: at the first fault of the archives; nothing is left in the cache then.
+        ValueError: if there is no such config or split.
+
+    Example:
+        >>> load_dataset("image-classification", split="test", data_dir="sample")  # doctest: +SKIP
+        Dataset({
+            features: ['image', 'labels', 'path'],
+            num_rows: 24
+        })
+    """
+    builder = RockGlacierDataset(
+        None if cache_dir is None else os.fspath(cache_dir),
+        config_name=name,
+        data_dir=data_dir,
+        revision=revision,
+        token=token,
+    )
+    if streaming:
+        if num_proc is not None:
+            raise NotImplementedError(
+                "num_proc prepares a dataset in parallel; while streaming, use DataLoader workers"
+            )
+        return builder.as_streaming_dataset(split=split)
+    builder.download_and_prepare(num_proc=num_proc)
+    return builder.as_dataset(split=split, in_memory=is_small_dataset(builder.info.dataset_size))
+
+
+# ----------------------------------------------------------------------------------------------- where the archives are
+
+_ARCHIVE_NAME = re.compile(rf"((?:{'|'.join(SPLIT_NAMES)})(?:_masks)?)(?:-\d{{5}}-of-(\d{{5}}))?\.zip")
+_HUB_FOLDER = re.compile(r"hf://datasets/(?P<repo_id>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?:/(?P<path>.*))?")
+
+
+def _locate(data_dir: str | None, base_path: str | None, revision: str | None, token: bool | str | None) -> str:
+    """Find the folder of archives.
+
+    Returns:
+        an absolute local path, or a URL; for the Hub, with the commit that the revision names now.
+    """
+    if data_dir is not None:
+        if data_dir.startswith("file://"):
+            data_dir = fsspec.core.strip_protocol(data_dir)
+        folder = data_dir if _is_url(data_dir) else os.path.abspath(os.path.expanduser(data_dir))
+    elif base_path is not None and not _is_url(base_path) and os.path.isdir(os.path.join(base_path, "data")):
+        folder = os.path.abspath(os.path.join(base_path, "data"))
+    elif base_path is not None and base_path.startswith(datasets.config.HF_ENDPOINT) and "/resolve/" in base_path:
+        repository = base_path[len(datasets.config.HF_ENDPOINT) :].strip("/").replace("/resolve/", "@", 1)
+        folder = f"hf://{repository}/data"
+    elif base_path is not None and _is_url(base_path):
+        folder = _join(base_path, "data")
+    else:
+        folder = f"hf://datasets/{_REPO_ID}/data"
+    hub = _HUB_FOLDER.fullmatch(folder)
+    if hub is None:
+        return folder
+    return _pin_commit(hub["repo_id"], unquote(hub["revision"] or revision or "main"), hub["path"] or "", token)
+
+
+def _pin_commit(repo_id: str, revision: str, path: str, token: bool | str | None) -> str:
+    """Return the URL of a folder of the Hub at the commit that a revision names, from the Hub or else its cache."""
+    few_files = [".gitattributes", f"{path}/{MANIFEST_NAME}"]  # the call is made for the commit
+    try:
+        snapshot = huggingface_hub.snapshot_download(
+            repo_id, repo_type="dataset", revision=revision, token=token, allow_patterns=few_files
+        )
+    except huggingface_hub.utils.LocalEntryNotFoundError as error:
+        raise ConnectionError(
+            f"{repo_id}: the Hub cannot be reached, and its cache does not hold revision {revision}; "
+            "connect, or give a folder of archives as data_dir"
+        ) from error
+    return f"hf://datasets/{repo_id}@{Path(snapshot).name}/{path}"
+
+
+class _File(NamedTuple):
+    """A file of a data_dir: its path or URL, its size in bytes where known, and what changes when it is rewritten."""
+
+    path: str
+    size: int | None
+    stamp: str
+
+
+def _is_part(name: str) -> bool:
+    """Tell whether a file of a data_dir is an archive or the manifest."""
+    return name == MANIFEST_NAME or _ARCHIVE_NAME.fullmatch(name) is not None
+
+
+def _is_url(path: str) -> bool:
+    return "://" in path or "::" in path
+
+
+def _join(folder: str, name: str) -> str:
+    """Join a folder, local or a URL, possibly chained (`zip://folder::https://host/file.zip`), and a file name."""
+    first, *rest = folder.split("::") if _is_url(folder) else [folder]
+    return "::".join([f"{first.rstrip('/')}/{name}", *rest])
+
+
+def _list_local(folder: str) -> dict[str, _File]:
+    if not os.path.isdir(folder):
+        raise ArchiveError(f"{folder}: no such folder; give the folder that holds train.zip as data_dir")
+    with os.scandir(folder) as found:
+        files = [(file.name, file.path, file.stat()) for file in found if file.is_file()]
+    return {name: _File(path, status.st_size, f"{status.st_size} {status.st_mtime_ns}") for name, path, status in files}
+
+
+def _list_remote(folder: str, download_config: datasets.DownloadConfig) -> dict[str, _File]:
+    options = dict(download_config.storage_options)
+    if "hf://" in folder:
+        options["hf"] = {"endpoint": datasets.config.HF_ENDPOINT, "token": download_config.token}
+    file_system, root = fsspec.core.url_to_fs(folder, **options)
+    root = root.rstrip("/")
+    try:
+        names = {path.rstrip("/").rpartition("/")[2] for path in file_system.ls(root, detail=False)}
+    except (FileNotFoundError, NotADirectoryError):
+        names = set()
+    names = set(filter(_is_part, names))
+    if not names:  # a web server that lists no folders is asked for the files by name
+        expected = [*(f"{split}{kind}.zip" for split in SPLIT_NAMES for kind in ("", "_masks")), MANIFEST_NAME]
+        names = {name for name in expected if file_system.exists(f"{root}/{name}")}
+    if not names:
+        raise ArchiveError(f"{folder}: no archives there; give the folder that holds train.zip as data_dir")
+    files = {}
+    for name in sorted(names):
+        facts = file_system.info(f"{root}/{name}")
+        marks = [facts.get(mark) for mark in ("size", "ETag", "etag", "mtime", "LastModified", "last_modified")]
+        files[name] = _File(_join(folder, name), facts.get("size"), str(marks))
+    return files
+
+
+def _list_files(folder: str, download_config: datasets.DownloadConfig) -> dict[str, _File]:
+    """List a data_dir: its files by name."""
+    return _list_remote(folder, download_config) if _is_url(folder) else _list_local(folder)
+
+
+def _find_archives(files: dict[str, _File], split: str, kind: str, folder: str) -> list[str]:
+    """Find the archives of one split.
+
+    Args:
+        files: the files of the data_dir.
+        split: name of the split.
+        kind: "" for tiles, "_masks" for masks.
+        folder: the data_dir, for messages.
+
+    Returns:
+        the archive's name, or the names of its shards in order.
+    """
+    whole = f"{split}{kind}.zip"
+    found = sorted(name for name in files if (match := _ARCHIVE_NAME.fullmatch(name)) and match[1] == split + kind)
+    if not found:
+        remedy = "add it" if not kind else "add it, or load image-classification, which needs the tiles alone"
+        there = ", ".join(sorted(files)[:9]) or "nothing"
+        raise ArchiveError(f"{whole}: not in {folder}, where there is {there}; {remedy}")
+    if found == [whole]:
+        return found
+    if whole in found:
+        raise ArchiveError(f"{whole}: stands beside shards of the same archive in {folder}; remove one or the other")
+    total = _ARCHIVE_NAME.fullmatch(found[0])[2]
+    expected = [f"{split}{kind}-{shard:05d}-of-{total}.zip" for shard in range(int(total))]
+    for name in expected:
+        if name not in files:
+            raise ArchiveError(f"{name}: missing from {folder}; add it or rebuild the archives")
+    for name in found:
+        if name not in expected:
+            raise ArchiveError(f"{name}: not of the set of {int(total)} shards in {folder}; remove the set out of date")
+    return expected
+
+
+class _Shards(NamedTuple):
+    """A split's archives: shard k of the masks belongs to shard k of the tiles."""
+
+    tiles: list[str]
+    masks: list[str]
+
+
+def _find_shards(files: dict[str, _File], split: str, with_masks: bool, folder: str) -> _Shards:
+    tiles = _find_archives(files, split, "", folder)
+    masks = _find_archives(files, split, "_masks", folder) if with_masks else []
+    if with_masks and len(masks) != len(tiles):
+        raise ArchiveError(
+            f"{masks[0]}: masks in {len(masks)} and tiles in {len(tiles)} archives, so that they cannot be paired; "
+            "rebuild both with the same number of shards"
+        )
+    return _Shards(tiles, masks)
+
+
+def _read_manifest(file: _File | None, download_config: datasets.DownloadConfig) -> dict[str, Any]:
+    """Read manifest.json: `{"splits": {split: {class: n}}, "archives": {file: {"bytes", "sha256"}}}`, or {} without."""
+    if file is None:
+        return {}
+    try:
+        with _open(MANIFEST_NAME, file.path, download_config) as opened:
+            manifest = json.load(opened)
+        for split, counts in manifest.get("splits", {}).items():
+            for name, count in counts.items():
+                if name not in CLASS_NAMES or not isinstance(count, int):
+                    raise TypeError(f"splits.{split}.{name} is {count!r}")
+        for name, archive in manifest.get("archives", {}).items():
+            if not isinstance(archive["bytes"], int) or not re.fullmatch("[0-9a-f]{64}", archive["sha256"]):
+                raise TypeError(f"archives.{name} is {archive!r}")
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ArchiveError(
+            f"{MANIFEST_NAME}: is not a manifest ({error!r}); rebuild the archives or remove it"
+        ) from None
+    return manifest
+
+
+def _manifest_fault(archive: str, what: str) -> ArchiveError:
+    return ArchiveError(
+        f"{archive}: {what}; the archive is another than the manifest's: "
+        "copy or download both again, or rebuild them together"
+    )
+
+
+def _check_sizes(manifest: dict[str, Any], names: Sequence[str], files: dict[str, _File]) -> None:
+    """Check that the manifest lists these archives, each with the size that it has."""
+    if "archives" not in manifest:
+        return
+    for name in names:
+        expected = manifest["archives"].get(name)
+        if expected is None:
+            raise _manifest_fault(name, f"is not in {MANIFEST_NAME}")
+        if files[name].size not in (None, expected["bytes"]):
+            raise _manifest_fault(name, f"has {files[name].size} bytes, {expected['bytes']} in {MANIFEST_NAME}")
+
+
+def _check_counts(expected: dict[str, int], archive: str, keys: np.ndarray) -> None:
+    """Check that a split's tiles are as many in each class as the manifest says."""
+    found = np.bincount(keys // 10**_ID_DIGITS, minlength=len(CLASS_NAMES)).tolist()
+    for name, count in zip(CLASS_NAMES, found, strict=True):
+        if count != expected.get(name, 0):
+            raise _manifest_fault(archive, f"has {count} {name} tiles, {expected.get(name, 0)} in {MANIFEST_NAME}")
+
+
+def _check_across_shards(
+    split: str,
+    tiles: Sequence[tuple[str, str]],
+    counts: dict[str, int] | None,
+    download_config: datasets.DownloadConfig,
+) -> None:
+    """Check what can be seen from all shards of a split alone: no tile is in two of them, and none is too many."""
+    keys = np.empty(0, np.int64)
+    for name, path in tiles:
+        with _Archive(name, path, split, download_config) as shard:
+            doubled = np.intersect1d(keys, shard.members["key"], assume_unique=True)
+            if doubled.size:
+                raise shard.fault("stands in another shard too", "remove one", shard.member_name(int(doubled[0])))
+            keys = np.concatenate([keys, shard.members["key"]])
+    if counts is not None:
+        _check_counts(counts, tiles[0][0], keys)
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(2**18))
+    with open(path, "rb", buffering=0) as file:
+        while size := file.readinto(buffer):
+            digest.update(buffer[:size])
+    return digest.hexdigest()
+
+
+# ----------------------------------------------------------------------------------------------- how an archive is read
+
+#
+# `zipfile` keeps some 500 bytes of objects for each member, which at ten times the release is a quarter of all that
+# loading needs; here a member is a row of 32 bytes. The format: APPNOTE.TXT - .ZIP File Format Specification, PKWARE
+# (the sections in brackets), and for PNG: ISO/IEC 15948:2004.
+
+_LOCAL_HEADER = struct.Struct("<26xHH")  # lengths of name and extra field [4.3.7]
+_DIRECTORY_ENTRY = struct.Struct("<4s4xHH4xLLLHHH8xL")  # [4.3.12], the fields as in _Archive._walk
+_END_RECORD = struct.Struct("<4s8xLL2x")  # signature, the directory's size and offset [4.3.16]
+_END_RECORD_64 = struct.Struct("<4s36xQQ")  # the same [4.3.14]
+_END_LOCATOR_64_SIZE = 20  # stands between the two [4.3.15]
+_STORED, _DEFLATED = 0, 8
+_ENCRYPTED, _UTF8 = 0x1, 0x800
+_ZIP64 = 0xFFFFFFFF
+
+_PNG_HEADER = struct.Struct(
+    ">12x4sLLBB"
+)  # after signature and length: chunk type, width, height, bit depth, colour type
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"IEND\xaeB`\x82"
+_PNG_COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
+
+_ID_DIGITS = 18  # ids stay below 10 ** 18, so that a member's key, class * 10 ** 18 + id, fits into an int64
+_MEMBER_NAME = re.compile(rb"([a-z]+)/(%s)/(0|[1-9]\d{0,%d})\.png" % ("|".join(CLASS_NAMES).encode(), _ID_DIGITS - 1))
+_MEMBER = np.dtype("i8,i8,u4,u4,u4,u4", align=True)
+_MEMBER.names = ("key", "start", "packed_size", "size", "checksum", "method")
+_LARGEST_MEMBER = 2**20  # bytes; a tile's pixels are 64 KiB, so that a member above this is no tile whatever it claims
+_EXTRA_FIELD_GUESS = 64  # bytes; a member is read in one piece where its local extra field is no longer
+_REMOTE_BLOCK = 2**20  # bytes that one request to a remote archive asks for
+
+_COPY_AGAIN = "copy or download it again, or rebuild it"
+_REPLACE = "replace the member, or copy or download the archive again"
+
+
+class _Archive:
+    """One archive of tiles or masks, open for reading.
+
+    Attributes:
+        name: the archive's file name, for messages.
+        members: array of `_MEMBER`, ascending by key, that is in the order of the examples.
+    """
+
+    def __init__(self, name: str, path: str, split: str, download_config: datasets.DownloadConfig) -> None:
+        self.name = name
+        self._split = split
+        self._file = _open(name, path, download_config)
+        try:
+            directory, shift = self._read_directory()
+            self.members = self._sort_members(directory, shift)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> _Archive:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def fault(self, what: str, remedy: str, member: str | None = None) -> ArchiveError:
+        """Make the error that names this archive, the member, what is wrong and the remedy."""
+        if member is not None and not member.isprintable():
+            member = repr(member)
+        return ArchiveError(f"{self.name}: {'' if member is None else member + ': '}{what}; {remedy}")
+
+    def member_name(self, key: int) -> str:
+        """Return the name of the member with this key, such as `train/glaciar/12.png`."""
+        label, number = divmod(key, 10**_ID_DIGITS)
+        return f"{self._split}/{CLASS_NAMES[label]}/{number}.png"
+
+    def read_png(self, member: tuple[int, ...]) -> bytes:
+        """Read one member, a row of `members`, and check its checksum and PNG header."""
+        png = self._read_member(*member)
+        what = _png_fault(png)
+        if what:
+            remedy = f"save it again as an 8-bit RGBA PNG of {TILE_SIZE} x {TILE_SIZE} pixels"
+            raise self.fault(what, remedy, self.member_name(member[0]))
+        return png
+
+    def _read_directory(self) -> tuple[bytes, int]:
+        """Return the directory and the number of bytes that stand before the archive proper, almost always 0."""
+        size = self._file.seek(0, os.SEEK_END)
+        tail_start = max(
+            0, size - 2**16 - _END_RECORD.size
+        )  # the record ends in a comment of at most 2 ** 16 - 1 bytes
+        tail = self._read(tail_start, size - tail_start)
+        end = tail.rfind(b"PK\5\6")
+        if end < 0 or end + _END_RECORD.size > len(tail):
+            if self._read(0, min(4, size)) in (b"PK\3\4", b"PK\5\6"):
+                raise self.fault("is cut short: its directory is missing", _COPY_AGAIN)
+            raise self.fault(f"is not a zip archive ({size} bytes)", _COPY_AGAIN)
+        _, directory_size, directory_start = _END_RECORD.unpack_from(tail, end)
+        end += tail_start
+        if self._read(max(0, end - _END_LOCATOR_64_SIZE), 4) == b"PK\6\7":
+            end -= _END_LOCATOR_64_SIZE + _END_RECORD_64.size
+            record = self._read(max(0, end), _END_RECORD_64.size)
+            if not record.startswith(b"PK\6\6"):
+                raise self.fault("its zip64 end record is damaged", _COPY_AGAIN)
+            _, directory_size, directory_start = _END_RECORD_64.unpack(record)
+        shift = end - directory_size - directory_start
+        if shift < 0:
+            raise self.fault("is cut short: its directory lies outside the file", _COPY_AGAIN)
+        return self._read(directory_start + shift, directory_size), shift
+
+    def _sort_members(self, directory: bytes, shift: int) -> np.ndarray:
+        """Check every member's name, and return the members in the order of the examples."""
+        members = np.fromiter(self._walk(directory), _MEMBER)
+        members = members[np.argsort(members["key"], kind="stable")]
+        members["start"] += shift
+        keys = members["key"]
+        doubled = keys[1:][keys[1:] == keys[:-1]]
+        if doubled.size:
+            raise self.fault("stands twice in the archive", "remove one", self.member_name(int(doubled[0])))
+        return members
+
+    def _walk(self, directory: bytes) -> Iterator[tuple[int, ...]]:
+        """Yield the fields of `_MEMBER` of each member that is not passed over."""
+        split = self._split.encode()
+        next_entry = 0
+        while next_entry < len(directory):
+            entry = next_entry
+            if directory[entry : entry + 4] != b"PK\1\2" or len(directory) - entry < _DIRECTORY_ENTRY.size:
+                raise self.fault("its directory is damaged", _COPY_AGAIN)
+            _, flags, method, checksum, packed_size, size, *lengths, start = _DIRECTORY_ENTRY.unpack_from(
+                directory, entry
+            )
+            name_start = entry + _DIRECTORY_ENTRY.size
+            name_end = name_start + lengths[0]
+            next_entry = name_start + sum(lengths)  # of name, extra field and comment
+            name = directory[name_start:name_end]
+            match = _MEMBER_NAME.fullmatch(name)
+            if match is None or match[1] != split:
+                readable = name.decode("utf-8" if flags & _UTF8 else "cp437", "backslashreplace")
+                what = _member_name_fault(readable, self._split)
+                if what:
+                    raise self.fault(what, f"members are named {self._split}/<class>/<id>.png", readable)
+                continue
+            if _ZIP64 in (packed_size, size, start):
+                extra_field = directory[name_end : name_end + lengths[1]]
+                size, packed_size, start = _zip64_numbers(extra_field, size, packed_size, start)
+            if flags & _ENCRYPTED:
+                raise self.fault("is encrypted", "rebuild the archive without a password", name.decode())
+            if method not in (_STORED, _DEFLATED):
+                raise self.fault(f"is packed by method {method}", "rebuild with stored members", name.decode())
+            if max(size, packed_size) > _LARGEST_MEMBER:
+                raise self.fault(f"claims {max(size, packed_size)} bytes, too many for a tile", _REPLACE, name.decode())
+            key = CLASS_NAMES.index(match[2].decode()) * 10**_ID_DIGITS + int(match[3])
+            yield key, start, packed_size, size, checksum, method
+
+    def _read_member(self, key: int, start: int, packed_size: int, size: int, checksum: int, method: int) -> bytes:
+        name = self.member_name(key).encode()
+        record = self._read(start, _LOCAL_HEADER.size + len(name) + _EXTRA_FIELD_GUESS + packed_size)
+        if len(record) < _LOCAL_HEADER.size or not record.startswith(b"PK\3\4"):
+            raise self.fault("does not stand where the archive's directory says", _REPLACE, name.decode())
+        name_length, extra_length = _LOCAL_HEADER.unpack_from(record)
+        if record[_LOCAL_HEADER.size : _LOCAL_HEADER.size + name_length] != name:
+            raise self.fault("has another name where the archive's directory points", _REPLACE, name.decode())
+        content_start = _LOCAL_HEADER.size + name_length + extra_length
+        content = record[content_start : content_start + packed_size]
+        if extra_length > _EXTRA_FIELD_GUESS:
+            content = self._read(start + content_start, packed_size)
+        if method == _DEFLATED:
+            try:
+                content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, size + 1)
+            except zlib.error as error:
+                raise self.fault(f"cannot be inflated ({error})", _REPLACE, name.decode()) from None
+        if len(content) != size or zlib.crc32(content) != checksum:
+            raise self.fault("is damaged: its checksum differs", _REPLACE, name.decode())
+        return content
+
+    def _read(self, start: int, size: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(size)
+
+
+def _member_name_fault(name: str, split: str) -> str | None:
+    """Say what is wrong with a member's name; None where the member is passed over."""
+    parts = name.split("/")
+    if name.endswith("/") or parts[0] == "__MACOSX" or parts[-1] == ".DS_Store":
+        return None
+    if "\\" in name:
+        return "its name has a backslash"
+    if name.startswith("/") or re.match("[A-Za-z]:", name):
+        return "its name is an absolute path"
+    if ".." in parts:
+        return "its name leads out of the archive"
+    if parts[0] in SPLIT_NAMES and parts[0] != split:
+        return f"belongs to the split {parts[0]}, this is an archive of {split}"
+    if len(parts) != 3 or parts[0] != split:
+        return f"stands outside {split}/<class>/"
+    if parts[1] not in CLASS_NAMES:
+        return f"has the unknown class {parts[1]!r}, the classes are {' and '.join(CLASS_NAMES)}"
+    stem, extension = os.path.splitext(parts[2])
+    if extension != ".png":
+        return "its name does not end in .png"
+    return f"its id {stem!r} is not a decimal number without leading zeros of at most {_ID_DIGITS} digits"
+
+
+def _zip64_numbers(extra_field: bytes, *numbers: int) -> Iterator[int]:
+    """Yield the numbers, those that are too large for 32 bits taken from the zip64 extra field (section 4.5.3)."""
+    longs: Iterator[tuple[int]] = iter(())
+    while len(extra_field) >= 4:
+        field_id, length = struct.unpack_from("<HH", extra_field)
+        if field_id == 0x0001:
+            longs = struct.iter_unpack("<Q", extra_field[4 : 4 + length // 8 * 8])
+        extra_field = extra_field[4 + length :]
+    for number in numbers:
+        yield next(longs, (number,))[0] if number == _ZIP64 else number
+
+
+def _png_fault(png: bytes) -> str | None:
+    """Say what keeps these bytes from being a tile or a mask, as far as it can be seen without decoding pixels."""
+    if not png:
+        return "is empty"
+    if not png.startswith(_PNG_SIGNATURE):
+        return "is a JPEG under the name of a PNG" if png.startswith(b"\xff\xd8\xff") else "is no PNG"
+    if len(png) < _PNG_HEADER.size or png.rfind(_PNG_END) < 0:
+        return "is a PNG cut short"
+    chunk, width, height, depth, colour_type = _PNG_HEADER.unpack_from(png)
+    if chunk != b"IHDR":
+        return "is a PNG without a header"
+    if (width, height, depth, colour_type) != (TILE_SIZE, TILE_SIZE, 8, 6):
+        return f"is {width} x {height}, {depth}-bit {_PNG_COLOUR_TYPES.get(colour_type, 'of an unknown colour type')}"
+    return None
+
+
+def _pair(tiles: _Archive, masks: _Archive) -> np.ndarray:
+    """Find each tile's mask.
+
+    Returns:
+        int64 array of shape `(tiles,)`: the mask's place in `masks.members`; -1 where a cordillera tile has no mask.
+    """
+    tile_keys, mask_keys = tiles.members["key"], masks.members["key"]
+    places = np.searchsorted(mask_keys, tile_keys)
+    places[~np.isin(tile_keys, mask_keys, assume_unique=True)] = -1
+    lacking = tile_keys[(places < 0) & (tile_keys // 10**_ID_DIGITS == CLASS_NAMES.index("glaciar"))]
+    if lacking.size:
+        remedy = "add one or move the tile to cordillera"
+        raise tiles.fault(f"no mask in {masks.name}", remedy, tiles.member_name(int(lacking[0])))
+    orphans = mask_keys[~np.isin(mask_keys, tile_keys, assume_unique=True)]
+    if orphans.size:
+        remedy = "add the tile or remove the mask"
+        raise masks.fault(f"no tile in {tiles.name}", remedy, masks.member_name(int(orphans[0])))
+    return places
+
+
+def _read_examples(tiles: _Archive, masks: _Archive | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each tile's path and example, with its mask or, where no masks are given, its label."""
+    if not tiles.members.size:
+        raise tiles.fault("holds no tiles", _COPY_AGAIN)
+    places = None if masks is None else _pair(tiles, masks)
+    for row, member in enumerate(tiles.members):
+        key, *_ = tile = member.item()
+        path = tiles.member_name(key)
+        # No "path" beside the bytes: `datasets` would look for a file of that name, and take it instead of the bytes.
+        example: dict[str, Any] = {"image": {"path": None, "bytes": tiles.read_png(tile)}}
+        if masks is None or places is None:
+            example["labels"] = key // 10**_ID_DIGITS
+        elif places[row] < 0:
+            example["masks"] = {"path": None, "bytes": _ALL_BACKGROUND_MASK}
+        else:
+            example["masks"] = {"path": None, "bytes": masks.read_png(masks.members[places[row]].item())}
+        example["path"] = path
+        yield path, example
+
+
+def _open(name: str, path: str, download_config: datasets.DownloadConfig) -> IO[bytes]:
+    """Open a local file, or any URL with the retries and the token that `datasets` would use."""
+    if _is_url(path):
+        return xopen(path, "rb", download_config=download_config, block_size=_REMOTE_BLOCK)
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise ArchiveError(f"{name}: cannot be opened ({error.strerror}); make {path} readable") from None
+
+
+# ---------------------------------------------------------------------------------------------------------------- masks
+
+
+def mask_to_class_indices(mask: Image.Image | np.ndarray) -> np.ndarray:
+    """Turn a mask's colours into class indices.
+
+    Args:
+        mask: a mask as the dataset gives it: an RGBA image of 128 x 128 pixels, or a uint8 array of shape
+            `(..., 128, 128, 4)` with values in [0, 255], such as a batch of masks.
+
+    Returns:
+        uint8 array of shape `(..., 128, 128)` with values in {0, 1}: 1 is rock glacier, 0 is background.
+
+    Raises:
+        ValueError: if the mask has another size, mode or dtype, or a colour other than the two.
+
+    Example:
+        >>> mask = Image.new("RGBA", (128, 128), BACKGROUND_COLOUR)
+        >>> mask.putpixel((3, 5), ROCK_GLACIER_COLOUR)
+        >>> indices = mask_to_class_indices(mask)
+        >>> indices.shape, indices.dtype, int(indices.sum()), int(indices[5, 3])
+        ((128, 128), dtype('uint8'), 1, 1)
+    """
+    colours = np.asarray(mask)
+    if colours.dtype != np.uint8 or colours.shape[-3:] != (TILE_SIZE, TILE_SIZE, 4):
+        raise ValueError(
+            f"a mask is an RGBA image of {TILE_SIZE} x {TILE_SIZE} pixels or a uint8 array of shape "
+            f"(..., {TILE_SIZE}, {TILE_SIZE}, 4); got {colours.dtype} of shape {colours.shape}"
+        )
+    rock_glacier = (colours == np.array(ROCK_GLACIER_COLOUR, np.uint8)).all(axis=-1)
+    background = (colours == np.array(BACKGROUND_COLOUR, np.uint8)).all(axis=-1)
+    if not (rock_glacier | background).all():
+        where = tuple(np.argwhere(~(rock_glacier | background))[0])
+        raise ValueError(
+            f"a mask has the two colours {ROCK_GLACIER_COLOUR} and {BACKGROUND_COLOUR} alone; "
+            f"got {tuple(colours[where].tolist())} at y={where[-2]}, x={where[-1]}"
+        )
+    return rock_glacier.astype(np.uint8)
+
+
+def class_indices_to_mask(indices: np.ndarray) -> Image.Image:
+    """Turn class indices, such as a model's prediction, into a mask with the dataset's colours.
+
+    Args:
+        indices: integer or boolean array of shape `(128, 128)` with values in {0, 1}: 1 is rock glacier.
+
+    Returns:
+        RGBA image of 128 x 128 pixels.
+
+    Raises:
+        ValueError: if the shape is another, or a value is not 0 or 1.
+
+    Example:
+        >>> class_indices_to_mask(np.ones((128, 128), np.uint8)).getpixel((0, 0))
+        (255, 255, 255, 255)
+    """
+    indices = np.asarray(indices)
+    if indices.shape != (TILE_SIZE, TILE_SIZE) or not np.isin(indices, (0, 1)).all():
+        raise ValueError(
+            f"class indices are an array of shape ({TILE_SIZE}, {TILE_SIZE}) with values in {{0, 1}}; "
+            f"got shape {indices.shape} with values from {indices.min(initial=0)} to {indices.max(initial=0)}"
+        )
+    colours = np.array([BACKGROUND_COLOUR, ROCK_GLACIER_COLOUR], np.uint8)
+    return Image.fromarray(colours[indices.astype(np.intp)])
