@@ -35,6 +35,7 @@ import numpy as np
 from datasets.builder import DatasetGenerationError
 from datasets.download.streaming_download_manager import xopen
 from datasets.utils.info_utils import is_small_dataset
+from huggingface_hub.utils import LocalEntryNotFoundError  # type: ignore[attr-defined]
 from PIL import Image
 
 _CITATION = """\
@@ -179,7 +180,7 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
         super().__init__(
             cache_dir,
             dataset_name,
-            config_name,
+            config_name or self.DEFAULT_CONFIG_NAME,  # which early versions forget where a data_dir is given
             hashlib.sha256(json.dumps(state).encode()).hexdigest(),
             base_path,
             *args,
@@ -230,7 +231,8 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
                 dl_manager.download_config.use_etag = True  # a file that was changed at its URL is fetched anew
                 paths = dl_manager.download(paths)
             located = list(zip(names, paths, strict=True))
-            tiles, masks = located[: len(shards.tiles)], located[len(shards.tiles) :]
+            tiles = located[: len(shards.tiles)]
+            masks: list[tuple[str, str] | None] = [*located[len(shards.tiles) :]] or [None] * len(tiles)
             counts = manifest.get("splits", {}).get(split)
             if len(tiles) > 1:
                 if not streaming:
@@ -239,7 +241,7 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
             gen_kwargs = {
                 "split": split,
                 "tiles": tiles,
-                "masks": masks or [None] * len(tiles),
+                "masks": masks,
                 "counts": counts,
                 "digests": {} if streaming else {n: a["sha256"] for n, a in manifest.get("archives", {}).items()},
             }
@@ -360,7 +362,7 @@ def load_dataset(
 
 # ----------------------------------------------------------------------------------------------- where the archives are
 
-_ARCHIVE_NAME = re.compile(rf"((?:{'|'.join(SPLIT_NAMES)})(?:_masks)?)(?:-\d{{5}}-of-(\d{{5}}))?\.zip")
+_ARCHIVE_NAME = re.compile(rf"((?:{'|'.join(SPLIT_NAMES)})(?:_masks)?)(?:-\d{{5}}-of-\d{{5}})?\.zip")
 _HUB_FOLDER = re.compile(r"hf://datasets/(?P<repo_id>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?:/(?P<path>.*))?")
 
 
@@ -396,7 +398,7 @@ def _pin_commit(repo_id: str, revision: str, path: str, token: bool | str | None
         snapshot = huggingface_hub.snapshot_download(
             repo_id, repo_type="dataset", revision=revision, token=token, allow_patterns=few_files
         )
-    except huggingface_hub.utils.LocalEntryNotFoundError as error:
+    except LocalEntryNotFoundError as error:
         raise ConnectionError(
             f"{repo_id}: the Hub cannot be reached, and its cache does not hold revision {revision}; "
             "connect, or give a folder of archives as data_dir"
@@ -486,14 +488,14 @@ def _find_archives(files: dict[str, _File], split: str, kind: str, folder: str) 
         return found
     if whole in found:
         raise ArchiveError(f"{whole}: stands beside shards of the same archive in {folder}; remove one or the other")
-    total = _ARCHIVE_NAME.fullmatch(found[0])[2]
-    expected = [f"{split}{kind}-{shard:05d}-of-{total}.zip" for shard in range(int(total))]
+    total = int(found[0][-len("00000.zip") : -len(".zip")])
+    expected = [f"{split}{kind}-{shard:05d}-of-{total:05d}.zip" for shard in range(total)]
     for name in expected:
         if name not in files:
             raise ArchiveError(f"{name}: missing from {folder}; add it or rebuild the archives")
     for name in found:
         if name not in expected:
-            raise ArchiveError(f"{name}: not of the set of {int(total)} shards in {folder}; remove the set out of date")
+            raise ArchiveError(f"{name}: not of the set of {total} shards in {folder}; remove the set out of date")
     return expected
 
 
