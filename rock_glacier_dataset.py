@@ -169,6 +169,7 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
     ) -> None:
         if revision is not None and data_dir is not None:
             raise ValueError("revision names a state of the Hub dataset and data_dir another place; give one of them")
+        kwargs.pop("trust_remote_code", None)  # which `datasets` < 2.16 does not know and passes on
         data_dir = None if data_dir is None else os.fspath(data_dir)
         self._folder = _locate(data_dir, base_path, revision, token)
         self._download_config = datasets.DownloadConfig(token=token, storage_options=storage_options or {})
