@@ -439,9 +439,10 @@ def _list_local(folder: str) -> dict[str, _File]:
 
 
 def _list_remote(folder: str, download_config: datasets.DownloadConfig) -> dict[str, _File]:
-    options = dict(download_config.storage_options)
-    if "hf://" in folder:
-        options["hf"] = {"endpoint": datasets.config.HF_ENDPOINT, "token": download_config.token}
+    options = {"hf": {"endpoint": datasets.config.HF_ENDPOINT, "token": download_config.token}}
+    options |= download_config.storage_options
+    protocols = fsspec.available_protocols()  # options of one protocol are kept from the others
+    options = {name: value for name, value in options.items() if name not in protocols or f"{name}://" in folder}
     file_system, root = fsspec.core.url_to_fs(folder, **options)
     root = root.rstrip("/")
     try:
