@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -196,6 +197,15 @@ def test_tile_too_poor_in_rock_glacier_is_not_kept(monkeypatch: pytest.MonkeyPat
     assert [bool(tile.mask and pixels(tile.mask).all()) for tile in tiles] == [True] * 3
 
 
+def test_renderer_that_makes_no_rock_glaciers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*arguments: object, size: int, **options: object) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        return np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.bool_)
+
+    monkeypatch.setattr(make_sample_archives, "render_scene", none)
+    with pytest.raises(RuntimeError, match="too little rock glacier"):
+        make_sample_archives.cut_scene(make_sample_archives.Scene(0, 0, CLASS_NAMES.index("glaciar"), 0, 2, 3))
+
+
 @pytest.mark.parametrize("mood", MOODS)
 def test_scene_with_rock_glaciers_has_one_in_each_square_and_another_has_none(mood: str) -> None:
     rgb, mask = render_scene(np.random.default_rng(5), size=256, rock_glaciers=True, mood=MOODS[mood])
@@ -231,6 +241,7 @@ def test_interrupted_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path / "out", num_proc=num_proc)
     assert list(tmp_path.iterdir()) == []
+    assert multiprocessing.active_children() == []
 
 
 def test_failure_is_one_line_and_leaves_nothing(
