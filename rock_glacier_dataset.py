@@ -57,7 +57,7 @@ _HOMEPAGE = "https://github.com/alcazar90/rock-glacier-detection"
 
 _LICENSE = "MIT"
 
-_REPO_ID = "alkzar90/rock-glacier-dataset"
+REPO_ID = "alkzar90/rock-glacier-dataset"
 
 _VERSION = "1.0.0"
 
@@ -195,15 +195,9 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
             self.info.splits = self.info.download_size = self.info.dataset_size = self.info.size_in_bytes = None
 
     def _info(self) -> datasets.DatasetInfo:
-        features: dict[str, Any] = {"image": datasets.Image()}
-        if self._with_masks:
-            features["masks"] = datasets.Image()
-        else:
-            features["labels"] = datasets.ClassLabel(names=list(CLASS_NAMES))
-        features["path"] = datasets.Value("string")
         return datasets.DatasetInfo(
             description=_DESCRIPTION,
-            features=datasets.Features(features),
+            features=features_of(self.config.name),
             homepage=_HOMEPAGE,
             license=_LICENSE,
             citation=_CITATION,
@@ -305,6 +299,20 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
                         raise _manifest_fault(name, f"has the SHA-256 {digest.result()}, another in {MANIFEST_NAME}")
 
 
+def features_of(config_name: str) -> datasets.Features:
+    """Return the features of a config, in their order.
+
+    Example:
+        >>> list(features_of("image-segmentation"))
+        ['image', 'masks', 'path']
+    """
+    if config_name == "image-segmentation":
+        target = {"masks": datasets.Image()}
+    else:
+        target = {"labels": datasets.ClassLabel(names=list(CLASS_NAMES))}
+    return datasets.Features({"image": datasets.Image(), **target, "path": datasets.Value("string")})
+
+
 def load_dataset(
     name: str | None = None,
     *,
@@ -385,7 +393,7 @@ def _locate(data_dir: str | None, base_path: str | None, revision: str | None, t
     elif base_path is not None and _is_url(base_path):
         folder = _join(base_path, "data")
     else:
-        folder = f"hf://datasets/{_REPO_ID}/data"
+        folder = f"hf://datasets/{REPO_ID}/data"
     hub = _HUB_FOLDER.fullmatch(folder)
     if hub is None:
         return folder

@@ -14,7 +14,6 @@ import os
 import shutil
 import signal
 import stat
-import sys
 import tempfile
 import threading
 import zipfile
@@ -23,8 +22,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rock_glacier_dataset import CLASS_NAMES
 from rock_glacier_dataset import MANIFEST_NAME

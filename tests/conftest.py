@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 # Before `datasets` is imported: no test reads or fills the user's cache, or asks anything of the network.
 _HOME = tempfile.TemporaryDirectory(prefix="rock-glacier-tests-")
@@ -14,11 +15,10 @@ os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest  # noqa: E402
-
 from make_sample_archives import make_sample_archives  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SAMPLE_SIZES = {"train": 12, "validation": 4, "test": 6}
+SAMPLE_SIZES: dict[str, Any] = {"train": 12, "validation": 4, "test": 6}
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """Archives on the Hub: the real clients, in processes of their own, against a Hub on the loopback interface."""
 
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
 from __future__ import annotations
 
 import json
@@ -9,9 +11,9 @@ import textwrap
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-
 from archive_contents import Members
 from archive_contents import contents
 from archive_contents import rewrite
@@ -21,9 +23,10 @@ from hub_server import HubServer
 from hub_server import Repository
 from hub_server import client_environment
 from hub_server import fail
-from rock_glacier_dataset import SPLIT_NAMES
 from test_loading_script import RUNS_SCRIPTS
 from test_loading_script import SCRIPT
+
+from rock_glacier_dataset import SPLIT_NAMES
 
 REPO_ID = "alkzar90/rock-glacier-dataset"
 PRELUDE = """
@@ -39,7 +42,8 @@ def digests(loaded):
             if isinstance(feature, datasets.Image):
                 examples = examples.cast_column(column, datasets.Image(decode=False))
         found[split] = [
-            [example["path"]] + [hashlib.sha256(example[c]["bytes"]).hexdigest() for c in example if c in ("image", "masks")]
+            [example["path"]]
+            + [hashlib.sha256(example[c]["bytes"]).hexdigest() for c in ("image", "masks") if c in example]
             for example in examples
         ]
     return found
@@ -72,7 +76,7 @@ def on_hub(folder: Path) -> dict[str, bytes | Path]:
     }
 
 
-def publish(hub: HubServer, folder: Path, **arguments: object) -> Repository:
+def publish(hub: HubServer, folder: Path, **arguments: Any) -> Repository:
     return hub.add_repository(REPO_ID, on_hub(folder), **arguments)
 
 
@@ -87,7 +91,7 @@ def run(hub: HubServer, home: Path, code: str, **environment: str) -> subprocess
     )
 
 
-def client(hub: HubServer, home: Path, code: str, **environment: str) -> object:
+def client(hub: HubServer, home: Path, code: str, **environment: str) -> Any:
     """Run code that ends in tell(result) as a user would, and return the result."""
     done = run(hub, home, code, **environment)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -198,8 +202,8 @@ def test_a_folder_of_another_hub_repository_is_a_data_dir(hub, sample, tmp_path)
     hub.add_repository("somebody/else", on_hub(sample)).create_branch("new/tiles")
     code = """
     tell([
-        digests(load_dataset("image-segmentation", data_dir=f"hf://datasets/somebody/else{at}/data", streaming=streaming))
-        for at in ("", "@main", "@new%2Ftiles") for streaming in (False, True)
+        digests(load_dataset("image-segmentation", data_dir=f"hf://datasets/somebody/else{at}/data", streaming=s))
+        for at in ("", "@main", "@new%2Ftiles") for s in (False, True)
     ])
     """
     first, *others = client(hub, tmp_path, code)
@@ -211,7 +215,9 @@ def test_a_web_server_that_lists_no_folders_is_a_data_dir(hub, sample, tmp_path)
     publish(hub, sample)
     # To a client of another endpoint these are plain URLs of files.
     data_dir = f"{hub.url}/datasets/{REPO_ID}/resolve/main/data"
-    code = f"tell([digests(load_dataset('image-segmentation', data_dir={data_dir!r}, streaming=s)) for s in (False, True)])"
+    code = f"""
+    tell([digests(load_dataset("image-segmentation", data_dir={data_dir!r}, streaming=s)) for s in (False, True)])
+    """
     whole, stream = client(hub, tmp_path, code, HF_ENDPOINT="http://127.0.0.1:9")
     assert whole == stream
     assert [example[0] for example in whole["test"]] == paths(sample, "test")

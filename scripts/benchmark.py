@@ -1,0 +1,421 @@
+#!/usr/bin/env python
+"""Measure how fast the dataset is prepared and read, against what the machine allows and against its peers.
+
+    python scripts/benchmark.py
+    python scripts/benchmark.py --tiles 1170 --rounds 3 --json benchmark.json
+
+Makes archives of synthetic tiles, by default as many as the release has, and prints a line for each measure:
+
+* preparing each config, as a ratio to the limit: reading every member of the zips that it needs with `zipfile`, and
+  writing the same bytes to one file;
+* preparing `image-classification` against `imagefolder` on the same tiles as a folder, and against `webdataset` on the
+  same tiles as tar files;
+* the peak memory of each, and of preparing both configs at ten times the tiles;
+* examples a second, whole and streaming, with and without decoding.
+
+Every measurement is made in a process of its own. Each round takes all of them in turn, and what is printed is the
+median of the rounds; a ratio is the median of the ratios of one round's times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import multiprocessing
+import shutil
+import statistics
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from typing import NamedTuple
+
+import datasets
+from contract_archives import Tile
+from contract_archives import write_split
+from make_sample_archives import make_sample_archives
+from tqdm import tqdm
+
+import rock_glacier_dataset
+from rock_glacier_dataset import RELEASE_SIZES
+from rock_glacier_dataset import SPLIT_NAMES
+
+DEFAULT_ROUNDS = 5
+
+READ_SPLIT = "test"
+"""The split whose examples are read, whole and streaming."""
+
+TENFOLD = 10
+
+
+class Measurement(NamedTuple):
+    """What one process measured.
+
+    Attributes:
+        seconds: wall time of the work, without imports.
+        megabytes: the process's peak resident memory, in MiB.
+        examples: number of examples that were read, or 0.
+    """
+
+    seconds: float
+    megabytes: float
+    examples: int = 0
+
+
+class Inputs(NamedTuple):
+    """The same tiles in the forms that are compared.
+
+    Attributes:
+        archives: folder of contract archives.
+        tenfold: the same tiles ten times, under other ids; None where the disk has no room.
+        image_folder: a folder of PNG files, for `imagefolder`.
+        tars: a folder of tar files, for `webdataset`.
+        tiles: number of tiles.
+    """
+
+    archives: Path
+    tenfold: Path | None
+    image_folder: Path
+    tars: Path
+    tiles: int
+
+
+# What a process of its own does. Each gets the folder of its input and a scratch folder, and returns the number of
+# examples that it read.
+
+
+def limit(kinds: Sequence[str], data_dir: Path, scratch: Path) -> int:
+    """Read every member of the archives and write the same bytes to one file."""
+    with open(scratch / "all", "wb") as file:
+        for split in SPLIT_NAMES:
+            for kind in kinds:
+                with zipfile.ZipFile(data_dir / f"{split}{kind}.zip") as archive:
+                    for member in archive.infolist():
+                        file.write(archive.read(member))
+    return 0
+
+
+def limit_classification(data_dir: Path, scratch: Path) -> int:
+    """Do the least that preparing `image-classification` asks for."""
+    return limit([""], data_dir, scratch)
+
+
+def limit_segmentation(data_dir: Path, scratch: Path) -> int:
+    """Do the least that preparing `image-segmentation` asks for."""
+    return limit(["", "_masks"], data_dir, scratch)
+
+
+def prepare_classification(data_dir: Path, scratch: Path) -> int:
+    """Prepare `image-classification`."""
+    rock_glacier_dataset.load_dataset("image-classification", data_dir=data_dir, cache_dir=scratch)
+    return 0
+
+
+def prepare_segmentation(data_dir: Path, scratch: Path) -> int:
+    """Prepare `image-segmentation`."""
+    rock_glacier_dataset.load_dataset("image-segmentation", data_dir=data_dir, cache_dir=scratch)
+    return 0
+
+
+def prepare_image_folder(folder: Path, scratch: Path) -> int:
+    """Prepare the tiles as `imagefolder` does."""
+    datasets.load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(scratch))
+    return 0
+
+
+def prepare_web_dataset(folder: Path, scratch: Path) -> int:
+    """Prepare the tiles as `webdataset` does."""
+    files = {split: str(folder / f"{split}.tar") for split in SPLIT_NAMES}
+    datasets.load_dataset("webdataset", data_files=files, cache_dir=str(scratch))
+    return 0
+
+
+def _read(examples: Any, decode: bool) -> int:
+    if not decode:
+        for column in ("image", "masks"):
+            examples = examples.cast_column(column, datasets.Image(decode=False))
+    return sum(1 for _ in examples)
+
+
+def _prepared(data_dir: Path, scratch: Path) -> Any:
+    return rock_glacier_dataset.load_dataset(
+        "image-segmentation", data_dir=data_dir, split=READ_SPLIT, cache_dir=scratch
+    )
+
+
+def _stream(data_dir: Path) -> Any:
+    return rock_glacier_dataset.load_dataset("image-segmentation", data_dir=data_dir, split=READ_SPLIT, streaming=True)
+
+
+def read_whole(data_dir: Path, scratch: Path) -> int:
+    """Read tiles and masks of a prepared split as bytes."""
+    return _read(_prepared(data_dir, scratch), decode=False)
+
+
+def read_whole_decoded(data_dir: Path, scratch: Path) -> int:
+    """Read tiles and masks of a prepared split as images."""
+    return _read(_prepared(data_dir, scratch), decode=True)
+
+
+def read_streaming(data_dir: Path, scratch: Path) -> int:
+    """Stream tiles and masks as bytes."""
+    return _read(_stream(data_dir), decode=False)
+
+
+def read_streaming_decoded(data_dir: Path, scratch: Path) -> int:
+    """Stream tiles and masks as images."""
+    return _read(_stream(data_dir), decode=True)
+
+
+Work = Callable[[Path, Path], int]
+
+
+def measure(work: Work, data: Path, scratch: Path) -> Measurement:
+    """Do the work in a process of its own.
+
+    Args:
+        work: one of the functions above.
+        data: folder of its input.
+        scratch: folder for what it writes.
+
+    Raises:
+        RuntimeError: if the process failed; its own traceback is on standard error.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_measure_here, args=(work, data, scratch, theirs))
+    process.start()
+    theirs.close()
+    try:
+        return Measurement(*ours.recv())
+    except EOFError:
+        raise RuntimeError(f"{work.__name__} failed") from None
+    finally:
+        process.join()
+
+
+def _measure_here(work: Work, data: Path, scratch: Path, answer: Connection) -> None:
+    datasets.disable_progress_bars()
+    start = time.perf_counter()
+    examples = work(data, scratch)
+    answer.send((time.perf_counter() - start, _peak_memory(), examples))
+
+
+def _peak_memory() -> float:
+    """Return this process's peak resident memory in MiB.
+
+    `getrusage` would count what the parent held when it forked; proc_pid_status(5) says what this program itself held.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
+
+
+def make_inputs(folder: Path, tiles: int) -> Inputs:
+    """Make the same tiles in the forms that are compared.
+
+    Args:
+        folder: where they are made.
+        tiles: number of tiles, dealt to the splits as in the release.
+    """
+    sizes = {split: max(1, round(tiles * size / sum(RELEASE_SIZES.values()))) for split, size in RELEASE_SIZES.items()}
+    archives = folder / "archives"
+    make_sample_archives(archives, **sizes, progress=True)
+    for split in SPLIT_NAMES:
+        with zipfile.ZipFile(archives / f"{split}.zip") as archive:
+            archive.extractall(folder / "image_folder")  # noqa: S202 - made above
+            _write_tar(archive, folder / "tars" / f"{split}.tar")
+    bytes_of_archives = sum(file.stat().st_size for file in archives.iterdir())
+    room = shutil.disk_usage(folder).free > 3 * TENFOLD * bytes_of_archives
+    tenfold = _write_tenfold(archives, folder / "tenfold", sizes) if room else None
+    return Inputs(archives, tenfold, folder / "image_folder", folder / "tars", sum(sizes.values()))
+
+
+def _write_tar(archive: zipfile.ZipFile, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name in archive.namelist():
+            _, class_name, file_name = name.split("/")
+            key = f"{class_name}_{Path(file_name).stem}"
+            label = str(rock_glacier_dataset.CLASS_NAMES.index(class_name)).encode()
+            for ending, content in (("png", archive.read(name)), ("cls", label)):
+                member = tarfile.TarInfo(f"{key}.{ending}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+
+def _write_tenfold(archives: Path, folder: Path, sizes: dict[str, int]) -> Path:
+    folder.mkdir()
+    for split in SPLIT_NAMES:
+        write_split(folder, split, _tenfold_tiles(archives, split), count=TENFOLD * sizes[split], shards=1)
+    return folder
+
+
+def _tenfold_tiles(archives: Path, split: str) -> Iterator[Tile]:
+    with zipfile.ZipFile(archives / f"{split}.zip") as tiles, zipfile.ZipFile(archives / f"{split}_masks.zip") as masks:
+        with_masks = set(masks.namelist())
+        for class_name in rock_glacier_dataset.CLASS_NAMES:
+            names = [name for name in tiles.namelist() if name.split("/")[1] == class_name]
+            for number in range(TENFOLD * len(names)):
+                name = names[number % len(names)]
+                yield Tile(class_name, number, tiles.read(name), masks.read(name) if name in with_masks else None)
+
+
+def run_rounds(inputs: Inputs, rounds: int, scratch: Path) -> dict[str, list[Measurement]]:
+    """Measure everything in turn, round after round.
+
+    Returns:
+        for each measure the measurements of all rounds; at ten times the tiles there is one round.
+    """
+    prepared = scratch / "prepared"  # outlives the rounds, so that reading is measured without preparing
+    _prepared(inputs.archives, prepared)
+    works: list[tuple[Work, Path]] = [
+        (limit_classification, inputs.archives),
+        (prepare_classification, inputs.archives),
+        (prepare_image_folder, inputs.image_folder),
+        (prepare_web_dataset, inputs.tars),
+        (limit_segmentation, inputs.archives),
+        (prepare_segmentation, inputs.archives),
+        (read_whole, inputs.archives),
+        (read_whole_decoded, inputs.archives),
+        (read_streaming, inputs.archives),
+        (read_streaming_decoded, inputs.archives),
+    ]
+    tenfold = [prepare_classification, prepare_segmentation] if inputs.tenfold else []
+    found: dict[str, list[Measurement]] = {}
+    with tqdm(total=rounds * len(works) + len(tenfold), desc="Measuring", unit=" runs") as bar:
+        for _ in range(rounds):
+            for work, data in works:
+                own = prepared if work in (read_whole, read_whole_decoded) else None
+                found.setdefault(work.__name__, []).append(_measure_in(work, data, scratch, own))
+                bar.update()
+        for work in tenfold:
+            assert inputs.tenfold is not None
+            found[f"{work.__name__}_tenfold"] = [_measure_in(work, inputs.tenfold, scratch)]
+            bar.update()
+    return found
+
+
+def _measure_in(work: Work, data: Path, scratch: Path, folder: Path | None = None) -> Measurement:
+    if folder is not None:
+        return measure(work, data, folder)
+    with tempfile.TemporaryDirectory(dir=scratch) as temporary:
+        return measure(work, data, Path(temporary))
+
+
+class Result(NamedTuple):
+    """One line of the report.
+
+    Attributes:
+        name: what was measured.
+        value: the figure.
+        unit: its unit, or "x" for a ratio.
+        note: what the figure should be, or what it was measured on.
+    """
+
+    name: str
+    value: float
+    unit: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value:.4g} {self.unit}{f' ({self.note})' if self.note else ''}"
+
+
+def summarise(found: dict[str, list[Measurement]]) -> Iterator[Result]:
+    """Turn measurements into the lines of the report."""
+
+    def seconds(name: str) -> float:
+        return statistics.median(measurement.seconds for measurement in found[name])
+
+    def memory(name: str) -> float:
+        return statistics.median(measurement.megabytes for measurement in found[name])
+
+    def ratio(name: str, base: str) -> float:
+        pairs = zip(found[name], found[base], strict=True)
+        return statistics.median(measured.seconds / of.seconds for measured, of in pairs)
+
+    for config in ("classification", "segmentation"):
+        work, least = f"prepare_{config}", f"limit_{config}"
+        note = f"{seconds(work):.2f} s against {seconds(least):.2f} s; should be at most 1.15"
+        yield Result(f"prepare image-{config} / limit", ratio(work, least), "x", note)
+    for peer, should in (("image_folder", "; should be at least 5"), ("web_dataset", "")):
+        note = f"{seconds(f'prepare_{peer}'):.2f} s against {seconds('prepare_classification'):.2f} s{should}"
+        name = f"{peer.replace('_', '')} / prepare image-classification"
+        yield Result(name, ratio(f"prepare_{peer}", "prepare_classification"), "x", note)
+    for name in (name for name in found if name.startswith(("limit", "prepare")) and not name.endswith("tenfold")):
+        should = "should be at most 300" if name in ("prepare_classification", "prepare_segmentation") else ""
+        yield Result(f"peak memory of {name.replace('_', ' ')}", memory(name), "MiB", should)
+    for name in (name for name in found if name.endswith("tenfold")):
+        once = name.removesuffix("_tenfold")
+        note = f"{memory(name):.0f} MiB against {memory(once):.0f} MiB; should be at most 1.10"
+        yield Result(f"peak memory of {once.replace('_', ' ')}, ten times", memory(name) / memory(once), "x", note)
+    for name in (name for name in found if name.startswith("read")):
+        rate = statistics.median(measurement.examples / measurement.seconds for measurement in found[name])
+        yield Result(f"{name.replace('_', ' ')}", rate, "examples/s", f"image-segmentation, {READ_SPLIT}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Measure how fast the dataset is prepared and read, as ratios to reading the archives and writing "
+        "the bytes, and to imagefolder and webdataset, all in one run.",
+        epilog="At the release's size it takes some minutes and up to 12 GB of a temporary folder (TMPDIR).",
+    )
+    parser.add_argument(
+        "--tiles",
+        metavar="N",
+        type=int,
+        default=sum(RELEASE_SIZES.values()),
+        help="number of tiles (default: %(default)s, the release's)",
+    )
+    parser.add_argument("--rounds", metavar="N", type=int, default=DEFAULT_ROUNDS, help="(default: %(default)s)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write results and measurements to this file too")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.tiles < len(SPLIT_NAMES) or options.rounds < 1:
+        parser.error(f"there must be at least {len(SPLIT_NAMES)} tiles and one round")
+    try:
+        with tempfile.TemporaryDirectory(prefix="rock-glacier-") as temporary:
+            inputs = make_inputs(Path(temporary), options.tiles)
+            if inputs.tenfold is None:
+                print(f"{parser.prog}: no room for ten times the tiles in {temporary}; left out", file=sys.stderr)
+            found = run_rounds(inputs, options.rounds, Path(temporary))
+        results = list(summarise(found))
+        if options.json:
+            report = {
+                "tiles": inputs.tiles,
+                "rounds": options.rounds,
+                "results": [result._asdict() for result in results],
+                "measurements": {name: [one._asdict() for one in several] for name, several in found.items()},
+            }
+            options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return 1
+    except (OSError, RuntimeError) as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 1
+    for result in results:
+        print(result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
