@@ -3,7 +3,7 @@
 One file with two faces: `datasets` < 4 runs it as a loading script, and every version imports it as a module:
 
     >>> from rock_glacier_dataset import load_dataset
-    >>> tiles = load_dataset("image-segmentation", split="train", data_dir="sample")  # doctest: +SKIP
+    >>> tiles = load_dataset("image-segmentation", split="train", data_dir="sample")
 
 `RockGlacierDataset` is the data sheet and `load_dataset` the way in; then comes the way that the data goes: where the
 archives are, how one is read and checked, and what a user does with a mask.
@@ -346,7 +346,7 @@ def load_dataset(
         ValueError: if there is no such config or split.
 
     Example:
-        >>> load_dataset("image-classification", split="test", data_dir="sample")  # doctest: +SKIP
+        >>> load_dataset("image-classification", split="test", data_dir="sample")
         Dataset({
             features: ['image', 'labels', 'path'],
             num_rows: 24

@@ -203,7 +203,7 @@ def measure(work: Work, data: Path, scratch: Path) -> Measurement:
 
 
 def _measure_here(work: Work, data: Path, scratch: Path, answer: Connection) -> None:
-    datasets.disable_progress_bars()
+    datasets.disable_progress_bar()
     start = time.perf_counter()
     examples = work(data, scratch)
     answer.send((time.perf_counter() - start, _peak_memory(), examples))

@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             elif options.data_dir is not None:
                 origin = Origin(options.data_dir)
             else:
-                datasets.disable_progress_bars()  # there is nothing to wait for
+                datasets.disable_progress_bar()  # there is nothing to wait for
                 sample = Path(temporary) / "sample"
                 make_sample_archives(sample, **SAMPLE_SIZES)
                 origin = Origin(str(sample), sizes=SAMPLE_SIZES)

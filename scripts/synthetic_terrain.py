@@ -1,8 +1,8 @@
 """Synthetic scenes that look like Sentinel-2 true-colour images of the Andes, with and without rock glaciers.
 
 A scene is made in the order in which nature does it: a fractal relief is drained and carved, rock glaciers creep down
-its slopes, snow settles in the hollows, and a low sun lights it all. A rock glacier is therefore part of the relief
-before the light falls on it, and its mask is the very footprint that was raised.
+its slopes, gullies run down the rock, snow settles in the hollows, and a low sun lights it all. A rock glacier is
+therefore part of the relief before the light falls on it, and its mask is the very footprint that was raised.
 
 Lengths are in pixels, heights too (a Sentinel-2 pixel of the bands B04, B03 and B02 is 10 m wide). Rows run south and
 columns east. A scene is a function of its random generator alone.
@@ -11,6 +11,8 @@ Sources:
     Spectral synthesis of fractal relief: Peitgen and Saupe (eds.), The Science of Fractal Images, 1988.
     Ridges by folding a noise at zero: Musgrave in Ebert et al., Texturing and Modeling: A Procedural Approach.
     Drainage to the steepest of eight neighbours: O'Callaghan and Mark, 1984.
+    Noise that is drawn out along the slope: Cabral and Leedom, Imaging Vector Fields Using Line Integral Convolution,
+        1993.
     Slope by weighted differences over 3 x 3 pixels, and its shading: Horn, Hill Shading and the Reflectance Map, 1981.
 The colours of the moods were fitted by eye and by percentiles to the 300 tiles of the repository named on the dataset
 card; what the land in them is, the tiles do not say.
@@ -50,7 +52,7 @@ class Mood:
         snow_sun: Colour of snow in the sun.
         warm: How much of the ground is brown, as a shift of a standard-normal field; at -3 there is none.
         snow: How much of the ground is covered with snow, likewise.
-        snow_sharpness: How abruptly snow ends; the inverse of the width of its edge, in that field's units.
+        snow_sharpness: How abruptly deep snow ends; the inverse of the width of its edge, in that field's units.
         contrast: Factor on the difference between shade and sun.
         relief: Root mean square of the slope, as rise over run.
         sun_elevation: Degrees above the horizon.
@@ -83,37 +85,37 @@ MOODS = {
         warm=(-3.0, -1.8),
         snow=(-3.4, -2.4),
         snow_sharpness=1.5,
-        contrast=(0.6, 0.95),
+        contrast=(0.6, 0.9),
         relief=(0.32, 0.46),
         sun_elevation=(30, 40),
-        weight=2.5,
+        weight=2.7,
     ),
     "purple": Mood(
         rock_shade=(38, 34, 31),
         rock_sun=(82, 87, 107),
         warm_shade=(40, 35, 32),
-        warm_sun=(84, 78, 82),
+        warm_sun=(83, 80, 89),
         snow_shade=(62, 66, 84),
         snow_sun=(150, 150, 165),
-        warm=(-2.2, -0.8),
+        warm=(-2.5, -1.1),
         snow=(-4.0, -3.0),
         snow_sharpness=1.2,
         contrast=(0.55, 0.85),
         relief=(0.32, 0.44),
         sun_elevation=(30, 40),
-        weight=2.0,
+        weight=2.2,
     ),
     "patches": Mood(
         rock_shade=(36, 42, 50),
         rock_sun=(72, 86, 106),
         warm_shade=(48, 42, 38),
-        warm_sun=(150, 118, 88),
-        snow_shade=(125, 138, 156),
+        warm_sun=(112, 104, 100),
+        snow_shade=(84, 102, 128),
         snow_sun=(440, 440, 438),
         warm=(-3.0, -1.7),
-        snow=(-1.2, 0.2),
-        snow_sharpness=5.0,
-        contrast=(0.8, 1.05),
+        snow=(-0.6, 0.7),
+        snow_sharpness=3.0,
+        contrast=(0.85, 1.15),
         relief=(0.38, 0.52),
         sun_elevation=(28, 38),
         weight=2.0,
@@ -123,26 +125,26 @@ MOODS = {
         rock_sun=(120, 128, 138),
         warm_shade=(84, 72, 62),
         warm_sun=(320, 278, 238),
-        snow_shade=(105, 114, 124),
-        snow_sun=(470, 472, 474),
+        snow_shade=(112, 124, 143),
+        snow_sun=(470, 474, 478),
         warm=(-1.4, -0.5),
         snow=(0.7, 1.7),
-        snow_sharpness=1.5,
-        contrast=(0.9, 1.2),
+        snow_sharpness=1.1,
+        contrast=(0.85, 1.15),
         relief=(0.36, 0.5),
         sun_elevation=(26, 36),
-        weight=3.0,
+        weight=3.2,
     ),
     "high-contrast": Mood(
         rock_shade=(38, 44, 52),
         rock_sun=(120, 132, 150),
         warm_shade=(42, 36, 32),
-        warm_sun=(215, 182, 148),
-        snow_shade=(90, 104, 122),
+        warm_sun=(222, 194, 166),
+        snow_shade=(88, 102, 124),
         snow_sun=(380, 377, 372),
         warm=(-1.0, 0.0),
         snow=(-0.4, 0.8),
-        snow_sharpness=0.9,
+        snow_sharpness=1.6,
         contrast=(1.0, 1.3),
         relief=(0.42, 0.58),
         sun_elevation=(24, 34),
@@ -286,6 +288,57 @@ def drainage_area(rng: np.random.Generator, height: FloatImage, reach: int) -> F
     return as_float(area[:sink].reshape(rows, columns))
 
 
+def streaked_noise(rng: np.random.Generator, southwards: FloatImage, eastwards: FloatImage, reach: int) -> FloatImage:
+    """Sum white noise along the way down from each pixel, which draws it out into streaks.
+
+    A way is made of steps to one of eight neighbours, which are drawn at random so that they follow the slope on
+    average. Ways that meet go on together, so streaks join like gullies; each pass doubles the steps that are behind.
+
+    Args:
+        rng: Random generator.
+        southwards: Slope of smooth ground, as rise over run, float32 (size, size).
+        eastwards: Slope, likewise.
+        reach: The ways are 2 to this power steps long.
+
+    Returns:
+        float32 (size, size), neither centred nor scaled.
+    """
+    size = southwards.shape[0]
+    place = np.arange(size, dtype=np.float32)
+    shrink = 1 / (np.hypot(southwards, eastwards) + np.float32(1e-6))
+    rows = np.floor(rng.random(shrink.shape, dtype=np.float32) - southwards * shrink) + place[:, None]
+    columns = np.floor(rng.random(shrink.shape, dtype=np.float32) - eastwards * shrink) + place[None, :]
+    # A step off the left or right edge comes back one row beside: nobody sees that in a streak, and it is faster.
+    receiver: npt.NDArray[np.intp] = (rows.astype(np.intp) * size + columns.astype(np.intp)).ravel() % (size * size)
+    noise: FloatImage = rng.random(size * size, dtype=np.float32)
+    for _ in range(reach):
+        noise = noise + noise[receiver]
+        receiver = receiver[receiver]
+    return as_float(noise.reshape(size, size))
+
+
+def downslope_streaks(rng: np.random.Generator, height: FloatImage) -> tuple[FloatImage, FloatImage, FloatImage]:
+    """Make three noises that run straight down the slopes, as gullies, drifted snow and scree do.
+
+    Args:
+        rng: Random generator.
+        height: Heights in pixels, float32 (size, size); it wraps around.
+
+    Returns:
+        Gullies and drifts, which are a few pixels wide, and grain, which is as fine as a pixel; each float32 (size,
+        size) with mean 0 and standard deviation 1.
+    """
+    fall = slopes(blurred(np.ascontiguousarray(height[::COARSE, ::COARSE]), 5))
+    # What many ways share, at the foot of a slope, is broad and no streak: it is taken off.
+    gullies = streaked_noise(rng, *fall, 5)
+    gullies = standardised(blurred(gullies, rng.uniform(0.5, 0.9)) - blurred(gullies, 5))
+    drifts = streaked_noise(rng, *fall, 6)
+    drifts = standardised(blurred(drifts, 0.65) - blurred(drifts, 3.5))
+    southwards, eastwards = (slope.repeat(COARSE, 0).repeat(COARSE, 1) for slope in fall)
+    grain = streaked_noise(rng, southwards, eastwards, 3)
+    return refined(gullies), refined(drifts), standardised(grain - broad_form(grain, 5))
+
+
 def mountain_relief(rng: np.random.Generator, size: int, slope: float) -> FloatImage:
     """Make a drained mountain relief.
 
@@ -328,6 +381,11 @@ def slopes(height: FloatImage) -> tuple[FloatImage, FloatImage]:
     return as_float(southwards), as_float(eastwards)
 
 
+def tilt_towards_sun(southwards: FloatImage, eastwards: FloatImage, azimuth: float) -> FloatImage:
+    """Return the slope towards the sun at `azimuth`, as rise over run, positive where the ground faces it, float32."""
+    return as_float(southwards * np.float32(math.cos(azimuth)) - eastwards * np.float32(math.sin(azimuth)))
+
+
 def sunlight(southwards: FloatImage, eastwards: FloatImage, azimuth: float, elevation: float) -> FloatImage:
     """Return how much light falls on the ground, by Lambert's cosine law, before shadows are cast.
 
@@ -342,11 +400,25 @@ def sunlight(southwards: FloatImage, eastwards: FloatImage, azimuth: float, elev
     Returns:
         float32 (rows, columns), above 0; level ground has 1.
     """
-    towards_sun = southwards * np.float32(math.cos(azimuth)) - eastwards * np.float32(math.sin(azimuth))
-    cosine = 1 + towards_sun * np.float32(1 / math.tan(elevation))
+    cosine = 1 + tilt_towards_sun(southwards, eastwards, azimuth) * np.float32(1 / math.tan(elevation))
     cosine /= np.sqrt(1 + southwards**2 + eastwards**2)
     twilight = np.float32(0.4)
     return as_float(np.maximum(cosine, twilight * np.exp(np.minimum(cosine / twilight - 1, 0))))
+
+
+def skylight(southwards: FloatImage, eastwards: FloatImage, azimuth: float) -> FloatImage:
+    """Return the light of the sky, which also shows the relief where no sun shines: it is brighter towards the sun.
+
+    Args:
+        southwards: Slope, as rise over run, float32 (rows, columns).
+        eastwards: Slope, likewise.
+        azimuth: Where the sun stands, in radians clockwise from north.
+
+    Returns:
+        float32 (rows, columns), from 0; level ground has 1.
+    """
+    tilt = tilt_towards_sun(southwards, eastwards, azimuth)
+    return as_float(np.maximum(1 + np.float32(1.3) * tilt, 0))
 
 
 def cast_shadow(height: FloatImage, azimuth: float, elevation: float, reach: int = 5) -> FloatImage:
@@ -528,19 +600,22 @@ def snow_cover(
 
     Args:
         height: Heights in pixels, float32 (size, size).
-        light: Light, 1 on level ground, float32 (size, size).
+        light: Light of sun and sky, 1 on level ground, float32 (size, size).
         steepness: Slope, as rise over run, float32 (size, size).
-        patchiness: A noise around the amount of snow, with standard deviation 1, float32 (size, size).
-        sharpness: Inverse of the width of the edge of the snow.
+        patchiness: A noise around the amount of snow, float32 (size, size).
+        sharpness: Inverse of the width of the edge of the deep snow.
 
     Returns:
         float32 (size, size) from 0 to 1.
     """
-    hollow = np.clip((broad_form(height, 4) - height) * np.float32(0.9), -2, 2)
+    hollow = np.clip((broad_form(height, 4) - height) * np.float32(0.6), -0.9, 0.9)
     altitude = standardised(broad_form(height, 30))
     exposure = np.float32(0.5) * (light - 1) + np.float32(1.6) * np.maximum(steepness - np.float32(0.6), 0)
-    likelihood = hollow + np.float32(0.4) * altitude + patchiness - exposure
-    return smoothstep(as_float(likelihood), -1 / sharpness, 1 / sharpness)
+    likelihood = hollow + np.float32(0.6) * altitude + patchiness - exposure
+    # Thin snow, through which the ground shows, reaches out from under the deep snow.
+    thin = smoothstep(as_float(likelihood), -0.9, 0.6)
+    deep = smoothstep(as_float(likelihood), -1 / sharpness, 1 / sharpness)
+    return as_float(np.float32(0.35) * thin + np.float32(0.65) * deep)
 
 
 def coloured(
@@ -550,7 +625,7 @@ def coloured(
 
     Args:
         mood: The mood.
-        light: From 0, in full shade, over 1 on level ground, float32 (rows, columns).
+        light: From 0, in full shade, over 1 on level ground to 2, in full sun, float32 (rows, columns).
         snow: Share of snow, 0 to 1.
         warm: Share of brown ground, 0 to 1.
         albedo: Factor on the light that the bare ground returns; snow follows it less.
@@ -600,25 +675,28 @@ def render_scene(
     mood = mood or drawn_mood(rng)
     azimuth = math.radians(rng.uniform(30, 75))
     elevation = math.radians(rng.uniform(*mood.sun_elevation))
-    crags, grain = fractal_noise(rng, size, roughness=1.3, longest=24, shortest=1.5)
-    patchiness, ground = (
-        refined(noise) for noise in fractal_noise(rng, size // COARSE, roughness=2.1, longest=60, shortest=2)
-    )
+    noises = fractal_noise(rng, size // COARSE, roughness=2.1, longest=60, shortest=2)
+    patchiness, ground = (refined(noise) for noise in noises)
     height = mountain_relief(rng, size, rng.uniform(*mood.relief))
-    craggy = smoothstep(as_float(0.6 * patchiness + standardised(height - broad_form(height, 20))), 0.8, 2.0)
+    gullies, drifts, grain = downslope_streaks(rng, height)
+    rocky = smoothstep(as_float(0.8 * patchiness + standardised(height - broad_form(height, 24))), 0.0, 2.2)
     mask = np.zeros((size, size), dtype=np.bool_)
     rim = np.zeros((size, size), dtype=np.float32)
     if rock_glaciers:
         height, mask, rim = add_rock_glaciers(height, plan_rock_glaciers(rng, height, spacing), patchiness)
-        craggy = np.where(mask, np.float32(0.1), craggy)
-    height = as_float(height + crags * (np.float32(0.08) + np.float32(0.75) * craggy))
+        rocky = np.where(mask, np.float32(0.05), rocky)
+    # Folded at zero, streaks become gullies with a sharp bed and rounded ribs between them.
+    height = as_float(height + rocky * (np.float32(rng.uniform(1.3, 2.3)) * np.abs(gullies) + np.float32(0.45) * grain))
 
     southwards, eastwards = slopes(height)
     shadow = refined(cast_shadow(as_float(height[::COARSE, ::COARSE] / COARSE), azimuth, elevation))
     light = sunlight(southwards, eastwards, azimuth, elevation) * (1 - np.float32(0.75) * np.clip(shadow, 0, 1))
-    light = as_float(np.maximum(1 + (light - 1) * np.float32(rng.uniform(*mood.contrast)), 0))
-    patches = np.float32(0.6) * patchiness + np.float32(0.25) * grain + np.float32(rng.uniform(*mood.snow))
-    snow = snow_cover(height, light, np.hypot(southwards, eastwards), patches, mood.snow_sharpness)
+    light = np.maximum(1 + (light - 1) * np.float32(rng.uniform(*mood.contrast)), 0)
+    light = as_float(np.float32(0.82) * light + np.float32(0.18) * skylight(southwards, eastwards, azimuth))
+    # Snow drifts down the slopes in streaks and does not hold on rock.
+    patches = np.float32(0.4) * patchiness + np.float32(0.5) * drifts + np.float32(0.08) * grain
+    patches += np.float32(rng.uniform(*mood.snow)) - np.float32(0.5) * rocky
+    snow = snow_cover(height, light, np.hypot(southwards, eastwards), as_float(patches), mood.snow_sharpness)
     brown = ground + np.float32(0.8) * (light - 1) + np.float32(rng.uniform(*mood.warm))
-    albedo = as_float(1 + np.float32(0.08) * grain + np.float32(0.16) * rim)
+    albedo = as_float(1 + np.float32(0.04) * grain + np.float32(0.05) * drifts + np.float32(0.16) * rim)
     return coloured(mood, light, snow, smoothstep(as_float(brown), -0.7, 0.7), albedo), mask

@@ -12,10 +12,12 @@ from typing import Any
 _HOME = tempfile.TemporaryDirectory(prefix="rock-glacier-tests-")
 os.environ["HF_HOME"] = _HOME.name
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
-os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
+import datasets  # noqa: E402
 import pytest  # noqa: E402
 from make_sample_archives import make_sample_archives  # noqa: E402
+
+datasets.disable_progress_bar()
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SAMPLE_SIZES: dict[str, Any] = {"train": 12, "validation": 4, "test": 6}

@@ -1,0 +1,84 @@
+"""What the README and the docstrings show works as it stands."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from huggingface_hub import DatasetCard
+from make_sample_archives import make_sample_archives
+
+import rock_glacier_dataset
+from rock_glacier_dataset import RELEASE_SIZES
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+MODULES = ["rock_glacier_dataset", *(path.stem for path in sorted((REPOSITORY / "scripts").glob("*.py")))]
+
+
+@pytest.fixture(scope="module")
+def folder_with_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `python scripts/make_sample_archives.py sample` was run."""
+    folder = tmp_path_factory.mktemp("user")
+    make_sample_archives(folder / "sample")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _working_folder(folder_with_sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder_with_sample)
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_examples_of_docstrings_give_what_they_show(module: str) -> None:
+    failed, _ = doctest.testmod(importlib.import_module(module))
+    assert failed == 0
+
+
+def test_the_readmes_python_runs() -> None:
+    names: dict[str, object] = {}
+    assert len(blocks("python")) > 1
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), names)
+
+
+def test_the_readmes_first_two_bash_blocks_are_one_line_each() -> None:
+    main_job, tests = blocks("bash")[:2]
+    assert main_job.count("\n") == tests.count("\n") == 1
+    assert "scripts/smoke_load.py" in main_job
+    assert "pytest" in tests
+
+
+def test_the_card_says_what_the_facts_say() -> None:
+    metadata = DatasetCard(README).data.to_dict()
+    assert metadata["license"] == "mit"
+    assert metadata["pretty_name"] == "RockGlacier"
+    assert metadata["task_categories"] == ["image-classification", "image-segmentation"]
+    assert metadata["size_categories"] == ["10K<n<100K"]
+    assert metadata["annotations_creators"] == ["expert-generated"]
+    assert "language" not in metadata
+
+
+def test_the_readme_repeats_the_facts_of_the_module() -> None:
+    assert all(f"{size:,}" in README for size in (*RELEASE_SIZES.values(), sum(RELEASE_SIZES.values())))
+    assert rock_glacier_dataset._CITATION in README
+    assert rock_glacier_dataset.REPO_ID in README
+    assert rock_glacier_dataset._HOMEPAGE in README
+
+
+def test_the_card_keeps_the_sections_of_the_hubs_template() -> None:
+    headings = re.findall(r"^#{2,3} (.*)$", README, re.MULTILINE)
+    expected = """Dataset Description, Dataset Summary, Supported Tasks and Leaderboards, Languages, Dataset Structure,
+        Data Instances, Data Fields, Data Splits, Dataset Creation, Curation Rationale, Source Data, Annotations,
+        Personal and Sensitive Information, Considerations for Using the Data, Social Impact of Dataset,
+        Discussion of Biases, Other Known Limitations, Additional Information, Dataset Curators,
+        Licensing Information, Citation Information, Contributions"""
+    wanted = [heading.strip() for heading in expected.split(",")]
+    assert [heading for heading in headings if heading in wanted] == wanted
