@@ -23,6 +23,7 @@ import argparse
 import io
 import json
 import multiprocessing
+import os
 import shutil
 import statistics
 import sys
@@ -47,6 +48,7 @@ from tqdm import tqdm
 import rock_glacier_dataset
 from rock_glacier_dataset import RELEASE_SIZES
 from rock_glacier_dataset import SPLIT_NAMES
+from rock_glacier_dataset import RockGlacierDataset
 
 DEFAULT_ROUNDS = 5
 
@@ -113,29 +115,30 @@ def limit_segmentation(data_dir: Path, scratch: Path) -> int:
     return limit(["", "_masks"], data_dir, scratch)
 
 
+def _prepare(builder: Any) -> int:
+    builder.download_and_prepare()
+    return 0
+
+
 def prepare_classification(data_dir: Path, scratch: Path) -> int:
     """Prepare `image-classification`."""
-    rock_glacier_dataset.load_dataset("image-classification", data_dir=data_dir, cache_dir=scratch)
-    return 0
+    return _prepare(RockGlacierDataset(str(scratch), config_name="image-classification", data_dir=data_dir))
 
 
 def prepare_segmentation(data_dir: Path, scratch: Path) -> int:
     """Prepare `image-segmentation`."""
-    rock_glacier_dataset.load_dataset("image-segmentation", data_dir=data_dir, cache_dir=scratch)
-    return 0
+    return _prepare(RockGlacierDataset(str(scratch), config_name="image-segmentation", data_dir=data_dir))
 
 
 def prepare_image_folder(folder: Path, scratch: Path) -> int:
     """Prepare the tiles as `imagefolder` does."""
-    datasets.load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(scratch))
-    return 0
+    return _prepare(datasets.load_dataset_builder("imagefolder", data_dir=str(folder), cache_dir=str(scratch)))
 
 
 def prepare_web_dataset(folder: Path, scratch: Path) -> int:
     """Prepare the tiles as `webdataset` does."""
     files = {split: str(folder / f"{split}.tar") for split in SPLIT_NAMES}
-    datasets.load_dataset("webdataset", data_files=files, cache_dir=str(scratch))
-    return 0
+    return _prepare(datasets.load_dataset_builder("webdataset", data_files=files, cache_dir=str(scratch)))
 
 
 def _read(examples: Any, decode: bool) -> int:
@@ -189,6 +192,8 @@ def measure(work: Work, data: Path, scratch: Path) -> Measurement:
     Raises:
         RuntimeError: if the process failed; its own traceback is on standard error.
     """
+    if hasattr(os, "sync"):
+        os.sync()  # what others wrote is on the disk, and does not slow down this one's writes
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_measure_here, args=(work, data, scratch, theirs))
