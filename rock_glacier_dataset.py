@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import json
 import os
+import posixpath
 import re
 import struct
 import zlib
@@ -210,50 +211,60 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
     def _split_generators(
         self, dl_manager: datasets.DownloadManager | datasets.StreamingDownloadManager
     ) -> list[datasets.SplitGenerator]:
-        streaming = dl_manager.is_streaming
         folder = self._folder
-        if not streaming and (hub := _HUB_FOLDER.fullmatch(folder)):
-            folder = self._download_from_hub(hub["repo_id"], hub["revision"], hub["path"], dl_manager)
+        hub = _HUB_FOLDER.fullmatch(folder)
+        if hub and not dl_manager.is_streaming:
+            folder = self._download_from_hub(hub["repo_id"], hub["revision"], hub["path"] or "", dl_manager)
         files = _list_files(folder, self._download_config)
         manifest = _read_manifest(files.get(MANIFEST_NAME), self._download_config)
-        generators = []
-        for split in SPLIT_NAMES:
-            shards = _find_shards(files, split, self._with_masks, folder)
-            names = shards.tiles + shards.masks
-            _check_sizes(manifest, names, files)
-            paths = [files[name].path for name in names]
-            if _is_url(folder) and not streaming:
-                dl_manager.download_config.use_etag = True  # a file that was changed at its URL is fetched anew
-                paths = dl_manager.download(paths)
-            located = list(zip(names, paths, strict=True))
-            tiles = located[: len(shards.tiles)]
-            masks: list[tuple[str, str] | None] = [*located[len(shards.tiles) :]] or [None] * len(tiles)
-            counts = manifest.get("splits", {}).get(split)
-            if len(tiles) > 1:
-                if not streaming:
-                    _check_across_shards(split, tiles, counts, self._download_config)
-                counts = None
-            gen_kwargs = {
-                "split": split,
-                "tiles": tiles,
-                "masks": masks,
-                "counts": counts,
-                "digests": {} if streaming else {n: a["sha256"] for n, a in manifest.get("archives", {}).items()},
-            }
-            generators.append(datasets.SplitGenerator(name=split, gen_kwargs=gen_kwargs))
-        return generators
+        return [
+            datasets.SplitGenerator(
+                name=split, gen_kwargs=self._split_kwargs(split, folder, files, manifest, dl_manager)
+            )
+            for split in SPLIT_NAMES
+        ]
+
+    def _split_kwargs(
+        self,
+        split: str,
+        folder: str,
+        files: dict[str, _File],
+        manifest: dict[str, Any],
+        dl_manager: datasets.DownloadManager | datasets.StreamingDownloadManager,
+    ) -> dict[str, Any]:
+        """Find a split's archives, and return what `_generate_examples` asks for."""
+        tile_names = _find_archives(files, split, "", folder)
+        mask_names = _find_masks(files, split, tile_names, folder) if self._with_masks else []
+        _check_sizes(manifest, tile_names + mask_names, files)
+        paths = {name: files[name].path for name in tile_names + mask_names}
+        if _is_url(folder) and not dl_manager.is_streaming:
+            dl_manager.download_config.use_etag = True  # a file that was changed at its URL is fetched anew
+            paths = dl_manager.download(paths)
+        tiles = [(name, paths[name]) for name in tile_names]
+        masks = [(name, paths[name]) for name in mask_names]
+        counts = manifest.get("splits", {}).get(split)
+        if len(tiles) > 1:
+            if not dl_manager.is_streaming:
+                _check_across_shards(split, tiles, counts, self._download_config)
+            counts = None
+        archives = {} if dl_manager.is_streaming else manifest.get("archives", {})
+        return {
+            "split": split,
+            "tiles": tiles,
+            "masks": masks or [None] * len(tiles),
+            "counts": counts,
+            "digests": {name: archives[name]["sha256"] for name in paths if name in archives},
+        }
 
     def _download_from_hub(self, repo_id: str, commit: str, path: str, dl_manager: datasets.DownloadManager) -> str:
         kinds = ("", "_masks") if self._with_masks else ("",)
-        wanted = [
-            f"{path}/{split}{kind}{end}.zip" for split in SPLIT_NAMES for kind in kinds for end in ("", "-*-of-*")
-        ]
+        wanted = [f"{split}{kind}{shard}.zip" for split in SPLIT_NAMES for kind in kinds for shard in ("", "-*-of-*")]
         snapshot = huggingface_hub.snapshot_download(
             repo_id,
             repo_type="dataset",
             revision=commit,
             token=self.token,
-            allow_patterns=[f"{path}/{MANIFEST_NAME}", *wanted],
+            allow_patterns=[posixpath.join(path, name) for name in (MANIFEST_NAME, *wanted)],
             force_download=dl_manager.download_config.force_download,
         )
         return os.path.join(snapshot, path)
@@ -397,12 +408,14 @@ def _locate(data_dir: str | None, base_path: str | None, revision: str | None, t
     hub = _HUB_FOLDER.fullmatch(folder)
     if hub is None:
         return folder
-    return _pin_commit(hub["repo_id"], unquote(hub["revision"] or revision or "main"), hub["path"] or "", token)
+    return _pin_commit(
+        hub["repo_id"], unquote(hub["revision"] or revision or "main"), (hub["path"] or "").strip("/"), token
+    )
 
 
 def _pin_commit(repo_id: str, revision: str, path: str, token: bool | str | None) -> str:
     """Return the URL of a folder of the Hub at the commit that a revision names, from the Hub or else its cache."""
-    few_files = [".gitattributes", f"{path}/{MANIFEST_NAME}"]  # the call is made for the commit
+    few_files = [".gitattributes", posixpath.join(path, MANIFEST_NAME)]  # the call is made for the commit
     try:
         snapshot = huggingface_hub.snapshot_download(
             repo_id, repo_type="dataset", revision=revision, token=token, allow_patterns=few_files
@@ -412,7 +425,7 @@ def _pin_commit(repo_id: str, revision: str, path: str, token: bool | str | None
             f"{repo_id}: the Hub cannot be reached, and its cache does not hold revision {revision}; "
             "connect, or give a folder of archives as data_dir"
         ) from error
-    return f"hf://datasets/{repo_id}@{Path(snapshot).name}/{path}"
+    return f"hf://datasets/{repo_id}@{Path(snapshot).name}/{path}".rstrip("/")
 
 
 class _File(NamedTuple):
@@ -509,22 +522,15 @@ def _find_archives(files: dict[str, _File], split: str, kind: str, folder: str) 
     return expected
 
 
-class _Shards(NamedTuple):
-    """A split's archives: shard k of the masks belongs to shard k of the tiles."""
-
-    tiles: list[str]
-    masks: list[str]
-
-
-def _find_shards(files: dict[str, _File], split: str, with_masks: bool, folder: str) -> _Shards:
-    tiles = _find_archives(files, split, "", folder)
-    masks = _find_archives(files, split, "_masks", folder) if with_masks else []
-    if with_masks and len(masks) != len(tiles):
+def _find_masks(files: dict[str, _File], split: str, tiles: Sequence[str], folder: str) -> list[str]:
+    """Find a split's archives of masks, shard k of which belongs to shard k of the tiles."""
+    masks = _find_archives(files, split, "_masks", folder)
+    if len(masks) != len(tiles):
         raise ArchiveError(
             f"{masks[0]}: masks in {len(masks)} and tiles in {len(tiles)} archives, so that they cannot be paired; "
             "rebuild both with the same number of shards"
         )
-    return _Shards(tiles, masks)
+    return masks
 
 
 def _read_manifest(file: _File | None, download_config: datasets.DownloadConfig) -> dict[str, Any]:
