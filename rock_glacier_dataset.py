@@ -15,6 +15,7 @@ import base64
 import concurrent.futures
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import posixpath
@@ -203,6 +204,12 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
             license=_LICENSE,
             citation=_CITATION,
         )
+
+    def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
+        """Prepare the dataset, as `datasets.DatasetBuilder` documents it."""
+        if "try_from_hf_gcs" in inspect.signature(super().download_and_prepare).parameters:
+            kwargs["try_from_hf_gcs"] = False  # a store of prepared datasets that early versions ask first
+        super().download_and_prepare(*args, **kwargs)
 
     @property
     def _with_masks(self) -> bool:
