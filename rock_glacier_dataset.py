@@ -207,8 +207,9 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
 
     def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         """Prepare the dataset, as `datasets.DatasetBuilder` documents it."""
-        if "try_from_hf_gcs" in inspect.signature(super().download_and_prepare).parameters:
-            kwargs["try_from_hf_gcs"] = False  # a store of prepared datasets that early versions ask first
+        store = inspect.signature(super().download_and_prepare).parameters.get("try_from_hf_gcs")
+        if store is not None and store.default is True:
+            kwargs["try_from_hf_gcs"] = False  # early versions would ask a store of Google's, which never had this
         super().download_and_prepare(*args, **kwargs)
 
     @property
