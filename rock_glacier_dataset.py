@@ -545,9 +545,10 @@ def _read_manifest(file: _File | None, download_config: datasets.DownloadConfig)
     """Read manifest.json: `{"splits": {split: {class: n}}, "archives": {file: {"bytes", "sha256"}}}`, or {} without."""
     if file is None:
         return {}
+    with _open(MANIFEST_NAME, file.path, download_config) as opened:
+        content = opened.read()
     try:
-        with _open(MANIFEST_NAME, file.path, download_config) as opened:
-            manifest = json.load(opened)
+        manifest = json.loads(content)
         for split, counts in manifest.get("splits", {}).items():
             for name, count in counts.items():
                 if name not in CLASS_NAMES or not isinstance(count, int):
@@ -749,6 +750,8 @@ class _Archive:
             match = _MEMBER_NAME.fullmatch(name)
             if match is None or match[1] != split:
                 readable = name.decode("utf-8" if flags & _UTF8 else "cp437", "backslashreplace")
+                if readable.endswith("/") and not size:
+                    continue  # a directory
                 what = _member_name_fault(readable, self._split)
                 if what:
                     raise self.fault(what, f"members are named {self._split}/<class>/<id>.png", readable)
@@ -793,7 +796,7 @@ class _Archive:
 def _member_name_fault(name: str, split: str) -> str | None:
     """Say what is wrong with a member's name; None where the member is passed over."""
     parts = name.split("/")
-    if name.endswith("/") or parts[0] == "__MACOSX" or parts[-1] == ".DS_Store":
+    if parts[0] == "__MACOSX" or parts[-1] == ".DS_Store":
         return None
     if "\\" in name:
         return "its name has a backslash"

@@ -231,6 +231,7 @@ FAULTS: dict[str, tuple[Fault, str, str, str]] = {
     "outside the class": (renamed(TILE, "test/0.png"), "test.zip: test/0.png", "outside test/<class>/", NAMED),
     "outside the split": (renamed(TILE, "0.png"), "test.zip: 0.png", "outside test/<class>/", NAMED),
     "too deep": (renamed(TILE, "test/glaciar/a/0.png"), "test.zip: test/glaciar/a/0.png", "outside", NAMED),
+    "a folder with content": (renamed(TILE, "test/glaciar/0.pn/"), "test.zip: test/glaciar/0.pn/", "outside", NAMED),
     "dots": (renamed(TILE, "test/../../0.png"), "test.zip: test/../../0.png", "leads out", NAMED),
     "a backslash": (renamed(TILE, "test\\glaciar\\0.png"), "test.zip: test\\glaciar\\0.png", "backslash", NAMED),
     "an absolute path": (renamed(TILE, f"/{TILE}"), f"test.zip: /{TILE}", "absolute", NAMED),
