@@ -162,7 +162,7 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
         config_name: str | None = None,
         hash: str | None = None,
         base_path: str | None = None,
-        *args: Any,
+        *,
         data_dir: str | os.PathLike[str] | None = None,
         token: bool | str | None = None,
         storage_options: dict[str, Any] | None = None,
@@ -186,7 +186,6 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
             config_name or self.DEFAULT_CONFIG_NAME,  # which early versions forget where a data_dir is given
             hashlib.sha256(json.dumps(state).encode()).hexdigest(),
             base_path,
-            *args,
             data_dir=data_dir,
             token=token,
             storage_options=storage_options,
@@ -246,11 +245,10 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
         _check_sizes(manifest, tile_names + mask_names, files)
         paths = {name: files[name].path for name in tile_names + mask_names}
         if _is_url(folder) and not dl_manager.is_streaming:
-            dl_manager.download_config.use_etag = True  # a file that was changed at its URL is fetched anew
-            paths = dl_manager.download(paths)
+            paths = self._download(paths, files, dl_manager)
         tiles = [(name, paths[name]) for name in tile_names]
         masks = [(name, paths[name]) for name in mask_names]
-        counts = manifest.get("splits", {}).get(split)
+        counts = manifest["splits"].get(split, {}) if "splits" in manifest else None
         if len(tiles) > 1:
             if not dl_manager.is_streaming:
                 _check_across_shards(split, tiles, counts, self._download_config)
@@ -264,18 +262,26 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
             "digests": {name: archives[name]["sha256"] for name in paths if name in archives},
         }
 
+    def _download(
+        self, urls: dict[str, str], files: dict[str, _File], dl_manager: datasets.DownloadManager
+    ) -> dict[str, str]:
+        """Download archives by name to where only these states of them are: what was changed at its URL comes anew."""
+        stamps = hashlib.sha256(json.dumps([files[name].stamp for name in sorted(urls)]).encode()).hexdigest()
+        config = dl_manager.download_config
+        cache_dir = config.cache_dir or datasets.config.DOWNLOADED_DATASETS_PATH
+        config.cache_dir = os.path.join(cache_dir, stamps)
+        try:
+            downloaded: dict[str, str] = dl_manager.download(urls)
+        finally:
+            config.cache_dir = cache_dir
+        return downloaded
+
     def _download_from_hub(self, repo_id: str, commit: str, path: str, dl_manager: datasets.DownloadManager) -> str:
         kinds = ("", "_masks") if self._with_masks else ("",)
         wanted = [f"{split}{kind}{shard}.zip" for split in SPLIT_NAMES for kind in kinds for shard in ("", "-*-of-*")]
-        snapshot = huggingface_hub.snapshot_download(
-            repo_id,
-            repo_type="dataset",
-            revision=commit,
-            token=self.token,
-            allow_patterns=[posixpath.join(path, name) for name in (MANIFEST_NAME, *wanted)],
-            force_download=dl_manager.download_config.force_download,
-        )
-        return os.path.join(snapshot, path)
+        patterns = [posixpath.join(path, name) for name in (MANIFEST_NAME, *wanted)]
+        force = dl_manager.download_config.force_download
+        return os.path.join(_download_snapshot(repo_id, commit, patterns, self.token, force), path)
 
     def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
         try:
@@ -325,11 +331,13 @@ def features_of(config_name: str) -> datasets.Features:
         >>> list(features_of("image-segmentation"))
         ['image', 'masks', 'path']
     """
-    if config_name == "image-segmentation":
-        target = {"masks": datasets.Image()}
-    else:
-        target = {"labels": datasets.ClassLabel(names=list(CLASS_NAMES))}
-    return datasets.Features({"image": datasets.Image(), **target, "path": datasets.Value("string")})
+    targets = {
+        "image-classification": {"labels": datasets.ClassLabel(names=list(CLASS_NAMES))},
+        "image-segmentation": {"masks": datasets.Image()},
+    }
+    if config_name not in targets:
+        raise ValueError(f"there is no config {config_name!r}; the configs are {' and '.join(targets)}")
+    return datasets.Features({"image": datasets.Image(), **targets[config_name], "path": datasets.Value("string")})
 
 
 def load_dataset(
@@ -391,7 +399,9 @@ def load_dataset(
 # ----------------------------------------------------------------------------------------------- where the archives are
 
 _ARCHIVE_NAME = re.compile(rf"((?:{'|'.join(SPLIT_NAMES)})(?:_masks)?)(?:-\d{{5}}-of-\d{{5}})?\.zip")
-_HUB_FOLDER = re.compile(r"hf://datasets/(?P<repo_id>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?:/(?P<path>.*))?")
+_HUB_FOLDER = re.compile(
+    r"hf://datasets/(?P<repo_id>[^/@]+/[^/@]+)(?:@(?P<revision>refs/(?:pr|convert)/[^/]+|[^/]+))?(?:/(?P<path>.*))?"
+)
 
 
 def _locate(data_dir: str | None, base_path: str | None, revision: str | None, token: bool | str | None) -> str:
@@ -401,9 +411,7 @@ def _locate(data_dir: str | None, base_path: str | None, revision: str | None, t
         an absolute local path, or a URL; for the Hub, with the commit that the revision names now.
     """
     if data_dir is not None:
-        if data_dir.startswith("file://"):
-            data_dir = fsspec.core.strip_protocol(data_dir)
-        folder = data_dir if _is_url(data_dir) else os.path.abspath(os.path.expanduser(data_dir))
+        folder = _absolute(data_dir)
     elif base_path is not None and not _is_url(base_path) and os.path.isdir(os.path.join(base_path, "data")):
         folder = os.path.abspath(os.path.join(base_path, "data"))
     elif base_path is not None and base_path.startswith(datasets.config.HF_ENDPOINT) and "/resolve/" in base_path:
@@ -424,16 +432,38 @@ def _locate(data_dir: str | None, base_path: str | None, revision: str | None, t
 def _pin_commit(repo_id: str, revision: str, path: str, token: bool | str | None) -> str:
     """Return the URL of a folder of the Hub at the commit that a revision names, from the Hub or else its cache."""
     few_files = [".gitattributes", posixpath.join(path, MANIFEST_NAME)]  # the call is made for the commit
+    snapshot = _download_snapshot(repo_id, revision, few_files, token)
+    return f"hf://datasets/{repo_id}@{Path(snapshot).name}/{path}".rstrip("/")
+
+
+def _download_snapshot(
+    repo_id: str, revision: str, patterns: list[str], token: bool | str | None, force: bool = False
+) -> str:
+    """Return the folder of the Hub client's cache that holds a revision's files of these patterns."""
     try:
-        snapshot = huggingface_hub.snapshot_download(
-            repo_id, repo_type="dataset", revision=revision, token=token, allow_patterns=few_files
+        return huggingface_hub.snapshot_download(
+            repo_id,
+            repo_type="dataset",
+            revision=revision,
+            token=token,
+            allow_patterns=patterns,
+            force_download=force,
         )
     except LocalEntryNotFoundError as error:
         raise ConnectionError(
-            f"{repo_id}: the Hub cannot be reached, and its cache does not hold revision {revision}; "
-            "connect, or give a folder of archives as data_dir"
+            f"{repo_id}: the Hub cannot be reached, and its cache does not hold {', '.join(patterns[:3])} of revision "
+            f"{revision}; connect, or give a folder of archives as data_dir"
         ) from error
-    return f"hf://datasets/{repo_id}@{Path(snapshot).name}/{path}".rstrip("/")
+
+
+def _absolute(data_dir: str) -> str:
+    """Return the absolute path of a local folder, or the URL of another."""
+    if not data_dir:
+        raise ArchiveError("data_dir is empty; give the folder that holds train.zip")
+    if data_dir.startswith("file://"):
+        data_dir = fsspec.core.strip_protocol(data_dir)
+        data_dir = data_dir if os.path.isdir(data_dir) else unquote(data_dir)
+    return data_dir if _is_url(data_dir) else os.path.abspath(os.path.expanduser(data_dir))
 
 
 class _File(NamedTuple):
@@ -462,8 +492,11 @@ def _join(folder: str, name: str) -> str:
 def _list_local(folder: str) -> dict[str, _File]:
     if not os.path.isdir(folder):
         raise ArchiveError(f"{folder}: no such folder; give the folder that holds train.zip as data_dir")
-    with os.scandir(folder) as found:
-        files = [(file.name, file.path, file.stat()) for file in found if file.is_file()]
+    try:
+        with os.scandir(folder) as found:
+            files = [(file.name, file.path, file.stat()) for file in found if file.is_file()]
+    except OSError as error:
+        raise ArchiveError(f"{folder}: cannot be listed ({error.strerror}); make it readable") from None
     return {name: _File(path, status.st_size, f"{status.st_size} {status.st_mtime_ns}") for name, path, status in files}
 
 
@@ -487,8 +520,7 @@ def _list_remote(folder: str, download_config: datasets.DownloadConfig) -> dict[
     files = {}
     for name in sorted(names):
         facts = file_system.info(f"{root}/{name}")
-        marks = [facts.get(mark) for mark in ("size", "ETag", "etag", "mtime", "LastModified", "last_modified")]
-        files[name] = _File(_join(folder, name), facts.get("size"), str(marks))
+        files[name] = _File(_join(folder, name), facts.get("size"), str(sorted(facts.items())))
     return files
 
 
@@ -551,12 +583,12 @@ def _read_manifest(file: _File | None, download_config: datasets.DownloadConfig)
         manifest = json.loads(content)
         for split, counts in manifest.get("splits", {}).items():
             for name, count in counts.items():
-                if name not in CLASS_NAMES or not isinstance(count, int):
+                if split not in SPLIT_NAMES or name not in CLASS_NAMES or type(count) is not int:
                     raise TypeError(f"splits.{split}.{name} is {count!r}")
         for name, archive in manifest.get("archives", {}).items():
             if not isinstance(archive["bytes"], int) or not re.fullmatch("[0-9a-f]{64}", archive["sha256"]):
                 raise TypeError(f"archives.{name} is {archive!r}")
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise ArchiveError(
             f"{MANIFEST_NAME}: is not a manifest ({error!r}); rebuild the archives or remove it"
         ) from None
@@ -626,15 +658,15 @@ def _sha256(path: str) -> str:
 
 _LOCAL_HEADER = struct.Struct("<26xHH")  # lengths of name and extra field [4.3.7]
 _DIRECTORY_ENTRY = struct.Struct("<4s4xHH4xLLLHHH8xL")  # [4.3.12], the fields as in _Archive._walk
-_END_RECORD = struct.Struct("<4s8xLL2x")  # signature, the directory's size and offset [4.3.16]
-_END_RECORD_64 = struct.Struct("<4s36xQQ")  # the same [4.3.14]
+_END_RECORD = struct.Struct("<4s6xHLL2x")  # signature, number of entries, the directory's size and offset [4.3.16]
+_END_RECORD_64 = struct.Struct("<4s28xQQQ")  # the same [4.3.14]
 _END_LOCATOR_64_SIZE = 20  # stands between the two [4.3.15]
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _ZIP64 = 0xFFFFFFFF
 
 _PNG_HEADER = struct.Struct(
-    ">12x4sLLBB"
+    ">12x4sLLBB3xL"
 )  # after signature and length: chunk type, width, height, bit depth, colour type
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
@@ -665,8 +697,8 @@ class _Archive:
         self._split = split
         self._file = _open(name, path, download_config)
         try:
-            directory, shift = self._read_directory()
-            self.members = self._sort_members(directory, shift)
+            self._size = self._file.seek(0, os.SEEK_END)
+            self.members = self._sort_members(*self._read_directory())
         except BaseException:
             self._file.close()
             raise
@@ -696,9 +728,9 @@ class _Archive:
             raise self.fault(what, f"save it again as an 8-bit RGBA PNG of {TILE_SIZE} x {TILE_SIZE} pixels", name)
         return png
 
-    def _read_directory(self) -> tuple[bytes, int]:
-        """Return the directory and the number of bytes that stand before the archive proper, almost always 0."""
-        size = self._file.seek(0, os.SEEK_END)
+    def _read_directory(self) -> tuple[bytes, int, int]:
+        """Return the directory, its number of entries, and the number of bytes before the archive, almost always 0."""
+        size = self._size
         tail_start = max(
             0, size - 2**16 - _END_RECORD.size
         )  # the record ends in a comment of at most 2 ** 16 - 1 bytes
@@ -706,38 +738,38 @@ class _Archive:
         end = tail.rfind(b"PK\5\6")
         if end < 0 or end + _END_RECORD.size > len(tail):
             if self._read(0, min(4, size)) in (b"PK\3\4", b"PK\5\6"):
-                raise self.fault("is cut short: its directory is missing", _COPY_AGAIN)
+                raise self.fault("is cut short: no directory at its end", _COPY_AGAIN)
             raise self.fault(f"is not a zip archive ({size} bytes)", _COPY_AGAIN)
-        _, directory_size, directory_start = _END_RECORD.unpack_from(tail, end)
+        _, entries, directory_size, directory_start = _END_RECORD.unpack_from(tail, end)
         end += tail_start
         if self._read(max(0, end - _END_LOCATOR_64_SIZE), 4) == b"PK\6\7":
             end -= _END_LOCATOR_64_SIZE + _END_RECORD_64.size
             record = self._read(max(0, end), _END_RECORD_64.size)
             if not record.startswith(b"PK\6\6"):
                 raise self.fault("its zip64 end record is damaged", _COPY_AGAIN)
-            _, directory_size, directory_start = _END_RECORD_64.unpack(record)
+            _, entries, directory_size, directory_start = _END_RECORD_64.unpack(record)
         shift = end - directory_size - directory_start
         if shift < 0:
             raise self.fault("is cut short: its directory lies outside the file", _COPY_AGAIN)
-        return self._read(directory_start + shift, directory_size), shift
+        return self._read(directory_start + shift, directory_size), entries, shift
 
-    def _sort_members(self, directory: bytes, shift: int) -> np.ndarray:
+    def _sort_members(self, directory: bytes, entries: int, shift: int) -> np.ndarray:
         """Check every member's name, and return the members in the order of the examples."""
-        members = np.fromiter(self._walk(directory), _MEMBER)
+        members = np.fromiter(self._walk(directory, entries, shift), _MEMBER)
         members = members[np.argsort(members["key"], kind="stable")]
-        members["start"] += shift
         keys = members["key"]
         doubled = keys[1:][keys[1:] == keys[:-1]]
         if doubled.size:
             raise self.fault("stands twice in the archive", "remove one", self.member_name(int(doubled[0])))
         return members
 
-    def _walk(self, directory: bytes) -> Iterator[tuple[int, ...]]:
+    def _walk(self, directory: bytes, entries: int, shift: int) -> Iterator[tuple[int, ...]]:
         """Yield the fields of `_MEMBER` of each member that is not passed over."""
         split = self._split.encode()
-        next_entry = 0
+        next_entry = count = 0
         while next_entry < len(directory):
             entry = next_entry
+            count += 1
             if directory[entry : entry + 4] != b"PK\1\2" or len(directory) - entry < _DIRECTORY_ENTRY.size:
                 raise self.fault("its directory is damaged", _COPY_AGAIN)
             _, flags, method, checksum, packed_size, size, *lengths, start = _DIRECTORY_ENTRY.unpack_from(
@@ -749,7 +781,7 @@ class _Archive:
             name = directory[name_start:name_end]
             match = _MEMBER_NAME.fullmatch(name)
             if match is None or match[1] != split:
-                readable = name.decode("utf-8" if flags & _UTF8 else "cp437", "backslashreplace")
+                readable = name.decode("utf-8" if flags & _UTF8 else "cp437", "replace")
                 if readable.endswith("/") and not size:
                     continue  # a directory
                 what = _member_name_fault(readable, self._split)
@@ -765,8 +797,12 @@ class _Archive:
                 raise self.fault(f"is packed by method {method}", "rebuild with stored members", name.decode())
             if max(size, packed_size) > _LARGEST_MEMBER:
                 raise self.fault(f"claims {max(size, packed_size)} bytes, too many for a tile", _REPLACE, name.decode())
+            if start + shift + packed_size > self._size:
+                raise self.fault("does not stand where the archive's directory says", _REPLACE, name.decode())
             key = CLASS_NAMES.index(match[2].decode()) * 10**_ID_DIGITS + int(match[3])
-            yield key, start, packed_size, size, checksum, method
+            yield key, start + shift, packed_size, size, checksum, method
+        if (count - entries) % 2**16:  # an archive without zip64 records counts in 16 bits
+            raise self.fault("its directory is damaged: entries are missing", _COPY_AGAIN)
 
     def _read_member(self, name: str, start: int, packed_size: int, size: int, checksum: int, method: int) -> bytes:
         header_size = _LOCAL_HEADER.size + len(name)
@@ -836,9 +872,9 @@ def _png_fault(png: bytes) -> str | None:
         return "is a JPEG under the name of a PNG" if png.startswith(b"\xff\xd8\xff") else "is no PNG"
     if len(png) < _PNG_HEADER.size or png.rfind(_PNG_END) < 0:
         return "is a PNG cut short"
-    chunk, width, height, depth, colour_type = _PNG_HEADER.unpack_from(png)
-    if chunk != b"IHDR":
-        return "is a PNG without a header"
+    chunk, width, height, depth, colour_type, header_checksum = _PNG_HEADER.unpack_from(png)
+    if chunk != b"IHDR" or zlib.crc32(png[12:29]) != header_checksum:
+        return "is a PNG whose header is damaged"
     if (width, height, depth, colour_type) != (TILE_SIZE, TILE_SIZE, 8, 6):
         return f"is {width} x {height}, {depth}-bit {_PNG_COLOUR_TYPES.get(colour_type, 'of an unknown colour type')}"
     return None
@@ -953,8 +989,8 @@ def class_indices_to_mask(indices: np.ndarray) -> Image.Image:
     indices = np.asarray(indices)
     if indices.shape != (TILE_SIZE, TILE_SIZE) or not np.isin(indices, (0, 1)).all():
         raise ValueError(
-            f"class indices are an array of shape ({TILE_SIZE}, {TILE_SIZE}) with values in {{0, 1}}; "
-            f"got shape {indices.shape} with values from {indices.min(initial=0)} to {indices.max(initial=0)}"
+            f"class indices are numbers 0 and 1 in an array of shape ({TILE_SIZE}, {TILE_SIZE}); "
+            f"got {indices.dtype} of shape {indices.shape}, or other values"
         )
     colours = np.array([BACKGROUND_COLOUR, ROCK_GLACIER_COLOUR], np.uint8)
     return Image.fromarray(colours[indices.astype(np.intp)])

@@ -404,6 +404,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.tiles < len(SPLIT_NAMES) or options.rounds < 1:
         parser.error(f"there must be at least {len(SPLIT_NAMES)} tiles and one round")
+    if options.json and not options.json.parent.is_dir():
+        parser.error(f"--json: {options.json.parent} is no folder")
     try:
         with tempfile.TemporaryDirectory(prefix="rock-glacier-") as temporary:
             inputs = make_inputs(Path(temporary), options.tiles)
@@ -411,6 +413,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{parser.prog}: no room for ten times the tiles in {temporary}; left out", file=sys.stderr)
             found = run_rounds(inputs, options.rounds, Path(temporary))
         results = list(summarise(found))
+        for result in results:
+            print(result)
         if options.json:
             report = {
                 "tiles": inputs.tiles,
@@ -425,8 +429,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, RuntimeError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 1
-    for result in results:
-        print(result)
     return 0
 
 

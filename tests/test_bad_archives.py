@@ -8,6 +8,7 @@ import io
 import json
 import shutil
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -92,6 +93,22 @@ def in_directory(name: bytes, offset: int, format: str, value: int) -> Fault:
     return patched("test.zip", change)
 
 
+def renamed_in_directory(old: bytes, new: bytes) -> Fault:
+    """Change a name in the directory, and leave it as it is before the member."""
+
+    def change(content: bytearray) -> None:
+        place = content.rfind(old)
+        content[place : place + len(old)] = new
+
+    return patched("test.zip", change)
+
+
+def points_at_its_neighbour(content: bytearray) -> None:
+    """Let the directory lead from one member to the next."""
+    entry = content.rfind(b"test/cordillera/0.png") - 46
+    struct.pack_into("<I", content, entry + 42, content.find(b"test/cordillera/1.png") - 30)
+
+
 def image(mode: str = "RGBA", size: tuple[int, int] = (128, 128), format: str = "PNG") -> bytes:
     """Encode an image."""
     file = io.BytesIO()
@@ -104,6 +121,20 @@ def with_header(width: int, height: int, depth: int, colour_type: int) -> bytes:
     png = image()
     header = struct.pack(">4sIIBBBBB", b"IHDR", width, height, depth, colour_type, 0, 0, 0)
     return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
+
+
+def deflated_bomb(folder: Path) -> None:
+    """Let a member inflate to 50 MB where the directory says 999 bytes."""
+
+    def change(members: Members) -> Members:
+        bomb = next(member for member, _ in members if member.filename == TILE)
+        bomb.compress_type = zipfile.ZIP_DEFLATED
+        return [(member, bytes(50 * 2**20) if member is bomb else content) for member, content in members]
+
+    rewrite(folder / "test.zip", change)
+    content = bytearray((folder / "test.zip").read_bytes())
+    struct.pack_into("<I", content, content.rfind(TILE.encode()) - 46 + 24, 999)
+    (folder / "test.zip").write_bytes(content)
 
 
 def shards_of(fault: Fault) -> Fault:
@@ -196,6 +227,48 @@ FAULTS: dict[str, tuple[Fault, str, str, str]] = {
         "another name",
         "replace the member",
     ),
+    "a directory that points at another member of the same length": (
+        patched("test.zip", points_at_its_neighbour),
+        "test.zip: test/cordillera/0.png",
+        "another name",
+        "replace the member",
+    ),
+    "a directory that names a glaciar tile otherwise": (
+        renamed_in_directory(b"test/glaciar/0.png", b"test/glaciar/9.png"),
+        "test.zip: test/glaciar/9.png",
+        "no mask",
+        "add one",
+    ),
+    "a directory that names a cordillera tile otherwise": (
+        renamed_in_directory(b"test/cordillera/2.png", b"test/cordillera/9.png"),
+        "test.zip: test/cordillera/9.png",
+        "another name",
+        "replace the member",
+    ),
+    "an entry swallowed by the one before it": (
+        in_directory(b"test/cordillera/0.png", 32, "<H", 46 + len("test/cordillera/1.png")),
+        "test.zip",
+        "entries are missing",
+        "download",
+    ),
+    "a member beyond the archive": (
+        in_directory(TILE.encode(), 42, "<I", 2**32 - 1),
+        f"test.zip: {TILE}",
+        "does not stand",
+        "replace the member",
+    ),
+    "a member that claims gigabytes packed": (
+        in_directory(TILE.encode(), 20, "<I", 2**31),
+        f"test.zip: {TILE}",
+        "2147483648 bytes",
+        "replace the member",
+    ),
+    "a member that inflates to more than it says": (
+        deflated_bomb,
+        f"test.zip: {TILE}",
+        "checksum",
+        "replace the member",
+    ),
     "an empty archive": (
         lambda f: rewrite(f / "test.zip", lambda members: members.clear()),
         "test.zip",
@@ -227,6 +300,12 @@ FAULTS: dict[str, tuple[Fault, str, str, str]] = {
     "grey": (replaced(image("L")), f"test.zip: {TILE}", "8-bit grey", "8-bit RGBA"),
     "grey with alpha": (replaced(image("LA")), f"test.zip: {TILE}", "8-bit grey with alpha", "8-bit RGBA"),
     "RGB": (replaced(image("RGB")), f"test.zip: {TILE}", "8-bit RGB;", "8-bit RGBA"),
+    "a damaged header": (
+        replaced(image()[:29] + bytes(4) + image()[33:]),
+        f"test.zip: {TILE}",
+        "header is damaged",
+        "save it again",
+    ),
     "60,000 x 60,000": (replaced(with_header(60_000, 60_000, 8, 6)), f"test.zip: {TILE}", "60000 x 60000", "128 x 128"),
     "outside the class": (renamed(TILE, "test/0.png"), "test.zip: test/0.png", "outside test/<class>/", NAMED),
     "outside the split": (renamed(TILE, "0.png"), "test.zip: 0.png", "outside test/<class>/", NAMED),
@@ -371,6 +450,24 @@ FAULTS: dict[str, tuple[Fault, str, str, str]] = {
         "not a manifest",
         "remove it",
     ),
+    "a manifest without the split": (
+        lambda f: change_manifest(f, lambda manifest: manifest["splits"].pop("test")),
+        "test.zip",
+        "has 3 cordillera tiles, 0 in manifest.json",
+        "copy or download both again",
+    ),
+    "a manifest of an unknown split": (
+        manifest_entry("splits", "dev", value={"glaciar": 1}),
+        "manifest.json",
+        "dev",
+        "remove it",
+    ),
+    "a manifest nested without end": (
+        lambda f: (f / "manifest.json").write_text("[" * 100_000),
+        "manifest.json",
+        "not a manifest",
+        "remove it",
+    ),
     "a manifest of an unknown class": (
         manifest_entry("splits", "test", value={"volcan": 1}),
         "manifest.json",
@@ -463,6 +560,31 @@ def test_an_archive_that_may_not_be_read_is_named(sample_copy, monkeypatch):
     (sample_copy / "manifest.json").unlink()
     with pytest.raises(ArchiveError, match=r"train\.zip: cannot be opened \(Permission denied\)"):
         list(load_dataset(data_dir=sample_copy, split="train", streaming=True))
+
+
+def test_a_folder_that_may_not_be_listed_is_named(sample, monkeypatch):
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("rock_glacier_dataset.os.scandir", forbidden)
+    with pytest.raises(ArchiveError, match=r"sample: cannot be listed \(Permission denied\); make it readable"):
+        load_dataset(data_dir=sample)
+
+
+def test_no_folder_at_all_is_named():
+    with pytest.raises(ArchiveError, match="data_dir is empty"):
+        load_dataset(data_dir="")
+
+
+def test_a_member_that_inflates_is_not_inflated_beyond_its_size(sample_copy):
+    deflated_bomb(sample_copy)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArchiveError, match="checksum"):
+            list(load_dataset(data_dir=sample_copy, split="test", streaming=True))
+        assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_manifest_of_the_sample_is_sound(sample):

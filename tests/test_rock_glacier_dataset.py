@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -279,6 +280,43 @@ def test_changed_archives_are_prepared_anew(sample_copy, tmp_path):
     assert len(load_dataset(data_dir=sample_copy, cache_dir=tmp_path / "cache", split="test")) == 5
 
 
+def test_archives_of_the_same_size_but_another_date_are_prepared_anew(sample, sample_copy, tmp_path):
+    first = load_dataset(data_dir=sample_copy, cache_dir=tmp_path / "cache").cache_files
+    status = os.stat(sample_copy / "test.zip")
+    os.utime(sample_copy / "test.zip", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    assert load_dataset(data_dir=sample_copy, cache_dir=tmp_path / "cache").cache_files != first
+
+
+def test_a_manifest_that_came_later_is_heeded(sample_copy, tmp_path):
+    manifest = (sample_copy / "manifest.json").read_text()
+    (sample_copy / "manifest.json").unlink()
+    load_dataset(data_dir=sample_copy, cache_dir=tmp_path / "cache")
+    (sample_copy / "manifest.json").write_text(manifest.replace('"glaciar": 3', '"glaciar": 4'))
+    with pytest.raises(ArchiveError, match="manifest"):
+        load_dataset(data_dir=sample_copy, cache_dir=tmp_path / "cache")
+
+
+def test_every_tile_of_a_large_archive_comes_out(sample_copy):
+    png = rock_glacier_dataset._ALL_BACKGROUND_MASK
+
+    def multiply(members: Members) -> Members:
+        return [(zipfile.ZipInfo(f"train/cordillera/{number}.png"), png) for number in range(2001)]
+
+    rewrite(sample_copy / "train.zip", multiply)
+    paths = [example["path"] for example in load_dataset(data_dir=sample_copy, split="train", streaming=True)]
+    assert paths == [f"train/cordillera/{number}.png" for number in range(2001)]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="this system does not list a process's open files")
+def test_no_archive_stays_open(sample):
+    stream = load_dataset("image-segmentation", data_dir=sample, split="train", streaming=True)
+    before = len(os.listdir("/proc/self/fd"))
+    for examples in (stream, stream.take(1)):
+        assert list(examples)
+        gc.collect()
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_the_same_archives_give_the_same_files(sample, tmp_path):
     for cache in ("a", "b"):
         load_dataset("image-segmentation", data_dir=sample, cache_dir=tmp_path / cache)
@@ -308,8 +346,24 @@ def test_a_folder_may_be_any_url_that_fsspec_opens(streaming, sharded_sample, tm
         )
         for split in SPLIT_NAMES:
             assert_holds(loaded[split], sharded_sample, split)
+        # Without a manifest, and at a URL that tells no ETag, what was changed is seen by the date alone.
+        memory.rm("/rock/sample/manifest.json")
+        whole = memory.cat("/rock/sample/test-00000-of-00003.zip")
+        memory.pipe("/rock/sample/test-00000-of-00003.zip", memory.cat("/rock/sample/test-00001-of-00003.zip"))
+        memory.pipe("/rock/sample/test-00001-of-00003.zip", whole)
+        swapped = load_dataset(data_dir="memory://rock/sample", streaming=streaming, cache_dir=tmp_path)["test"]
+        paths = [example["path"] for example in swapped]
+        assert sorted(paths) == sorted(contents(sharded_sample, "test"))
+        assert paths != list(contents(sharded_sample, "test"))
     finally:
         memory.rm("/rock", recursive=True)
+
+
+@pytest.mark.parametrize("name", ["a b ñ", "50%", "[x]*?#"])
+def test_a_folder_may_have_any_name(name, sample, tmp_path):
+    folder = Path(shutil.copytree(sample, tmp_path / name))
+    for data_dir in (folder, folder.as_uri()):
+        assert len(load_dataset(data_dir=data_dir, split="test")) == SAMPLE_SIZES["test"]
 
 
 def test_a_folder_may_be_inside_a_chained_url(sample, tmp_path):
@@ -366,7 +420,9 @@ def test_a_changed_byte_is_found_or_changes_nothing(data, sample, tmp_path):
         assert str(error).startswith("validation")
     else:
         whole = load_dataset("image-segmentation", data_dir=sample, streaming=True, split="validation")
-        assert examples == list(undecoded(whole))
+        whole = list(undecoded(whole))
+        assert [example["path"] for example in examples] == [example["path"] for example in whole]
+        assert examples == whole, "the same paths, but other bytes"
 
 
 @given(size=st.floats(0, 1), name=st.sampled_from(["validation.zip", "validation_masks.zip"]))
