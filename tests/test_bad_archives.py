@@ -109,6 +109,20 @@ def points_at_its_neighbour(content: bytearray) -> None:
     struct.pack_into("<I", content, entry + 42, content.find(b"test/cordillera/1.png") - 30)
 
 
+def beyond_all_numbers(folder: Path) -> None:
+    """Give a member the largest offset of zip64."""
+
+    def change(members: Members) -> None:
+        for member, _ in members:
+            if member.filename == TILE:
+                member.extra = struct.pack("<HHQ", 1, 8, 2**64 - 1)
+
+    rewrite(folder / "test.zip", change)
+    content = bytearray((folder / "test.zip").read_bytes())
+    struct.pack_into("<I", content, content.rfind(TILE.encode()) - 46 + 42, 2**32 - 1)
+    (folder / "test.zip").write_bytes(content)
+
+
 def image(mode: str = "RGBA", size: tuple[int, int] = (128, 128), format: str = "PNG") -> bytes:
     """Encode an image."""
     file = io.BytesIO()
@@ -253,6 +267,12 @@ FAULTS: dict[str, tuple[Fault, str, str, str]] = {
     ),
     "a member beyond the archive": (
         in_directory(TILE.encode(), 42, "<I", 2**32 - 1),
+        f"test.zip: {TILE}",
+        "does not stand",
+        "replace the member",
+    ),
+    "a member beyond all numbers": (
+        beyond_all_numbers,
         f"test.zip: {TILE}",
         "does not stand",
         "replace the member",

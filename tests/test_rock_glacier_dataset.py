@@ -307,14 +307,12 @@ def test_every_tile_of_a_large_archive_comes_out(sample_copy):
     assert paths == [f"train/cordillera/{number}.png" for number in range(2001)]
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="this system does not list a process's open files")
+@pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning")
 def test_no_archive_stays_open(sample):
     stream = load_dataset("image-segmentation", data_dir=sample, split="train", streaming=True)
-    before = len(os.listdir("/proc/self/fd"))
-    for examples in (stream, stream.take(1)):
-        assert list(examples)
-        gc.collect()
-        assert len(os.listdir("/proc/self/fd")) == before
+    assert list(stream)
+    assert list(stream.take(1))
+    gc.collect()
 
 
 def test_the_same_archives_give_the_same_files(sample, tmp_path):
@@ -346,15 +344,12 @@ def test_a_folder_may_be_any_url_that_fsspec_opens(streaming, sharded_sample, tm
         )
         for split in SPLIT_NAMES:
             assert_holds(loaded[split], sharded_sample, split)
-        # Without a manifest, and at a URL that tells no ETag, what was changed is seen by the date alone.
+        # Without a manifest, at a URL that tells no ETag, and in a file of the same size: the date tells the change.
         memory.rm("/rock/sample/manifest.json")
-        whole = memory.cat("/rock/sample/test-00000-of-00003.zip")
-        memory.pipe("/rock/sample/test-00000-of-00003.zip", memory.cat("/rock/sample/test-00001-of-00003.zip"))
-        memory.pipe("/rock/sample/test-00001-of-00003.zip", whole)
-        swapped = load_dataset(data_dir="memory://rock/sample", streaming=streaming, cache_dir=tmp_path)["test"]
-        paths = [example["path"] for example in swapped]
-        assert sorted(paths) == sorted(contents(sharded_sample, "test"))
-        assert paths != list(contents(sharded_sample, "test"))
+        archive = "/rock/sample/test-00000-of-00003.zip"
+        memory.pipe(archive, memory.cat(archive).replace(b"test/cordillera/0.png", b"test/cordillera/9.png"))
+        renamed = load_dataset(data_dir="memory://rock/sample", streaming=streaming, cache_dir=tmp_path)["test"]
+        assert "test/cordillera/9.png" in [example["path"] for example in renamed]
     finally:
         memory.rm("/rock", recursive=True)
 
