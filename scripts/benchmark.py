@@ -77,14 +77,12 @@ class Inputs(NamedTuple):
 
     Attributes:
         archives: folder of contract archives.
-        tenfold: the same tiles ten times, under other ids; None where the disk has no room.
         image_folder: a folder of PNG files, for `imagefolder`.
         tars: a folder of tar files, for `webdataset`.
         tiles: number of tiles.
     """
 
     archives: Path
-    tenfold: Path | None
     image_folder: Path
     tars: Path
     tiles: int
@@ -242,10 +240,7 @@ def make_inputs(folder: Path, tiles: int) -> Inputs:
         with zipfile.ZipFile(archives / f"{split}.zip") as archive:
             archive.extractall(folder / "image_folder")  # noqa: S202 - made above
             _write_tar(archive, folder / "tars" / f"{split}.tar")
-    bytes_of_archives = sum(file.stat().st_size for file in archives.iterdir())
-    room = shutil.disk_usage(folder).free > 3 * TENFOLD * bytes_of_archives
-    tenfold = _write_tenfold(archives, folder / "tenfold", sizes) if room else None
-    return Inputs(archives, tenfold, folder / "image_folder", folder / "tars", sum(sizes.values()))
+    return Inputs(archives, folder / "image_folder", folder / "tars", sum(sizes.values()))
 
 
 def _write_tar(archive: zipfile.ZipFile, path: Path) -> None:
@@ -261,11 +256,11 @@ def _write_tar(archive: zipfile.ZipFile, path: Path) -> None:
                 tar.addfile(member, io.BytesIO(content))
 
 
-def _write_tenfold(archives: Path, folder: Path, sizes: dict[str, int]) -> Path:
-    folder.mkdir()
+def _write_tenfold(archives: Path, folder: Path) -> None:
     for split in SPLIT_NAMES:
-        write_split(folder, split, _tenfold_tiles(archives, split), count=TENFOLD * sizes[split], shards=1)
-    return folder
+        with zipfile.ZipFile(archives / f"{split}.zip") as tiles:
+            count = TENFOLD * len(tiles.namelist())
+        write_split(folder, split, _tenfold_tiles(archives, split), count=count, shards=1)
 
 
 def _tenfold_tiles(archives: Path, split: str) -> Iterator[Tile]:
@@ -282,7 +277,7 @@ def run_rounds(inputs: Inputs, rounds: int, scratch: Path) -> dict[str, list[Mea
     """Measure everything in turn, round after round.
 
     Returns:
-        for each measure the measurements of all rounds; at ten times the tiles there is one round.
+        for each measure the measurements of all rounds but the first.
     """
     prepared = scratch / "prepared"  # outlives the rounds, so that reading is measured without preparing
     _prepared(inputs.archives, prepared)
@@ -298,9 +293,8 @@ def run_rounds(inputs: Inputs, rounds: int, scratch: Path) -> dict[str, list[Mea
         (read_streaming, inputs.archives),
         (read_streaming_decoded, inputs.archives),
     ]
-    tenfold = [prepare_classification, prepare_segmentation] if inputs.tenfold else []
     found: dict[str, list[Measurement]] = {}
-    with tqdm(total=(1 + rounds) * len(works) + len(tenfold), desc="Measuring", unit=" runs") as bar:
+    with tqdm(total=(1 + rounds) * len(works), desc="Measuring", unit=" runs") as bar:
         for number in range(1 + rounds):
             for work, data in works:
                 own = prepared if work in (read_whole, read_whole_decoded) else None
@@ -308,11 +302,26 @@ def run_rounds(inputs: Inputs, rounds: int, scratch: Path) -> dict[str, list[Mea
                 if number > 0:  # the first round warms up: a machine's memory is slower where it was never used
                     found.setdefault(work.__name__, []).append(measurement)
                 bar.update()
-        for work in tenfold:
-            assert inputs.tenfold is not None
-            found[f"{work.__name__}_tenfold"] = [_measure_in(work, inputs.tenfold, scratch)]
-            bar.update()
     return found
+
+
+def measure_tenfold(archives: Path, scratch: Path) -> dict[str, list[Measurement]]:
+    """Measure preparing both configs once, from the same tiles ten times under other ids.
+
+    Returns:
+        the measurements by name; none where the disk has no room.
+    """
+    if shutil.disk_usage(scratch).free < 3 * TENFOLD * sum(file.stat().st_size for file in archives.iterdir()):
+        print(f"no room for ten times the tiles in {scratch}; left out", file=sys.stderr)
+        return {}
+    tenfold = scratch / "tenfold"
+    tenfold.mkdir()
+    _write_tenfold(archives, tenfold)
+    works = (prepare_classification, prepare_segmentation)
+    return {
+        f"{work.__name__}_tenfold": [_measure_in(work, tenfold, scratch)]
+        for work in tqdm(works, desc="Measuring ten times the tiles", unit=" runs")
+    }
 
 
 def _measure_in(work: Work, data: Path, scratch: Path, folder: Path | None = None) -> Measurement:
@@ -409,9 +418,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="rock-glacier-") as temporary:
             inputs = make_inputs(Path(temporary), options.tiles)
-            if inputs.tenfold is None:
-                print(f"{parser.prog}: no room for ten times the tiles in {temporary}; left out", file=sys.stderr)
             found = run_rounds(inputs, options.rounds, Path(temporary))
+            found |= measure_tenfold(inputs.archives, Path(temporary))
         results = list(summarise(found))
         for result in results:
             print(result)
