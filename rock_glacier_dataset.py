@@ -651,7 +651,6 @@ def _sha256(path: str) -> str:
 
 # ----------------------------------------------------------------------------------------------- how an archive is read
 
-#
 # `zipfile` keeps some 500 bytes of objects for each member, which at ten times the release is a quarter of all that
 # loading needs; here a member is a row of 32 bytes. The format: APPNOTE.TXT - .ZIP File Format Specification, PKWARE
 # (the sections in brackets), and for PNG: ISO/IEC 15948:2004.
@@ -665,9 +664,7 @@ _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _ZIP64 = 0xFFFFFFFF
 
-_PNG_HEADER = struct.Struct(
-    ">12x4sLLBB3xL"
-)  # after signature and length: chunk type, width, height, bit depth, colour type
+_PNG_HEADER = struct.Struct(">12x4sLLBB3xL")  # chunk type, width, height, bit depth, colour type, checksum
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 _PNG_COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
@@ -731,9 +728,7 @@ class _Archive:
     def _read_directory(self) -> tuple[bytes, int, int]:
         """Return the directory, its number of entries, and the number of bytes before the archive, almost always 0."""
         size = self._size
-        tail_start = max(
-            0, size - 2**16 - _END_RECORD.size
-        )  # the record ends in a comment of at most 2 ** 16 - 1 bytes
+        tail_start = max(0, size - 2**16 - _END_RECORD.size)  # the record may end in a comment of 2 ** 16 - 1 bytes
         tail = self._read(tail_start, size - tail_start)
         end = tail.rfind(b"PK\5\6")
         if end < 0 or end + _END_RECORD.size > len(tail):

@@ -199,10 +199,12 @@ def test_a_private_copy_loads_with_a_token_from_the_call_or_the_environment(hub,
 
 
 def test_a_folder_of_another_hub_repository_is_a_data_dir(hub, sample, tmp_path):
-    hub.add_repository("somebody/else", on_hub(sample)).create_branch("new/tiles")
+    repository = hub.add_repository("somebody/else", on_hub(sample))
+    repository.create_branch("new/tiles")
+    repository.create_branch("refs/pr/1")
     hub.add_repository("somebody/plain", sample)
     code = """
-    folders = ["else/data", "else@main/data/", "else@new%2Ftiles/data", "plain", "plain@main/"]
+    folders = ["else/data", "else@main/data/", "else@new%2Ftiles/data", "else@refs/pr/1/data", "plain", "plain@main/"]
     tell([
         digests(load_dataset("image-segmentation", data_dir=f"hf://datasets/somebody/{folder}", streaming=s))
         for folder in folders for s in (False, True)
