@@ -312,7 +312,7 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
             archives = [archive for archive in (tile_archive, mask_archive) if archive is not None]
             with contextlib.ExitStack() as stack:
                 hashing = stack.enter_context(concurrent.futures.ThreadPoolExecutor())
-                found = {name: hashing.submit(_sha256, path) for name, path in archives if name in digests}
+                found = {name: hashing.submit(sha256_of_file, path) for name, path in archives if name in digests}
                 tile_reader, *mask_readers = [
                     stack.enter_context(_Archive(name, path, split, self._download_config)) for name, path in archives
                 ]
@@ -640,7 +640,8 @@ def _check_across_shards(
         _check_counts(counts, tiles[0][0], keys)
 
 
-def _sha256(path: str) -> str:
+def sha256_of_file(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits, as manifest.json has it."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(2**22))  # so large that this thread seldom asks for the interpreter lock
     with open(path, "rb", buffering=0) as file:

@@ -8,7 +8,6 @@ whenever and wherever they are written. Members are written as they come, so tha
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from typing import NamedTuple
 
 from rock_glacier_dataset import CLASS_NAMES
 from rock_glacier_dataset import MANIFEST_NAME
+from rock_glacier_dataset import sha256_of_file
 
 _MEMBER_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can state
 _UNIX = 3  # zip's "version made by": the attributes are those of a Unix file system
@@ -174,15 +174,6 @@ def _write_member(archive: zipfile.ZipFile, name: str, png: bytes) -> None:
 
 def _closed_archive(path: Path, members: int) -> WrittenArchive:
     return WrittenArchive(path.name, members, path.stat().st_size, sha256_of_file(path))
-
-
-def sha256_of_file(path: Path) -> str:
-    """Return the SHA-256 checksum of a file in hexadecimal digits."""
-    checksum = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            checksum.update(block)
-    return checksum.hexdigest()
 
 
 def write_manifest(
