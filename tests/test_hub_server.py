@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from hub_client import REPO_ID
+from hub_client import TOKEN
+from hub_client import run_client
 from hub_server import EXPANDED_TREE_PAGE
 from hub_server import LFS_SIZE
 from hub_server import TREE_PAGE
@@ -19,24 +18,9 @@ from hub_server import Repository
 from hub_server import client_environment
 from hub_server import fail
 
-REPO_ID = "alkzar90/rock-glacier-dataset"
 CARD = b"---\nlicense: mit\n---\n# Rock glaciers\n"
 ARCHIVE = bytes(range(256)) * 4000
 FILES = {"README.md": CARD, "data/train.zip": ARCHIVE, "data/test.zip": b"PK"}
-TOKEN = "hf_owner"
-
-_PRELUDE = """\
-import json
-from huggingface_hub import HfApi, HfFileSystem, constants, hf_hub_download, snapshot_download
-from huggingface_hub.utils import get_session
-api = HfApi()
-repo_id = "alkzar90/rock-glacier-dataset"
-def name_of_fault(call, *arguments, **keywords):
-    try:
-        call(*arguments, **keywords)
-    except Exception as error:
-        return [kind.__name__ for kind in type(error).__mro__]
-"""
 
 
 @pytest.fixture
@@ -48,19 +32,6 @@ def server() -> Iterator[HubServer]:
 @pytest.fixture
 def repository(server: HubServer) -> Repository:
     return server.add_repository(REPO_ID, FILES)
-
-
-def run_client(server: HubServer, home: Path, body: str, **environment: str) -> Any:
-    """Run `body` in a process of its own, with the clients imported, and return what it leaves in `result`."""
-    program = f"{_PRELUDE}{body}\nprint(json.dumps(result))\n"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=client_environment(server, home) | environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def get(server: HubServer, path: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
