@@ -324,6 +324,9 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
                         raise _manifest_fault(name, f"has the SHA-256 {digest.result()}, another in {MANIFEST_NAME}")
 
 
+CONFIG_NAMES = tuple(config.name for config in RockGlacierDataset.BUILDER_CONFIGS)
+
+
 def features_of(config_name: str) -> datasets.Features:
     """Return the features of a config, in their order.
 

@@ -40,6 +40,7 @@ from typing import Any
 from typing import NamedTuple
 
 import datasets
+from command_line import run
 from contract_archives import Tile
 from contract_archives import write_split
 from make_sample_archives import make_sample_archives
@@ -416,7 +417,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there must be at least {len(SPLIT_NAMES)} tiles and one round")
     if options.json and not options.json.parent.is_dir():
         parser.error(f"--json: {options.json.parent} is no folder")
-    try:
+
+    def benchmark() -> None:
         with tempfile.TemporaryDirectory(prefix="rock-glacier-") as temporary:
             inputs = make_inputs(Path(temporary), options.tiles)
             found = run_rounds(inputs, options.rounds, Path(temporary))
@@ -432,13 +434,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "measurements": {name: [one._asdict() for one in several] for name, several in found.items()},
             }
             options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return 1
-    except (OSError, RuntimeError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return run(parser.prog, benchmark, (OSError, RuntimeError))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Contract archives: how tiles and masks lie in zip archives, and the folder that they are written into.
+"""Contract archives: how tiles and masks lie in zip archives, and the manifest beside them.
 
 The contract is what `rock_glacier_dataset` reads as a `data_dir`: for each split an archive of tiles and one of masks,
 each perhaps in shards, and a `manifest.json`. The archives are deterministic: the same members give the same bytes,
@@ -7,19 +7,12 @@ whenever and wherever they are written. Members are written as they come, so tha
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
-import signal
 import stat
-import tempfile
-import threading
 import zipfile
 from collections.abc import Iterable
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import NamedTuple
 
 from rock_glacier_dataset import CLASS_NAMES
@@ -206,76 +199,3 @@ def write_manifest(
     path = folder / MANIFEST_NAME
     path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8", newline="\n")
     return path
-
-
-@contextlib.contextmanager
-def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a folder to write into that becomes `out` when all is written, or leaves nothing behind.
-
-    The folder lies beside `out` under a temporary name. When the block ends it is renamed to `out`, at once and whole;
-    when the block raises, or the process is interrupted or asked to terminate, it is removed.
-
-    Args:
-        out: The folder to make. It may exist when it is empty. Folders above it are made if need be.
-
-    Yields:
-        The temporary folder.
-
-    Raises:
-        FileExistsError: `out` exists and is not an empty folder; it stays as it is.
-        OSError: The folder cannot be made.
-    """
-    # Resolved, so that "." has a name to be renamed to, and a link's target rather than the link is replaced.
-    target = Path(out).resolve()
-    _refuse_occupied(target)
-    made_parents = [parent for parent in target.parents if not parent.exists()]
-    with _termination_as_exception():
-        temporary: Path | None = None
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-            yield temporary
-            _refuse_occupied(target)  # another process may have been faster
-            temporary.chmod(_mode_of_new_folder())
-            if os.name == "nt" and target.exists():
-                target.rmdir()  # Windows does not rename over an empty folder, Linux and macOS do
-            temporary.replace(target)
-        except BaseException:
-            if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
-            for parent in made_parents:
-                with contextlib.suppress(OSError):
-                    parent.rmdir()
-            raise
-
-
-def _refuse_occupied(target: Path) -> None:
-    if target.is_dir() and not any(target.iterdir()):
-        return
-    if target.exists():
-        kind = "folder that is not empty" if target.is_dir() else "file"
-        raise FileExistsError(f"{target} is a {kind}; name a new folder or an empty one")
-
-
-def _mode_of_new_folder() -> int:
-    """Return the permissions that mkdir would give a folder; mkdtemp gives its own to nobody but the owner."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return 0o777 & ~mask
-
-
-@contextlib.contextmanager
-def _termination_as_exception() -> Iterator[None]:
-    """Turn SIGTERM into KeyboardInterrupt, so that what a block has begun is cleared away."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say what a signal does
-        return
-
-    def interrupt(signal_number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(f"received {signal.Signals(signal_number).name}")
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

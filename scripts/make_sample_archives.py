@@ -21,11 +21,8 @@ import contextlib
 import io
 import itertools
 import math
-import multiprocessing
 import os
-import signal
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -37,14 +34,16 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from command_line import run
 from contract_archives import Tile
 from contract_archives import WrittenArchive
-from contract_archives import new_output_folder
 from contract_archives import write_manifest
 from contract_archives import write_split
+from output_folder import new_output_folder
 from PIL import Image
 from synthetic_terrain import render_scene
 from tqdm import tqdm
+from worker_pool import worker_pool
 
 from rock_glacier_dataset import BACKGROUND_COLOUR
 from rock_glacier_dataset import CLASS_NAMES
@@ -241,12 +240,9 @@ def cutting(scenes: Iterable[Scene], num_proc: int) -> Iterator[Iterator[CutTile
     if num_proc == 1:
         yield itertools.chain.from_iterable(map(cut_scene, scenes))
         return
-    pool = concurrent.futures.ProcessPoolExecutor(num_proc, initializer=_prepare_worker)
-    try:
+    with worker_pool(num_proc) as pool:
         # Two scenes ahead of each worker keep it busy while another's larger one is waited for.
         yield itertools.chain.from_iterable(_map_ahead(pool, 3 * num_proc, cut_scene, scenes))
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _map_ahead(
@@ -260,20 +256,6 @@ def _map_ahead(
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
-
-
-def _prepare_worker() -> None:
-    """Leave an interruption to the parent, and do not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-
-    def follow_parent() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow_parent, daemon=True).start()
 
 
 def make_sample_archives(
@@ -375,27 +357,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_numbers(sizes, options.shards, options.seed)
     except ValueError as error:
         parser.error(str(error))
-    try:
+
+    def make() -> None:
         sample = make_sample_archives(options.out, **sizes, shards=options.shards, seed=options.seed, progress=True)
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted; nothing was written", file=sys.stderr)
-        return 1
-    except (OSError, concurrent.futures.BrokenExecutor) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 1
-    _print_archives(sample.archives)
-    return 0
-
-
-def _print_archives(archives: Iterable[WrittenArchive]) -> None:
-    try:
-        for archive in archives:
+        for archive in sample.archives:
             kind = "masks" if "_masks" in archive.name else "tiles"
             print(f"{archive.name}: {archive.members} {kind}, {archive.bytes} bytes")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has seen enough, as `head` does; what is left must not be written when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return run(
+        parser.prog,
+        make,
+        (OSError, concurrent.futures.BrokenExecutor),
+        if_interrupted="interrupted; nothing was written",
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
     python scripts/smoke_load.py                                       # a sample, made for it
     python scripts/smoke_load.py --data-dir data                       # a folder of archives
     python scripts/smoke_load.py --repo-id alkzar90/rock-glacier-dataset  # what is published on the Hub
+    python scripts/smoke_load.py --repo-id alkzar90/rock-glacier-dataset --revision script --trust-remote-code
 
 Every config and split is loaded, whole and streaming, and a line is printed for each: config, split, the way it was
 loaded, number of examples, features and first path.
@@ -24,19 +25,18 @@ from typing import Any
 from typing import NamedTuple
 
 import datasets
+from command_line import run
 from make_sample_archives import make_sample_archives
 
 import rock_glacier_dataset
 from rock_glacier_dataset import CLASS_NAMES
+from rock_glacier_dataset import CONFIG_NAMES
 from rock_glacier_dataset import RELEASE_SIZES
 from rock_glacier_dataset import REPO_ID
 from rock_glacier_dataset import SPLIT_NAMES
 from rock_glacier_dataset import TILE_SIZE
-from rock_glacier_dataset import RockGlacierDataset
 from rock_glacier_dataset import features_of
 from rock_glacier_dataset import mask_to_class_indices
-
-CONFIG_NAMES = tuple(config.name for config in RockGlacierDataset.BUILDER_CONFIGS)
 
 SAMPLE_SIZES: dict[str, Any] = {"train": 14, "validation": 4, "test": 6}
 
@@ -52,12 +52,14 @@ class Origin(NamedTuple):
         repo_id: Hub dataset; None for a folder.
         revision: branch, tag or commit of the Hub dataset.
         sizes: number of tiles that each split must have, where that is known.
+        trust_remote_code: run the Hub dataset's loading script, as `datasets` < 4 does for its branch `script`.
     """
 
     data_dir: str | None
     repo_id: str | None = None
     revision: str | None = None
     sizes: Mapping[str, int] | None = None
+    trust_remote_code: bool = False
 
 
 class LoadedSplit(NamedTuple):
@@ -120,7 +122,8 @@ def _load(origin: Origin, config: str, streaming: bool, cache_dir: str) -> Any: 
         return rock_glacier_dataset.load_dataset(
             config, data_dir=origin.data_dir, streaming=streaming, cache_dir=cache_dir
         )
-    return datasets.load_dataset(origin.repo_id, name=config, revision=origin.revision, streaming=streaming)
+    trust = {"trust_remote_code": True} if origin.trust_remote_code else {}
+    return datasets.load_dataset(origin.repo_id, name=config, revision=origin.revision, streaming=streaming, **trust)
 
 
 def _check_split(config: str, split: str, way: str, examples: Any) -> LoadedSplit:
@@ -175,6 +178,11 @@ def _parser() -> argparse.ArgumentParser:
     origin.add_argument("--repo-id", metavar="ID", help=f"load from this Hub dataset, such as {REPO_ID}")
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of the Hub dataset (default: main)")
     parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the loading script of the Hub dataset's branch `script`, which datasets < 4 does when told to",
+    )
+    parser.add_argument(
         "--name",
         metavar="CONFIG",
         action="append",
@@ -191,12 +199,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.revision is not None and options.repo_id is None:
         parser.error("--revision is of a Hub dataset: give --repo-id too")
+    if options.trust_remote_code and options.repo_id is None:
+        parser.error("--trust-remote-code is for the script of a Hub dataset: give --repo-id too")
     ways = ["streaming"] if options.streaming else ["whole", "streaming"]
-    with tempfile.TemporaryDirectory(prefix="rock-glacier-") as temporary:
-        try:
+
+    def load() -> None:
+        with tempfile.TemporaryDirectory(prefix="rock-glacier-") as temporary:
             if options.repo_id is not None:
                 released = RELEASE_SIZES if options.repo_id == REPO_ID else None
-                origin = Origin(None, options.repo_id, options.revision, released)
+                origin = Origin(None, options.repo_id, options.revision, released, options.trust_remote_code)
             elif options.data_dir is not None:
                 origin = Origin(options.data_dir)
             else:
@@ -206,13 +217,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 origin = Origin(str(sample), sizes=SAMPLE_SIZES)
             for found in smoke_load(origin, options.name or CONFIG_NAMES, ways, temporary):
                 print(found, flush=True)
-        except KeyboardInterrupt:
-            print(f"{parser.prog}: interrupted", file=sys.stderr)
-            return 1
-        except Exception as error:  # whatever a client library raises, one line says it
-            print(f"{parser.prog}: error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
-            return 1
-    return 0
+
+    return run(parser.prog, load, Exception)  # whatever a client library raises, one line says it
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from conftest import SAMPLE_SIZES
 from hub_server import HubServer
 from hub_server import client_environment
 from PIL import Image
-from smoke_load import CONFIG_NAMES
 from smoke_load import Origin
 
+from rock_glacier_dataset import CONFIG_NAMES
 from rock_glacier_dataset import SPLIT_NAMES
 from rock_glacier_dataset import load_dataset
 
