@@ -16,6 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 import datasets  # noqa: E402
 import pytest  # noqa: E402
 from make_sample_archives import make_sample_archives  # noqa: E402
+from stage_hub_repo import stage  # noqa: E402
 
 datasets.disable_progress_bar()
 
@@ -40,12 +41,26 @@ def sharded_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def staged(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample as it goes to the Hub. Not to be changed: copy it."""
+    folder = tmp_path_factory.mktemp("staged") / "staged"
+    stage(sample, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real_archives() -> Path:
     """The real tiles and masks that the project's developers have beside it."""
     folder = REPOSITORY.parent / "shared" / "real" / "archives"
     if not folder.is_dir():
         pytest.skip("left out: the real tiles are not part of the project (no ../shared/real)")
     return folder
+
+
+@pytest.fixture
+def staged_copy(staged: Path, tmp_path: Path) -> Path:
+    """A copy of the staged sample that may be changed."""
+    return Path(shutil.copytree(staged, tmp_path / "staged"))
 
 
 @pytest.fixture

@@ -1,0 +1,300 @@
+#!/usr/bin/env python
+"""Write the folder that is the dataset's repository on the Hub: card, Parquet, archives and module.
+
+    python scripts/stage_hub_repo.py data staged
+    python scripts/upload.py staged --repo-id alkzar90/rock-glacier-dataset
+
+Both configs are written as Parquet straight from the builder, which checks the archives as it reads them; no image is
+decoded. The archives go beside it, for the loading script and for whoever wants the files. The same archives give the
+same bytes, with the same version of pyarrow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from typing import NamedTuple
+
+import datasets
+from command_line import run
+from dataset_card import published_card
+from output_folder import new_output_folder
+from parquet_shards import ParquetShard
+from parquet_shards import shard_name
+from parquet_shards import write_shard
+from staged_folder import ARCHIVES_FOLDER
+from staged_folder import CARD_FILE
+from staged_folder import MODULE_FILE
+from staged_folder import refuse_module_name
+from tqdm import tqdm
+from worker_pool import worker_pool
+
+import rock_glacier_dataset
+from rock_glacier_dataset import CLASS_NAMES
+from rock_glacier_dataset import CONFIG_NAMES
+from rock_glacier_dataset import MANIFEST_NAME
+from rock_glacier_dataset import REPO_ID
+from rock_glacier_dataset import SPLIT_NAMES
+from rock_glacier_dataset import ArchiveError
+from rock_glacier_dataset import RockGlacierDataset
+
+PROJECT = Path(__file__).resolve().parent.parent
+"""The folder that holds what is published as it stands: the module, the README, the licence and the citation."""
+
+COPIED_FILES = (MODULE_FILE, "LICENSE", "CITATION.cff")
+
+
+class ShardWork(NamedTuple):
+    """What a process needs to know to write one shard of one config.
+
+    Attributes:
+        builder: the config's builder.
+        split: name of the split.
+        gen_kwargs: what the builder asks for to generate the shard's examples.
+        path: the Parquet file to write.
+    """
+
+    builder: RockGlacierDataset
+    split: str
+    gen_kwargs: dict[str, Any]
+    path: Path
+
+    @property
+    def archives(self) -> list[Path]:
+        """The archives that are read."""
+        pairs = [*self.gen_kwargs["tiles"], *filter(None, self.gen_kwargs["masks"])]
+        return [Path(path) for _, path in pairs]
+
+
+class Staged(NamedTuple):
+    """What was staged.
+
+    Attributes:
+        shards: the Parquet files of each config and split.
+        archives: the archives and the manifest that were copied.
+    """
+
+    shards: dict[str, dict[str, list[ParquetShard]]]
+    archives: list[Path]
+
+
+def stage(
+    data_dir: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    repo_id: str = REPO_ID,
+    archives: bool = True,
+    num_proc: int = 1,
+    progress: bool = False,
+) -> Staged:
+    """Write the folder that is the dataset's repository on the Hub.
+
+    Args:
+        data_dir: folder of archives.
+        out: the folder to write; it may exist when it is empty. It appears when it is complete, or not at all.
+        repo_id: the Hub dataset that the card's calls load.
+        archives: whether the archives go with it.
+        num_proc: number of processes that write the shards.
+        progress: whether to show progress bars on standard error.
+
+    Returns:
+        what was staged.
+
+    Raises:
+        ArchiveError: the archives have a fault, or were changed meanwhile.
+        ValueError: `out` or `repo_id` has the name of the module.
+        FileExistsError: `out` exists and is not an empty folder; it stays as it is.
+        OSError: a file cannot be read or written.
+    """
+    refuse_module_name(os.fspath(out))
+    refuse_module_name(repo_id)
+    data_dir = Path(data_dir)
+    with (
+        new_output_folder(out) as folder,
+        tempfile.TemporaryDirectory(prefix="rock-glacier-") as cache,  # `datasets` never sees Parquet in a cache
+    ):
+        works = {config: list(_shard_works(data_dir, config, folder / config, cache)) for config in CONFIG_NAMES}
+        everything = [work for config in CONFIG_NAMES for work in works[config]]
+        sources = sorted({path for work in everything for path in work.archives})
+        if (data_dir / MANIFEST_NAME).exists():
+            sources.append(data_dir / MANIFEST_NAME)
+        before = [_state(path) for path in sources]
+        written = _write_shards(everything, num_proc, progress)
+        if archives:
+            _copy_archives(sources, folder / ARCHIVES_FOLDER, progress)
+        for path, state in zip(sources, before, strict=True):
+            if _state(path) != state:
+                raise ArchiveError(f"{path.name}: was changed while it was staged; stage again")
+        shards = {config: _by_split(works[config], written) for config in CONFIG_NAMES}
+        _write_card(folder, shards, repo_id)
+        for name in COPIED_FILES:
+            shutil.copyfile(PROJECT / name, folder / name)
+        if (PROJECT / "assets").is_dir():
+            shutil.copytree(PROJECT / "assets", folder / "assets", copy_function=shutil.copyfile)
+        id2label = {str(label): name for label, name in enumerate(CLASS_NAMES)}
+        _write_text(folder / "id2label.json", json.dumps(id2label, indent=2) + "\n")
+    return Staged(shards, sources if archives else [])
+
+
+def _shard_works(data_dir: Path, config: str, folder: Path, cache: str) -> Iterator[ShardWork]:
+    builder = RockGlacierDataset(cache, config_name=config, data_dir=data_dir)
+    folder.mkdir()
+    for generator in builder._split_generators(datasets.DownloadManager()):
+        kwargs = generator.gen_kwargs
+        if config != CONFIG_NAMES[-1]:
+            kwargs["digests"] = {}  # the last config reads every archive, and checks them all
+        shards = len(kwargs["tiles"])
+        for shard, (tiles, masks) in enumerate(zip(kwargs["tiles"], kwargs["masks"], strict=True)):
+            path = folder / shard_name(generator.name, shard, shards)
+            yield ShardWork(builder, generator.name, {**kwargs, "tiles": [tiles], "masks": [masks]}, path)
+
+
+def _write_shards(works: Sequence[ShardWork], num_proc: int, progress: bool) -> dict[Path, ParquetShard]:
+    """Write every shard, in `num_proc` processes or in this one when that is 1."""
+    sizes = {work.path: sum(path.stat().st_size for path in work.archives) for work in works}
+    with tqdm(
+        total=sum(sizes.values()), desc="Writing Parquet", unit="B", unit_scale=True, disable=not progress
+    ) as bar:
+        if num_proc == 1:
+            return {work.path: _write_shard(work, bar.update) for work in works}
+        with worker_pool(num_proc) as pool:
+            pending = {pool.submit(_write_shard, work): work.path for work in works}
+            written = {}
+            for done in concurrent.futures.as_completed(pending):
+                written[pending[done]] = done.result()
+                bar.update(sizes[pending[done]])
+            return written
+
+
+def _write_shard(work: ShardWork, on_written: Callable[[int], object] | None = None) -> ParquetShard:
+    examples = (example for _, example in work.builder._generate_examples(**work.gen_kwargs))
+    return write_shard(work.path, work.builder.info.features, examples, on_written)
+
+
+def _by_split(works: Sequence[ShardWork], written: dict[Path, ParquetShard]) -> dict[str, list[ParquetShard]]:
+    return {split: [written[work.path] for work in works if work.split == split] for split in SPLIT_NAMES}
+
+
+def _copy_archives(sources: Sequence[Path], folder: Path, progress: bool) -> None:
+    folder.mkdir()
+    for source in tqdm(sources, desc="Copying archives", unit=" files", disable=not progress):
+        shutil.copyfile(source, folder / source.name)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _write_card(folder: Path, shards: dict[str, dict[str, list[ParquetShard]]], repo_id: str) -> None:
+    infos = {}
+    for config, splits in shards.items():
+        info = datasets.DatasetInfo(features=rock_glacier_dataset.features_of(config), splits=datasets.SplitDict())
+        for split, files in splits.items():
+            num_bytes, examples = sum(file.num_bytes for file in files), sum(file.examples for file in files)
+            info.splits.add(datasets.SplitInfo(split, num_bytes, examples))
+        info.download_size = sum(file.file_bytes for files in splits.values() for file in files)
+        info.dataset_size = sum(split.num_bytes for split in info.splits.values())
+        infos[config] = info
+    readme = (PROJECT / CARD_FILE).read_text(encoding="utf-8")
+    _write_text(folder / CARD_FILE, published_card(readme, infos, repo_id))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Write the folder that is the dataset's repository on the Hub: the card with its metadata, both "
+        "configs as Parquet, the archives, the module, the licence and the citation. scripts/upload.py publishes it.",
+        epilog="The archives are checked as they are read; the first fault ends the run. Prints a line for each config "
+        "and split, and one for the archives. Exit status: 0 when all is written, 1 when it is not, in which case OUT "
+        "is as it was before, 2 for wrong usage.",
+    )
+    parser.add_argument("data_dir", metavar="DATA_DIR", type=Path, help="folder of archives: train.zip and so on")
+    parser.add_argument(
+        "out",
+        metavar="OUT",
+        help=f"the folder to write; it may exist when it is empty, and is not called {Path(MODULE_FILE).stem}",
+    )
+    parser.add_argument(
+        "--repo-id",
+        metavar="ID",
+        default=REPO_ID,
+        help="the Hub dataset that the card's calls are to load (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-archives",
+        action="store_true",
+        help="leave the archives out; upload.py then cannot keep the branch of the loading script",
+    )
+    parser.add_argument(
+        "--num-proc",
+        metavar="N",
+        type=int,
+        default=1,
+        help="processes that write shards, each a config, a split and an archive (default: %(default)s)",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.num_proc < 1:
+        parser.error(f"--num-proc is {options.num_proc}; it is 1 at least")
+    with _usage_errors(parser):
+        refuse_module_name(options.out)
+        refuse_module_name(options.repo_id)
+
+    def write() -> None:
+        staged = stage(
+            options.data_dir,
+            options.out,
+            repo_id=options.repo_id,
+            archives=not options.no_archives,
+            num_proc=options.num_proc,
+            progress=True,
+        )
+        for config, splits in staged.shards.items():
+            for split, files in splits.items():
+                examples, size = sum(file.examples for file in files), sum(file.file_bytes for file in files)
+                print(f"{config} {split}: {examples} examples, {size} bytes, {_count(len(files), 'Parquet file')}")
+        size = sum(path.stat().st_size for path in staged.archives)
+        print(f"data: {size} bytes, {_count(len(staged.archives), 'file')}" if staged.archives else "data: left out")
+
+    return run(
+        parser.prog,
+        write,
+        (ArchiveError, OSError, concurrent.futures.BrokenExecutor),
+        if_interrupted="interrupted; nothing was written",
+    )
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+@contextlib.contextmanager
+def _usage_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
