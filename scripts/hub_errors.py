@@ -1,0 +1,82 @@
+"""What went wrong with the Hub, in one line that says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from command_line import one_line
+from huggingface_hub import get_token
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import OfflineModeIsEnabled
+
+LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token with write access"
+
+_AGAIN = "run the same command again: what has arrived is not sent again"
+
+
+class HubError(Exception):
+    """A step that the Hub did not take: says which repository, which step, what was wrong, and what to do."""
+
+
+@contextlib.contextmanager
+def hub_step(repo_id: str, step: str) -> Iterator[None]:
+    """Name the step and the repository in whatever the Hub's client raises.
+
+    Args:
+        repo_id: the repository.
+        step: what is being done, such as "commit".
+
+    Raises:
+        HubError: in place of what was raised.
+    """
+    try:
+        yield
+    except HubError:
+        raise
+    except Exception as error:  # the clients' own kinds differ between versions
+        raise HubError(f"{repo_id}: {step}: {_explain(error)}") from error
+
+
+def _explain(error: BaseException) -> str:
+    """Say in one line what an exception of the Hub's client means, without the token."""
+    answer = next((found for one in _causes(error) if (found := getattr(one, "response", None)) is not None), None)
+    if answer is None:
+        last = list(_causes(error))[-1]
+        said = one_line(error) if last is error else f"{one_line(error)} {one_line(last)}"
+        if isinstance(error, OfflineModeIsEnabled):
+            return f"{said}; unset HF_HUB_OFFLINE"
+        return _without_token(f"{said} ({type(last).__name__}); {_AGAIN}")
+    told = next((one.server_message for one in _causes(error) if isinstance(one, HfHubHTTPError)), None)
+    said = f" ({_without_token(' '.join(told.split()))})" if told else ""
+    remedy = _remedy(answer.status_code, answer.headers.get("Retry-After"))
+    return f"the Hub answers {answer.status_code}{said}; {remedy}"
+
+
+def _remedy(status: int, retry_after: str | None) -> str:
+    if status == 401:
+        return LOG_IN
+    if status == 403:
+        return "use a token that may write to this repository"
+    if status == 404:
+        return "check --repo-id and --revision, and that the token may read the repository"
+    if status in (409, 412):
+        return "someone else has changed it meanwhile; nothing was overwritten: look with --dry-run, then run again"
+    if status == 429:
+        return f"wait {retry_after} seconds, then {_AGAIN}" if retry_after else f"wait, then {_AGAIN}"
+    if status >= 500:
+        return _AGAIN
+    return "look at what it says"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those that it was raised from."""
+    one: BaseException | None = error
+    while one is not None:
+        yield one
+        one = one.__cause__ or one.__context__
+
+
+def _without_token(text: str) -> str:
+    token = get_token()
+    return text.replace(token, "***") if token else text

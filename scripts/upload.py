@@ -1,0 +1,366 @@
+#!/usr/bin/env python
+"""Publish a staged folder on the Hub, whole or not at all, and see that every row can be loaded from there.
+
+    python scripts/upload.py staged --repo-id alkzar90/rock-glacier-dataset --dry-run
+    python scripts/upload.py staged --repo-id alkzar90/rock-glacier-dataset --script-branch --tag v1.0.0
+
+One commit makes the repository hold just what is in the folder: files are added and changed, and others are removed. It
+is made on top of the state that was compared; where someone else has committed meanwhile, it is refused. Then both
+configs are loaded from that commit and compared with the folder, row by row; only then are the branch of the loading
+script and the tag made. After a failure the same command goes on where it ended.
+
+The token is the one that the Hub's client finds: of `hf auth login`, or in HF_TOKEN.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import tempfile
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from command_line import run
+from dataset_card import card_of_script
+from hub_changes import Change
+from hub_changes import find_changes
+from hub_changes import operations
+from hub_errors import LOG_IN
+from hub_errors import HubError
+from hub_errors import hub_step
+from huggingface_hub import HfApi
+from huggingface_hub import constants
+from huggingface_hub import get_token
+from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.errors import RevisionNotFoundError
+from huggingface_hub.hf_api import RepoFile
+from read_back import run_in_fresh_cache
+from staged_folder import ARCHIVES_FOLDER
+from staged_folder import CARD_FILE
+from staged_folder import MODULE_FILE
+from staged_folder import StagedError
+from staged_folder import StagedFolder
+from staged_folder import read_staged
+from staged_folder import refuse_module_name
+
+from rock_glacier_dataset import RELEASE_SIZES
+from rock_glacier_dataset import REPO_ID
+
+MAIN = "main"
+
+SCRIPT_BRANCH = "script"
+
+_BESIDE_SCRIPT = (CARD_FILE, "LICENSE", "CITATION.cff")
+
+
+class Branch(NamedTuple):
+    """A branch of a Hub dataset, as it was when it was looked at.
+
+    Attributes:
+        repo_id: the Hub dataset.
+        name: name of the branch.
+        exists: whether there is such a branch; if not, it can begin from the last commit of main.
+        commit: its last commit, or the one that it can begin from.
+        files: the files of that commit.
+    """
+
+    repo_id: str
+    name: str
+    exists: bool
+    commit: str
+    files: list[RepoFile]
+
+
+class Published(NamedTuple):
+    """What became of a branch.
+
+    Attributes:
+        commit: the commit that holds the files.
+        url: where a person can look at it.
+        changed: number of files that it changed; 0 where there was nothing to do, and no commit was made.
+    """
+
+    commit: str
+    url: str
+    changed: int
+
+
+def script_files(staged: StagedFolder, repo_id: str, folder: Path) -> dict[str, Path]:
+    """Say what the branch of the loading script holds.
+
+    Args:
+        staged: the staged folder, with the archives.
+        repo_id: the Hub dataset, after whose name `datasets` < 4 looks for the script.
+        folder: where the card of that branch is written.
+
+    Returns:
+        path in the repository to file.
+
+    Raises:
+        StagedError: the archives were left out when the folder was staged.
+    """
+    archives = {path: file for path, file in staged.files.items() if path.startswith(f"{ARCHIVES_FOLDER}/")}
+    if not archives:
+        raise StagedError(
+            f"{staged.folder}: holds no archives, which the loading script reads; stage it without --no-archives"
+        )
+    card = folder / CARD_FILE
+    card.write_text(card_of_script(staged.card), encoding="utf-8", newline="\n")
+    beside = {name: staged.files[name] for name in _BESIDE_SCRIPT if name in staged.files}
+    script = f"{repo_id.partition('/')[2]}.py"
+    return {**archives, **beside, CARD_FILE: card, script: staged.files[MODULE_FILE]}
+
+
+def look_at(api: HfApi, repo_id: str, branch: str) -> Branch | None:
+    """Look at a branch of a Hub dataset; None where there is no such dataset, or where the token may not see it."""
+    with hub_step(repo_id, f"look at {branch}"):
+        try:
+            exists, found = True, api.dataset_info(repo_id, revision=branch)
+        except RevisionNotFoundError:
+            exists, found = False, api.dataset_info(repo_id)
+        except RepositoryNotFoundError:
+            return None
+        commit = str(found.sha)
+        return Branch(repo_id, branch, exists, commit, _files_of(api, repo_id, commit))
+
+
+def _files_of(api: HfApi, repo_id: str, commit: str) -> list[RepoFile]:
+    entries = api.list_repo_tree(repo_id, recursive=True, revision=commit, repo_type="dataset")
+    return [entry for entry in entries if isinstance(entry, RepoFile)]
+
+
+def publish(
+    api: HfApi, branch: Branch, files: Mapping[str, Path], message: str, *, create_pr: bool = False
+) -> Published:
+    """Make one commit by which a branch holds just these files.
+
+    Args:
+        api: the Hub's client.
+        branch: the branch as it was looked at; where it has a newer commit by now, nothing is committed.
+        files: path in the repository to file.
+        message: the commit's title.
+        create_pr: whether to propose the commit rather than to make it.
+
+    Returns:
+        what became of it.
+
+    Raises:
+        HubError: the branch is as it was.
+    """
+    repo_id = branch.repo_id
+    if not branch.exists:
+        with hub_step(repo_id, f"create the branch {branch.name}"):
+            api.create_branch(repo_id, branch=branch.name, revision=branch.commit, repo_type="dataset", exist_ok=True)
+    changes = find_changes(files, branch.files)
+    if not changes:
+        return Published(branch.commit, f"{api.endpoint}/datasets/{repo_id}/tree/{branch.name}", 0)
+    with hub_step(repo_id, f"commit to {branch.name}"):
+        commit = api.create_commit(
+            repo_id,
+            operations(changes, files),
+            commit_message=message,
+            repo_type="dataset",
+            revision=branch.name,
+            parent_commit=branch.commit,
+            create_pr=create_pr,
+        )
+    with hub_step(repo_id, f"look at the commit {commit.oid}"):
+        left = find_changes(files, _files_of(api, repo_id, commit.oid))
+    if left:
+        raise HubError(f"{repo_id}: the commit {commit.oid} does not hold what was sent: {left[0]}; run again")
+    return Published(commit.oid, commit.pr_url or commit.commit_url, len(changes))
+
+
+def upload(options: argparse.Namespace) -> None:
+    """Do what the command line asks for, a line on standard output for each thing that is done.
+
+    Raises:
+        StagedError: the staged folder has a fault.
+        HubError: a step failed.
+        OSError: a file cannot be read.
+    """
+    staged = read_staged(options.staged)
+    if staged.sizes != RELEASE_SIZES and not options.allow_size_mismatch:
+        raise StagedError(
+            f"{staged.folder}: holds {_sizes(staged.sizes)} tiles, and the card speaks of {_sizes(RELEASE_SIZES)}; "
+            "stage the release's archives, or give --allow-size-mismatch to publish these"
+        )
+    if get_token() is None and not options.dry_run:
+        raise HubError(f"no token; {LOG_IN}")
+    api = HfApi()
+    with tempfile.TemporaryDirectory(prefix="rock-glacier-") as temporary:
+        script = script_files(staged, options.repo_id, Path(temporary)) if options.script_branch else None
+        if options.dry_run:
+            _print_changes(api, options, staged.files, script)
+        else:
+            _upload(api, options, staged, script)
+
+
+def _upload(api: HfApi, options: argparse.Namespace, staged: StagedFolder, script: Mapping[str, Path] | None) -> None:
+    repo_id = options.repo_id
+    main = _open_branch(api, repo_id, options.revision, options.private)
+    tagged = bool(options.tag) and _is_tagged(api, main, options.tag, staged.files)
+    message = f"Publish {_sizes(staged.sizes)} tiles"
+    published = publish(api, main, staged.files, message, create_pr=options.create_pr)
+    _print_published(options.revision, published)
+    _read_back(api, staged, repo_id, published.commit)
+    if script is not None:
+        branch = look_at(api, repo_id, SCRIPT_BRANCH)
+        assert branch is not None
+        _print_published(SCRIPT_BRANCH, publish(api, branch, script, f"{message} for the loading script"))
+    if options.tag and not tagged:
+        with hub_step(repo_id, f"create the tag {options.tag}"):
+            api.create_tag(repo_id, tag=options.tag, revision=published.commit, repo_type="dataset")
+    if options.tag:
+        print(f"{options.tag}: {published.commit}")
+
+
+def _open_branch(api: HfApi, repo_id: str, branch: str, private: bool) -> Branch:
+    """Look at a branch, after making the repository where there is none."""
+    found = look_at(api, repo_id, branch)
+    if found is None:
+        with hub_step(repo_id, "create the repository"):
+            api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True)
+        found = look_at(api, repo_id, branch)
+    elif private:
+        with hub_step(repo_id, "look at the repository"):
+            if not api.dataset_info(repo_id).private:
+                raise HubError(
+                    f"{repo_id}: is public, and --private is for a repository that is made; make it private in its "
+                    "settings on the Hub, or leave --private out"
+                )
+    if found is None:
+        raise HubError(f"{repo_id}: exists, but the token may not see it; {LOG_IN}")
+    return found
+
+
+def _is_tagged(api: HfApi, branch: Branch, tag: str, files: Mapping[str, Path]) -> bool:
+    """Tell whether a branch has this tag already, and refuse a tag that is elsewhere."""
+    with hub_step(branch.repo_id, "list the tags"):
+        tags = api.list_repo_refs(branch.repo_id, repo_type="dataset").tags
+    commit = next((reference.target_commit for reference in tags if reference.name == tag), None)
+    if commit is not None and (commit != branch.commit or find_changes(files, branch.files)):
+        raise HubError(
+            f"{branch.repo_id}: the tag {tag} is at {commit}, which is not what is staged; choose another tag"
+        )
+    return commit is not None
+
+
+def _read_back(api: HfApi, staged: StagedFolder, repo_id: str, commit: str) -> None:
+    """Compare what the Hub gives with what was staged, once for each commit.
+
+    That a commit was found to be the same is remembered beside the Hub client's cache: it holds the same files, which
+    the Hub knows by their checksums, for ever.
+    """
+    key = hashlib.sha256(f"{api.endpoint} {repo_id} {commit}".encode()).hexdigest()
+    seen = Path(constants.HF_HOME) / "rock-glacier-dataset" / "read-back" / key
+    if seen.exists():
+        print(f"{commit}: was loaded back before, as staged")
+        return
+    if not run_in_fresh_cache(staged.folder, repo_id, commit):
+        raise HubError(
+            f"{repo_id}: {commit} is committed, but could not be loaded back as it was staged; run the same command "
+            "again to compare again, or restore the commit before it on the Hub"
+        )
+    seen.parent.mkdir(parents=True, exist_ok=True)
+    seen.touch()
+
+
+def _print_changes(
+    api: HfApi, options: argparse.Namespace, files: Mapping[str, Path], script: Mapping[str, Path] | None
+) -> None:
+    for name, wanted in {options.revision: files, SCRIPT_BRANCH: script}.items():
+        if wanted is None:
+            continue
+        branch = look_at(api, options.repo_id, name)
+        changes = find_changes(wanted, branch.files if branch else [])
+        for change in changes:
+            print(f"{name}: {change}")
+        print(f"{name}: {_summary(changes)}")
+        if branch is None:
+            print(f"{name}: {options.repo_id} would be created, or the token may not see it", file=sys.stderr)
+        if options.tag and name == options.revision:
+            tagged = branch is not None and _is_tagged(api, branch, options.tag, wanted)
+            print(f"{options.tag}: {'is there' if tagged else 'would be created'}")
+
+
+def _summary(changes: Sequence[Change]) -> str:
+    counts = {kind: [change for change in changes if change.kind == kind] for kind in ("add", "change", "remove")}
+    told = ", ".join(f"{len(found)} to {kind}" for kind, found in counts.items())
+    return f"{told}; {sum(change.size for change in changes if change.kind != 'remove')} bytes to send at most"
+
+
+def _print_published(branch: str, published: Published) -> None:
+    what = f"{published.changed} files changed in one commit" if published.changed else "nothing changed"
+    print(f"{branch}: {what}, {published.url}", flush=True)
+
+
+def _sizes(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{size} {split}" for split, size in sizes.items())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Publish a staged folder on the Hub: one commit by which the repository holds just what is in the "
+        "folder, then both configs loaded back from there and compared row by row. Whatever else is in the repository "
+        "is removed from it by that commit, except .gitattributes; --dry-run shows it first.",
+        epilog=f"The token is never given here: {LOG_IN}. A failure leaves the branch as it was or as it was staged, "
+        "and the same command goes on from there. Exit status: 0 when all is done, 1 when something is not, 2 for "
+        "wrong usage.",
+    )
+    parser.add_argument("staged", metavar="STAGED", type=Path, help="folder that stage_hub_repo.py wrote")
+    parser.add_argument(
+        "--repo-id", metavar="ID", required=True, help=f"the Hub dataset, such as {REPO_ID}; made if need be"
+    )
+    parser.add_argument("--private", action="store_true", help="make the repository private, if it is made")
+    parser.add_argument(
+        "--revision", metavar="BRANCH", default=MAIN, help="commit to this branch; made if need be (default: main)"
+    )
+    parser.add_argument(
+        "--create-pr", action="store_true", help="propose the commit as a pull request to main, rather than make it"
+    )
+    parser.add_argument("--tag", metavar="TAG", help="then tag the commit, such as v1.0.0; a tag is never moved")
+    parser.add_argument(
+        "--script-branch",
+        action="store_true",
+        help=f"then keep the branch {SCRIPT_BRANCH}: the loading script, for datasets < 4, and the archives",
+    )
+    parser.add_argument(
+        "--allow-size-mismatch",
+        action="store_true",
+        help=f"publish another number of tiles than the card speaks of, which is {_sizes(RELEASE_SIZES)}",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="change nothing; print what would be added, changed and removed"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    namespace, _, name = options.repo_id.partition("/")
+    if not namespace or not name or "/" in name:
+        parser.error(f"--repo-id is {options.repo_id}; it is <user or organization>/<name>")
+    if options.create_pr and (options.revision != MAIN or options.tag or options.script_branch):
+        parser.error("--create-pr proposes a commit to main: it goes with no --revision, --tag or --script-branch")
+    if options.revision == SCRIPT_BRANCH:
+        parser.error(f"--revision is {SCRIPT_BRANCH}, the branch of the loading script; give --script-branch for it")
+    try:
+        refuse_module_name(options.repo_id)
+    except ValueError as error:
+        parser.error(str(error))
+    return run(
+        parser.prog,
+        lambda: upload(options),
+        (StagedError, HubError, OSError),
+        if_interrupted="interrupted; run the same command again to go on",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
