@@ -5,11 +5,16 @@ from __future__ import annotations
 import doctest
 import importlib
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import REPOSITORY
+from hub_server import HubServer
+from hub_server import client_environment
 from make_sample_archives import make_sample_archives
 
 import rock_glacier_dataset
@@ -42,11 +47,41 @@ def test_the_examples_of_docstrings_give_what_they_show(module: str) -> None:
     assert failed == 0
 
 
-def test_the_readmes_python_runs() -> None:
-    names: dict[str, object] = {}
+def test_the_readmes_python_runs_as_it_stands(folder_with_sample: Path, staged: Path, tmp_path: Path) -> None:
     assert len(blocks("python")) > 1
-    for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), names)
+    with HubServer() as hub:
+        hub.add_repository(rock_glacier_dataset.REPO_ID, staged)
+        environment = client_environment(hub, tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
+        command = [sys.executable, "-c", "\n".join(blocks("python"))]
+        done = subprocess.run(
+            command, cwd=folder_with_sample, env=environment, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_readmes_way_to_the_hub_works(sample: Path, tmp_path: Path) -> None:
+    (way,) = (block for block in blocks("bash") if "upload.py" in block)
+    install, *commands = way.splitlines()
+    assert "[publish]" in install
+    assert len(commands) == 4
+    (tmp_path / "data").symlink_to(sample)
+    (tmp_path / "scripts").symlink_to(REPOSITORY / "scripts")
+    with HubServer() as hub:
+        hub.tokens["hf_token"] = "alkzar90"
+        environment = client_environment(hub, tmp_path / "home") | {
+            "HF_TOKEN": "hf_token",
+            "PYTHONPATH": str(REPOSITORY),
+        }
+        for command in commands:
+            program, *arguments = shlex.split(command)
+            assert program == ".venv/bin/python"
+            arguments += ["--allow-size-mismatch"] if "upload.py" in command else []  # the sample is no release
+            done = subprocess.run(
+                [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr[-3000:]
+        repository = hub.repositories[rock_glacier_dataset.REPO_ID]
+        assert {"refs/heads/main", "refs/heads/script", "refs/tags/v1.0.0"} == set(repository.refs)
 
 
 def test_the_readmes_first_two_bash_blocks_are_one_line_each() -> None:
