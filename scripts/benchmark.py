@@ -8,10 +8,12 @@ Makes archives of synthetic tiles, by default as many as the release has, and pr
 
 * preparing each config, as a ratio to the limit: reading every member of the zips that it needs with `zipfile`, and
   writing the same bytes to one file;
+* staging both configs for the Hub, as a ratio to both limits together;
 * preparing `image-classification` against `imagefolder` on the same tiles as a folder, and against `webdataset` on the
   same tiles as tar files;
 * the peak memory of each, and of preparing both configs at ten times the tiles;
-* examples a second, whole and streaming, with and without decoding.
+* examples a second, whole and streaming, with and without decoding;
+* the bytes that uploading and streaming move, to and from a Hub on the loopback interface.
 
 Every measurement is made in a process of its own. Each round takes all of them in turn, the first to warm up, and what
 is printed is the median of the others; a ratio is the median of the ratios of one round's times.
@@ -22,28 +24,28 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import multiprocessing
-import os
 import shutil
 import statistics
 import sys
 import tarfile
 import tempfile
-import time
 import zipfile
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
 import datasets
+from benchmark_hub import measure_moved
 from command_line import run
 from contract_archives import Tile
 from contract_archives import write_split
 from make_sample_archives import make_sample_archives
+from measurement import Measurement
+from measurement import Work
+from measurement import measure
+from stage_hub_repo import stage
 from tqdm import tqdm
 
 import rock_glacier_dataset
@@ -57,20 +59,6 @@ READ_SPLIT = "test"
 """The split whose examples are read, whole and streaming."""
 
 TENFOLD = 10
-
-
-class Measurement(NamedTuple):
-    """What one process measured.
-
-    Attributes:
-        seconds: wall time of the work, without imports.
-        megabytes: the process's peak resident memory, in MiB.
-        examples: number of examples that were read, or 0.
-    """
-
-    seconds: float
-    megabytes: float
-    examples: int = 0
 
 
 class Inputs(NamedTuple):
@@ -112,6 +100,17 @@ def limit_classification(data_dir: Path, scratch: Path) -> int:
 def limit_segmentation(data_dir: Path, scratch: Path) -> int:
     """Do the least that preparing `image-segmentation` asks for."""
     return limit(["", "_masks"], data_dir, scratch)
+
+
+def limit_stage(data_dir: Path, scratch: Path) -> int:
+    """Do the least that writing both configs asks for."""
+    return limit(["", "", "_masks"], data_dir, scratch)
+
+
+def stage_both(data_dir: Path, scratch: Path) -> int:
+    """Write the folder that is the Hub repository, with the archives in it."""
+    stage(data_dir, scratch / "staged")
+    return 0
 
 
 def _prepare(builder: Any) -> int:
@@ -177,56 +176,6 @@ def read_streaming_decoded(data_dir: Path, scratch: Path) -> int:
     return _read(_stream(data_dir), decode=True)
 
 
-Work = Callable[[Path, Path], int]
-
-
-def measure(work: Work, data: Path, scratch: Path) -> Measurement:
-    """Do the work in a process of its own.
-
-    Args:
-        work: one of the functions above.
-        data: folder of its input.
-        scratch: folder for what it writes.
-
-    Raises:
-        RuntimeError: if the process failed; its own traceback is on standard error.
-    """
-    if hasattr(os, "sync"):
-        os.sync()  # what others wrote is on the disk, and does not slow down this one's writes
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_measure_here, args=(work, data, scratch, theirs))
-    process.start()
-    theirs.close()
-    try:
-        return Measurement(*ours.recv())
-    except EOFError:
-        raise RuntimeError(f"{work.__name__} failed") from None
-    finally:
-        process.join()
-
-
-def _measure_here(work: Work, data: Path, scratch: Path, answer: Connection) -> None:
-    datasets.disable_progress_bar()
-    start = time.perf_counter()
-    examples = work(data, scratch)
-    answer.send((time.perf_counter() - start, _peak_memory(), examples))
-
-
-def _peak_memory() -> float:
-    """Return this process's peak resident memory in MiB.
-
-    `getrusage` would count what the parent held when it forked; proc_pid_status(5) says what this program itself held.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
-
-
 def make_inputs(folder: Path, tiles: int) -> Inputs:
     """Make the same tiles in the forms that are compared.
 
@@ -289,6 +238,8 @@ def run_rounds(inputs: Inputs, rounds: int, scratch: Path) -> dict[str, list[Mea
         (prepare_web_dataset, inputs.tars),
         (limit_segmentation, inputs.archives),
         (prepare_segmentation, inputs.archives),
+        (limit_stage, inputs.archives),
+        (stage_both, inputs.archives),
         (read_whole, inputs.archives),
         (read_whole_decoded, inputs.archives),
         (read_streaming, inputs.archives),
@@ -368,12 +319,16 @@ def summarise(found: dict[str, list[Measurement]]) -> Iterator[Result]:
         work, least = f"prepare_{config}", f"limit_{config}"
         note = f"{seconds(work):.2f} s against {seconds(least):.2f} s; should be at most 1.15"
         yield Result(f"prepare image-{config} / limit", ratio(work, least), "x", note)
+    note = f"{seconds('stage_both'):.2f} s against {seconds('limit_stage'):.2f} s; should be at most 2.5"
+    yield Result("stage both configs / limit", ratio("stage_both", "limit_stage"), "x", note)
     for peer, should in (("image_folder", "; should be at least 5"), ("web_dataset", "")):
         note = f"{seconds(f'prepare_{peer}'):.2f} s against {seconds('prepare_classification'):.2f} s{should}"
         name = f"{peer.replace('_', '')} / prepare image-classification"
         yield Result(name, ratio(f"prepare_{peer}", "prepare_classification"), "x", note)
-    for name in (name for name in found if name.startswith(("limit", "prepare")) and not name.endswith("tenfold")):
-        should = "should be at most 300" if name in ("prepare_classification", "prepare_segmentation") else ""
+    bounds = {"prepare_classification": 300, "prepare_segmentation": 300, "stage_both": 400}
+    kinds = ("limit", "prepare", "stage")
+    for name in (name for name in found if name.startswith(kinds) and not name.endswith("tenfold")):
+        should = f"should be at most {bounds[name]}" if name in bounds else ""
         yield Result(f"peak memory of {name.replace('_', ' ')}", memory(name), "MiB", should)
     for name in (name for name in found if name.endswith("tenfold")):
         once = name.removesuffix("_tenfold")
@@ -382,6 +337,17 @@ def summarise(found: dict[str, list[Measurement]]) -> Iterator[Result]:
     for name in (name for name in found if name.startswith("read")):
         rate = statistics.median(measurement.examples / measurement.seconds for measurement in found[name])
         yield Result(f"{name.replace('_', ' ')}", rate, "examples/s", f"image-segmentation, {READ_SPLIT}")
+
+
+def summarise_moved(moved: dict[str, int]) -> Iterator[Result]:
+    """Turn bytes that were moved into lines of the report."""
+    bounds = {
+        "a second upload of the same": "should be less than 0.1",
+        "a first example, streaming archives by the module": "should be less than 4",
+        "a first example, streaming Parquet by datasets": "should be less than 4",
+    }
+    for name, number in moved.items():
+        yield Result(f"bytes moved by {name}", number / 2**20, "MiB", bounds.get(name, ""))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -423,7 +389,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             inputs = make_inputs(Path(temporary), options.tiles)
             found = run_rounds(inputs, options.rounds, Path(temporary))
             found |= measure_tenfold(inputs.archives, Path(temporary))
-        results = list(summarise(found))
+            moved = measure_moved(inputs.archives, Path(temporary))
+        results = [*summarise(found), *summarise_moved(moved)]
         for result in results:
             print(result)
         if options.json:
@@ -432,6 +399,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "rounds": options.rounds,
                 "results": [result._asdict() for result in results],
                 "measurements": {name: [one._asdict() for one in several] for name, several in found.items()},
+                "moved": moved,
             }
             options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

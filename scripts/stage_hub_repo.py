@@ -217,11 +217,22 @@ def _write_text(path: Path, text: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Write the folder that is the dataset's repository on the Hub: the card with its metadata, both "
-        "configs as Parquet, the archives, the module, the licence and the citation. scripts/upload.py publishes it.",
-        epilog="The archives are checked as they are read; the first fault ends the run. Prints a line for each config "
-        "and split, and one for the archives. Exit status: 0 when all is written, 1 when it is not, in which case OUT "
-        "is as it was before, 2 for wrong usage.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="""\
+Write the folder that is the dataset's repository on the Hub: the card with its
+metadata, both configs as Parquet, the archives, the module, the pictures, the
+licence and the citation. The archives are checked as they are read; the first
+fault ends the run.""",
+        epilog="""\
+Look at the folder, load it, and publish it:
+
+  python scripts/stage_hub_repo.py data staged
+  python -c 'import datasets; print(datasets.load_dataset("staged"))'
+  python scripts/upload.py staged --repo-id ID
+
+Prints a line for each config and split, and one for the archives. Exit status:
+0 when all is written, 1 when it is not, in which case OUT is as it was before,
+2 for wrong usage.""",
     )
     parser.add_argument("data_dir", metavar="DATA_DIR", type=Path, help="folder of archives: train.zip and so on")
     parser.add_argument(

@@ -21,22 +21,22 @@ import tempfile
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from command_line import run
 from dataset_card import card_of_script
+from hub_branch import Branch
+from hub_branch import Published
+from hub_branch import is_tagged
+from hub_branch import look_at
+from hub_branch import publish
 from hub_changes import Change
 from hub_changes import find_changes
-from hub_changes import operations
 from hub_errors import LOG_IN
 from hub_errors import HubError
 from hub_errors import hub_step
 from huggingface_hub import HfApi
 from huggingface_hub import constants
 from huggingface_hub import get_token
-from huggingface_hub.errors import RepositoryNotFoundError
-from huggingface_hub.errors import RevisionNotFoundError
-from huggingface_hub.hf_api import RepoFile
 from read_back import run_in_fresh_cache
 from staged_folder import ARCHIVES_FOLDER
 from staged_folder import CARD_FILE
@@ -54,38 +54,6 @@ MAIN = "main"
 SCRIPT_BRANCH = "script"
 
 _BESIDE_SCRIPT = (CARD_FILE, "LICENSE", "CITATION.cff")
-
-
-class Branch(NamedTuple):
-    """A branch of a Hub dataset, as it was when it was looked at.
-
-    Attributes:
-        repo_id: the Hub dataset.
-        name: name of the branch.
-        exists: whether there is such a branch; if not, it can begin from the last commit of main.
-        commit: its last commit, or the one that it can begin from.
-        files: the files of that commit.
-    """
-
-    repo_id: str
-    name: str
-    exists: bool
-    commit: str
-    files: list[RepoFile]
-
-
-class Published(NamedTuple):
-    """What became of a branch.
-
-    Attributes:
-        commit: the commit that holds the files.
-        url: where a person can look at it.
-        changed: number of files that it changed; 0 where there was nothing to do, and no commit was made.
-    """
-
-    commit: str
-    url: str
-    changed: int
 
 
 def script_files(staged: StagedFolder, repo_id: str, folder: Path) -> dict[str, Path]:
@@ -112,66 +80,6 @@ def script_files(staged: StagedFolder, repo_id: str, folder: Path) -> dict[str, 
     beside = {name: staged.files[name] for name in _BESIDE_SCRIPT if name in staged.files}
     script = f"{repo_id.partition('/')[2]}.py"
     return {**archives, **beside, CARD_FILE: card, script: staged.files[MODULE_FILE]}
-
-
-def look_at(api: HfApi, repo_id: str, branch: str) -> Branch | None:
-    """Look at a branch of a Hub dataset; None where there is no such dataset, or where the token may not see it."""
-    with hub_step(repo_id, f"look at {branch}"):
-        try:
-            exists, found = True, api.dataset_info(repo_id, revision=branch)
-        except RevisionNotFoundError:
-            exists, found = False, api.dataset_info(repo_id)
-        except RepositoryNotFoundError:
-            return None
-        commit = str(found.sha)
-        return Branch(repo_id, branch, exists, commit, _files_of(api, repo_id, commit))
-
-
-def _files_of(api: HfApi, repo_id: str, commit: str) -> list[RepoFile]:
-    entries = api.list_repo_tree(repo_id, recursive=True, revision=commit, repo_type="dataset")
-    return [entry for entry in entries if isinstance(entry, RepoFile)]
-
-
-def publish(
-    api: HfApi, branch: Branch, files: Mapping[str, Path], message: str, *, create_pr: bool = False
-) -> Published:
-    """Make one commit by which a branch holds just these files.
-
-    Args:
-        api: the Hub's client.
-        branch: the branch as it was looked at; where it has a newer commit by now, nothing is committed.
-        files: path in the repository to file.
-        message: the commit's title.
-        create_pr: whether to propose the commit rather than to make it.
-
-    Returns:
-        what became of it.
-
-    Raises:
-        HubError: the branch is as it was.
-    """
-    repo_id = branch.repo_id
-    if not branch.exists:
-        with hub_step(repo_id, f"create the branch {branch.name}"):
-            api.create_branch(repo_id, branch=branch.name, revision=branch.commit, repo_type="dataset", exist_ok=True)
-    changes = find_changes(files, branch.files)
-    if not changes:
-        return Published(branch.commit, f"{api.endpoint}/datasets/{repo_id}/tree/{branch.name}", 0)
-    with hub_step(repo_id, f"commit to {branch.name}"):
-        commit = api.create_commit(
-            repo_id,
-            operations(changes, files),
-            commit_message=message,
-            repo_type="dataset",
-            revision=branch.name,
-            parent_commit=branch.commit,
-            create_pr=create_pr,
-        )
-    with hub_step(repo_id, f"look at the commit {commit.oid}"):
-        left = find_changes(files, _files_of(api, repo_id, commit.oid))
-    if left:
-        raise HubError(f"{repo_id}: the commit {commit.oid} does not hold what was sent: {left[0]}; run again")
-    return Published(commit.oid, commit.pr_url or commit.commit_url, len(changes))
 
 
 def upload(options: argparse.Namespace) -> None:
@@ -202,7 +110,7 @@ def upload(options: argparse.Namespace) -> None:
 def _upload(api: HfApi, options: argparse.Namespace, staged: StagedFolder, script: Mapping[str, Path] | None) -> None:
     repo_id = options.repo_id
     main = _open_branch(api, repo_id, options.revision, options.private)
-    tagged = bool(options.tag) and _is_tagged(api, main, options.tag, staged.files)
+    tagged = bool(options.tag) and is_tagged(api, main, options.tag, staged.files)
     message = f"Publish {_sizes(staged.sizes)} tiles"
     published = publish(api, main, staged.files, message, create_pr=options.create_pr)
     _print_published(options.revision, published)
@@ -235,18 +143,6 @@ def _open_branch(api: HfApi, repo_id: str, branch: str, private: bool) -> Branch
     if found is None:
         raise HubError(f"{repo_id}: exists, but the token may not see it; {LOG_IN}")
     return found
-
-
-def _is_tagged(api: HfApi, branch: Branch, tag: str, files: Mapping[str, Path]) -> bool:
-    """Tell whether a branch has this tag already, and refuse a tag that is elsewhere."""
-    with hub_step(branch.repo_id, "list the tags"):
-        tags = api.list_repo_refs(branch.repo_id, repo_type="dataset").tags
-    commit = next((reference.target_commit for reference in tags if reference.name == tag), None)
-    if commit is not None and (commit != branch.commit or find_changes(files, branch.files)):
-        raise HubError(
-            f"{branch.repo_id}: the tag {tag} is at {commit}, which is not what is staged; choose another tag"
-        )
-    return commit is not None
 
 
 def _read_back(api: HfApi, staged: StagedFolder, repo_id: str, commit: str) -> None:
@@ -282,8 +178,10 @@ def _print_changes(
         print(f"{name}: {_summary(changes)}")
         if branch is None:
             print(f"{name}: {options.repo_id} would be created, or the token may not see it", file=sys.stderr)
+        elif not branch.exists:
+            print(f"{name}: the branch would be created, from {branch.commit}", file=sys.stderr)
         if options.tag and name == options.revision:
-            tagged = branch is not None and _is_tagged(api, branch, options.tag, wanted)
+            tagged = branch is not None and is_tagged(api, branch, options.tag, wanted)
             print(f"{options.tag}: {'is there' if tagged else 'would be created'}")
 
 
@@ -304,12 +202,33 @@ def _sizes(sizes: Mapping[str, int]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Publish a staged folder on the Hub: one commit by which the repository holds just what is in the "
-        "folder, then both configs loaded back from there and compared row by row. Whatever else is in the repository "
-        "is removed from it by that commit, except .gitattributes; --dry-run shows it first.",
-        epilog=f"The token is never given here: {LOG_IN}. A failure leaves the branch as it was or as it was staged, "
-        "and the same command goes on from there. Exit status: 0 when all is done, 1 when something is not, 2 for "
-        "wrong usage.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="""\
+Publish a staged folder on the Hub, whole or not at all.
+
+  1. One commit makes the repository hold just what is in the folder. Whatever
+     else is there is removed by that commit, except .gitattributes. Where
+     someone else has committed meanwhile, nothing is committed.
+  2. Both configs are loaded back from that commit as a user would, into a new
+     cache, and compared with the folder row by row.
+  3. Then come the branch of the loading script and the tag, if asked for.
+
+A failure leaves a branch as it was or as it was staged; the same command goes
+on from there, and sends nothing again that has arrived.""",
+        epilog=f"""\
+The whole way, from a folder of archives called data:
+
+  hf auth login
+  python scripts/stage_hub_repo.py data staged
+  python scripts/upload.py staged --repo-id {REPO_ID} --dry-run
+  python scripts/upload.py staged --repo-id {REPO_ID} \\
+      --script-branch --tag v1.0.0
+
+The token is never given here:
+{LOG_IN}.
+
+Prints a line for each thing that is done. Exit status: 0 when all is done, 1
+when something is not, 2 for wrong usage.""",
     )
     parser.add_argument("staged", metavar="STAGED", type=Path, help="folder that stage_hub_repo.py wrote")
     parser.add_argument(
