@@ -9,12 +9,13 @@ DATASETS_VERSIONS = ["2.14.7", "2.21.0", "3.6.0", "4.0.0", "4.8.5", "5.2.0"]
 """The oldest that the dataset is for, the last 2, the last 3, the first and the last 4, and the newest."""
 
 LOADING_TESTS = ["test_rock_glacier_dataset", "test_bad_archives", "test_loading_script", "test_hub", "test_smoke_load"]
+PUBLISHING_TESTS = ["test_parquet_shards", "test_published"]
 
 
 @nox.session
 @nox.parametrize("version", DATASETS_VERSIONS, ids=DATASETS_VERSIONS)
 def matrix(session: nox.Session, version: str) -> None:
-    """Load whole and streaming, from folders and from a Hub, as module and as script; newest pyarrow and numpy."""
+    """Load from folders and a Hub, as module and as script, and publish and load that; newest pyarrow and numpy."""
     session.install("--upgrade", "-e", ".[test]", f"datasets=={version}")
-    tests = [f"tests/{name}.py" for name in LOADING_TESTS]
+    tests = [f"tests/{name}.py" for name in LOADING_TESTS + PUBLISHING_TESTS]
     session.run("python", "-m", "pytest", "-q", "-n", "auto", *tests, *session.posargs)

@@ -39,6 +39,7 @@ from typing import NamedTuple
 import datasets
 from benchmark_hub import measure_moved
 from command_line import run
+from command_line import say
 from contract_archives import Tile
 from contract_archives import write_split
 from make_sample_archives import make_sample_archives
@@ -392,7 +393,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             moved = measure_moved(inputs.archives, Path(temporary))
         results = [*summarise(found), *summarise_moved(moved)]
         for result in results:
-            print(result)
+            say(result)
         if options.json:
             report = {
                 "tiles": inputs.tiles,

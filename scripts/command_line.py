@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from collections.abc import Iterator
 
 
 def run(
@@ -18,31 +19,36 @@ def run(
 
     Args:
         program: name of the script, for messages.
-        work: prints its results as it goes, and raises what went wrong.
+        work: says its results as it goes, and raises what went wrong.
         expected: exceptions that are the input's or the machine's fault; each is told in one line on standard error.
         if_interrupted: what to say when the user or the system asks the script to stop.
 
     Returns:
-        0 for success, also where the reader of the results has seen enough; 1 for a failure.
+        0 for success, 1 for a failure.
 
     Example:
-        >>> run("smoke_load.py", lambda: print("train: 7875 examples"), ValueError)
+        >>> run("smoke_load.py", lambda: say("train: 7875 examples"), ValueError)
         train: 7875 examples
         0
     """
     try:
         work()
-        sys.stdout.flush()
     except KeyboardInterrupt:
         print(f"{program}: {if_interrupted}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # The reader has left, as `head` does; what is still buffered must not be written when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except expected as error:
         print(f"{program}: error: {one_line(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def say(line: object) -> None:
+    """Print a result at once; where the reader has left, as `head` does, the work goes on all the same."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # Whatever is printed later, or when Python ends, goes nowhere rather than into the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def one_line(error: BaseException) -> str:
@@ -53,3 +59,11 @@ def one_line(error: BaseException) -> str:
         'not a zip archive'
     """
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those that it was raised from."""
+    one: BaseException | None = error
+    while one is not None:
+        yield one
+        one = one.__cause__ or one.__context__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from command_line import causes
 from command_line import one_line
 from huggingface_hub import get_token
 from huggingface_hub.errors import HfHubHTTPError
@@ -40,14 +41,14 @@ def hub_step(repo_id: str, step: str) -> Iterator[None]:
 
 def _explain(error: BaseException) -> str:
     """Say in one line what an exception of the Hub's client means, without the token."""
-    answer = next((found for one in _causes(error) if (found := getattr(one, "response", None)) is not None), None)
+    answer = next((found for one in causes(error) if (found := getattr(one, "response", None)) is not None), None)
     if answer is None:
-        last = list(_causes(error))[-1]
+        last = list(causes(error))[-1]
         said = one_line(error) if last is error else f"{one_line(error)} {one_line(last)}"
         if isinstance(error, OfflineModeIsEnabled):
             return f"{said}; unset HF_HUB_OFFLINE"
         return _without_token(f"{said} ({type(last).__name__}); {_AGAIN}")
-    told = next((one.server_message for one in _causes(error) if isinstance(one, HfHubHTTPError)), None)
+    told = next((one.server_message for one in causes(error) if isinstance(one, HfHubHTTPError)), None)
     said = f" ({_without_token(' '.join(told.split()))})" if told else ""
     remedy = _remedy(answer.status_code, answer.headers.get("Retry-After"))
     return f"the Hub answers {answer.status_code}{said}; {remedy}"
@@ -67,14 +68,6 @@ def _remedy(status: int, retry_after: str | None) -> str:
     if status >= 500:
         return _AGAIN
     return "look at what it says"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and those that it was raised from."""
-    one: BaseException | None = error
-    while one is not None:
-        yield one
-        one = one.__cause__ or one.__context__
 
 
 def _without_token(text: str) -> str:

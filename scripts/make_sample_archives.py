@@ -35,6 +35,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 from command_line import run
+from command_line import say
 from contract_archives import Tile
 from contract_archives import WrittenArchive
 from contract_archives import write_manifest
@@ -362,7 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sample = make_sample_archives(options.out, **sizes, shards=options.shards, seed=options.seed, progress=True)
         for archive in sample.archives:
             kind = "masks" if "_masks" in archive.name else "tiles"
-            print(f"{archive.name}: {archive.members} {kind}, {archive.bytes} bytes")
+            say(f"{archive.name}: {archive.members} {kind}, {archive.bytes} bytes")
 
     return run(
         parser.prog,

@@ -24,8 +24,12 @@ from typing import Any
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
+from command_line import causes
+from command_line import one_line
 from command_line import run
+from command_line import say
 from huggingface_hub import constants
+from staged_folder import StagedError
 from staged_folder import StagedFolder
 from staged_folder import read_staged
 from tqdm import tqdm
@@ -53,17 +57,25 @@ def read_back(staged: StagedFolder, repo_id: str, revision: str) -> Iterator[str
         a line for each config and split that is the same.
 
     Raises:
-        DifferenceError: at the first row that is another.
-        Exception: whatever loading raises.
+        DifferenceError: at the first row that is another, or where a config cannot be loaded.
     """
     for config in CONFIG_NAMES:
-        loaded = datasets.load_dataset(repo_id, name=config, revision=revision)
+        try:
+            loaded = datasets.load_dataset(repo_id, name=config, revision=revision)
+        except Exception as error:
+            raise DifferenceError(f"{config}: cannot be loaded: {_told_by(error)}") from error
         if list(loaded) != list(SPLIT_NAMES):
             raise DifferenceError(f"{config}: the splits are {', '.join(loaded)}; staged are {', '.join(SPLIT_NAMES)}")
         for split, examples in loaded.items():
             _compare(f"{config} {split}", examples, staged.shards[config][split], staged.sizes[split])
             yield f"{config} {split}: {len(examples)} examples, as staged"
         loaded.cleanup_cache_files()
+
+
+def _told_by(error: BaseException) -> str:
+    """Say in one line what an exception and those behind it say, for `datasets` wraps what a reader raises."""
+    told = [f"{type(one).__name__}: {one_line(one)}" for one in causes(error)]
+    return "; ".join(dict.fromkeys(told))
 
 
 def _compare(place: str, examples: Any, shards: Sequence[Path], rows: int) -> None:
@@ -138,9 +150,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def compare() -> None:
         for line in read_back(read_staged(options.staged), options.repo_id, options.revision):
-            print(line, flush=True)
+            say(line)
 
-    return run(parser.prog, compare, Exception)  # whatever a client library raises, one line says it
+    return run(parser.prog, compare, (DifferenceError, StagedError, OSError))
 
 
 if __name__ == "__main__":

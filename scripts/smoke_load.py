@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import datasets
 from command_line import run
+from command_line import say
 from make_sample_archives import make_sample_archives
 
 import rock_glacier_dataset
@@ -216,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 make_sample_archives(sample, **SAMPLE_SIZES)
                 origin = Origin(str(sample), sizes=SAMPLE_SIZES)
             for found in smoke_load(origin, options.name or CONFIG_NAMES, ways, temporary):
-                print(found, flush=True)
+                say(found)
 
     return run(parser.prog, load, Exception)  # whatever a client library raises, one line says it
 

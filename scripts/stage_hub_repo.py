@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import datasets
 from command_line import run
+from command_line import say
 from dataset_card import published_card
 from output_folder import new_output_folder
 from parquet_shards import ParquetShard
@@ -283,9 +284,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for config, splits in staged.shards.items():
             for split, files in splits.items():
                 examples, size = sum(file.examples for file in files), sum(file.file_bytes for file in files)
-                print(f"{config} {split}: {examples} examples, {size} bytes, {_count(len(files), 'Parquet file')}")
+                say(f"{config} {split}: {examples} examples, {size} bytes, {_count(len(files), 'Parquet file')}")
         size = sum(path.stat().st_size for path in staged.archives)
-        print(f"data: {size} bytes, {_count(len(staged.archives), 'file')}" if staged.archives else "data: left out")
+        say(f"data: {size} bytes, {_count(len(staged.archives), 'file')}" if staged.archives else "data: left out")
 
     return run(
         parser.prog,

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from command_line import run
+from command_line import say
 from dataset_card import card_of_script
 from hub_branch import Branch
 from hub_branch import Published
@@ -123,7 +124,7 @@ def _upload(api: HfApi, options: argparse.Namespace, staged: StagedFolder, scrip
         with hub_step(repo_id, f"create the tag {options.tag}"):
             api.create_tag(repo_id, tag=options.tag, revision=published.commit, repo_type="dataset")
     if options.tag:
-        print(f"{options.tag}: {published.commit}")
+        say(f"{options.tag}: {published.commit}")
 
 
 def _open_branch(api: HfApi, repo_id: str, branch: str, private: bool) -> Branch:
@@ -154,7 +155,7 @@ def _read_back(api: HfApi, staged: StagedFolder, repo_id: str, commit: str) -> N
     key = hashlib.sha256(f"{api.endpoint} {repo_id} {commit}".encode()).hexdigest()
     seen = Path(constants.HF_HOME) / "rock-glacier-dataset" / "read-back" / key
     if seen.exists():
-        print(f"{commit}: was loaded back before, as staged")
+        say(f"{commit}: was loaded back before, as staged")
         return
     if not run_in_fresh_cache(staged.folder, repo_id, commit):
         raise HubError(
@@ -174,15 +175,15 @@ def _print_changes(
         branch = look_at(api, options.repo_id, name)
         changes = find_changes(wanted, branch.files if branch else [])
         for change in changes:
-            print(f"{name}: {change}")
-        print(f"{name}: {_summary(changes)}")
+            say(f"{name}: {change}")
+        say(f"{name}: {_summary(changes)}")
         if branch is None:
             print(f"{name}: {options.repo_id} would be created, or the token may not see it", file=sys.stderr)
         elif not branch.exists:
             print(f"{name}: the branch would be created, from {branch.commit}", file=sys.stderr)
         if options.tag and name == options.revision:
             tagged = branch is not None and is_tagged(api, branch, options.tag, wanted)
-            print(f"{options.tag}: {'is there' if tagged else 'would be created'}")
+            say(f"{options.tag}: {'is there' if tagged else 'would be created'}")
 
 
 def _summary(changes: Sequence[Change]) -> str:
@@ -193,7 +194,7 @@ def _summary(changes: Sequence[Change]) -> str:
 
 def _print_published(branch: str, published: Published) -> None:
     what = f"{published.changed} files changed in one commit" if published.changed else "nothing changed"
-    print(f"{branch}: {what}, {published.url}", flush=True)
+    say(f"{branch}: {what}, {published.url}")
 
 
 def _sizes(sizes: Mapping[str, int]) -> str:

@@ -1,0 +1,141 @@
+"""Parquet shards: what the Hub's viewer, its storage and every client are promised of each file."""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import io
+import json
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+from parquet_shards import CONTENT_DEFINED_CHUNKING
+from parquet_shards import ROWS_PER_GROUP
+from parquet_shards import write_shard
+from PIL import Image
+
+from rock_glacier_dataset import CONFIG_NAMES
+from rock_glacier_dataset import features_of
+
+ROWS = 250
+
+
+def png(grey: int) -> bytes:
+    written = io.BytesIO()
+    Image.new("RGBA", (2, 2), (grey, grey, grey, 255)).save(written, "PNG")
+    return written.getvalue()
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[dict[str, object]]:
+    """Examples of both configs at once; each config takes its own columns."""
+    classes = ("cordillera", "glaciar")
+    return [
+        {
+            "image": png(row),
+            "masks": png(255 - row),
+            "labels": row * 2 // ROWS,
+            "path": f"train/{classes[row * 2 // ROWS]}/{row}.png",
+        }
+        for row in range(ROWS)
+    ]
+
+
+@pytest.fixture(params=CONFIG_NAMES)
+def features(request) -> datasets.Features:
+    return features_of(request.param)
+
+
+@pytest.fixture
+def rows(features, examples) -> list[dict[str, object]]:
+    return [{column: example[column] for column in features} for example in examples]
+
+
+@pytest.fixture
+def file(features, rows, tmp_path) -> pq.ParquetFile:
+    write_shard(tmp_path / "shard.parquet", features, rows)
+    return pq.ParquetFile(tmp_path / "shard.parquet")
+
+
+def chunks(file: pq.ParquetFile) -> list[pq.ColumnChunkMetaData]:
+    """Every column of every row group."""
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    return [group.column(number) for group in groups for number in range(group.num_columns)]
+
+
+def test_the_rows_come_back_as_they_are(file, features, rows):
+    found = file.read().to_pylist()
+    images = [column for column, feature in features.items() if isinstance(feature, datasets.Image)]
+    assert found == [row | {column: {"bytes": row[column], "path": None} for column in images} for row in rows]
+    assert file.schema_arrow.names == list(features)
+
+
+def test_a_row_group_is_a_page_of_the_viewer(file):
+    assert [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)] == [100, 100, 50]
+    assert ROWS_PER_GROUP == 100
+
+
+def test_every_column_has_a_page_index(file):
+    assert len(chunks(file)) == 3 * file.metadata.num_columns
+    assert all(chunk.has_offset_index for chunk in chunks(file))
+
+
+def test_images_are_neither_compressed_nor_collected(file):
+    for chunk in chunks(file):
+        is_image = chunk.path_in_schema.partition(".")[0] in ("image", "masks")
+        assert chunk.compression == ("UNCOMPRESSED" if is_image else "SNAPPY"), chunk.path_in_schema
+        assert chunk.has_dictionary_page is not is_image, chunk.path_in_schema
+        assert chunk.is_stats_set is not is_image, chunk.path_in_schema
+
+
+def test_the_metadata_tell_that_pages_are_cut_by_content(file):
+    told = json.loads(file.metadata.metadata[b"content_defined_chunking"])
+    assert told == CONTENT_DEFINED_CHUNKING
+    assert told.keys() == {"min_chunk_size", "max_chunk_size", "norm_level"}
+
+
+def test_the_schema_tells_the_features_to_datasets(file, features):
+    assert b"huggingface" in file.schema_arrow.metadata
+    assert datasets.Features.from_arrow_schema(file.schema_arrow) == features
+
+
+def test_the_same_rows_give_the_same_bytes(features, rows, tmp_path):
+    written = [tmp_path / "one.parquet", tmp_path / "two.parquet"]
+    for path in written:
+        write_shard(path, features, iter(rows))
+    one, two = (path.read_bytes() for path in written)
+    assert one == two
+
+
+def test_no_image_is_decoded(features, rows, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("an image was decoded or encoded")
+
+    for name in ("PIL.Image.open", "PIL.Image.Image.save", "PIL.Image.Image.load"):
+        monkeypatch.setattr(name, refuse)
+    assert write_shard(tmp_path / "shard.parquet", features, rows).examples == ROWS
+
+
+def test_examples_are_taken_a_row_group_at_a_time_and_counted(features, rows, tmp_path):
+    taken: list[object] = []
+    progress: list[tuple[int, int]] = []
+    path = tmp_path / "shard.parquet"
+
+    def taking():
+        for row in rows:
+            taken.append(row)
+            yield row
+
+    shard = write_shard(path, features, taking(), lambda size: progress.append((len(taken), size)))
+    assert [so_far for so_far, _ in progress] == [100, 200, 250]
+    sizes = [size for _, size in progress]
+    assert sum(sizes) > sum(len(value) for row in rows for value in row.values() if isinstance(value, (bytes, str)))
+    assert shard == ("shard.parquet", ROWS, sum(sizes), path.stat().st_size)
+
+
+def test_a_shard_without_examples_is_a_whole_file(features, tmp_path):
+    assert write_shard(tmp_path / "shard.parquet", features, []).examples == 0
+    empty = pq.ParquetFile(tmp_path / "shard.parquet")
+    assert empty.metadata.num_rows == 0
+    assert datasets.Features.from_arrow_schema(empty.schema_arrow) == features
