@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
+from urllib.parse import quote
 
 from command_line import causes
 from command_line import one_line
@@ -47,9 +49,9 @@ def _explain(error: BaseException) -> str:
         said = one_line(error) if last is error else f"{one_line(error)} {one_line(last)}"
         if isinstance(error, OfflineModeIsEnabled):
             return f"{said}; unset HF_HUB_OFFLINE"
-        return _without_token(f"{said} ({type(last).__name__}); {_AGAIN}")
+        return without_token(f"{said} ({type(last).__name__}); {_AGAIN}")
     told = next((one.server_message for one in causes(error) if isinstance(one, HfHubHTTPError)), None)
-    said = f" ({_without_token(' '.join(told.split()))})" if told else ""
+    said = f" ({without_token(' '.join(told.split()))})" if told else ""
     remedy = _remedy(answer.status_code, answer.headers.get("Retry-After"))
     return f"the Hub answers {answer.status_code}{said}; {remedy}"
 
@@ -70,6 +72,21 @@ def _remedy(status: int, retry_after: str | None) -> str:
     return "look at what it says"
 
 
-def _without_token(text: str) -> str:
+def check_token() -> None:
+    """Refuse a token that no request can carry, before a client repeats it in what it says of that.
+
+    Raises:
+        HubError: it has other characters than tokens have.
+    """
     token = get_token()
-    return text.replace(token, "***") if token else text
+    if token is not None and not re.fullmatch("[!-~]+", token):
+        raise HubError(f"the token has characters that no token has, such as a space; {LOG_IN}")
+
+
+def without_token(text: str) -> str:
+    """Take the token out of what a client says, as it is or quoted."""
+    token = get_token()
+    if token:
+        for spelling in (token, repr(token)[1:-1], repr(token.encode())[2:-1], quote(token), quote(token, safe="")):
+            text = text.replace(spelling, "***")
+    return text

@@ -28,6 +28,9 @@ from command_line import causes
 from command_line import one_line
 from command_line import run
 from command_line import say
+from hub_errors import HubError
+from hub_errors import check_token
+from hub_errors import without_token
 from huggingface_hub import constants
 from staged_folder import StagedError
 from staged_folder import StagedFolder
@@ -75,7 +78,7 @@ def read_back(staged: StagedFolder, repo_id: str, revision: str) -> Iterator[str
 def _told_by(error: BaseException) -> str:
     """Say in one line what an exception and those behind it say, for `datasets` wraps what a reader raises."""
     told = [f"{type(one).__name__}: {one_line(one)}" for one in causes(error)]
-    return "; ".join(dict.fromkeys(told))
+    return without_token("; ".join(dict.fromkeys(told)))
 
 
 def _compare(place: str, examples: Any, shards: Sequence[Path], rows: int) -> None:
@@ -122,7 +125,9 @@ def run_in_fresh_cache(folder: Path, repo_id: str, revision: str) -> bool:
         environment = {name: value for name, value in os.environ.items() if not elsewhere.fullmatch(name)}
         environment |= {"HF_HOME": home, "HF_TOKEN_PATH": constants.HF_TOKEN_PATH}
         command = [sys.executable, __file__, str(folder), "--repo-id", repo_id, "--revision", revision, "--this-cache"]
-        return subprocess.run(command, env=environment, check=False).returncode == 0  # noqa: S603 - this script itself
+        # In a session of its own, so that the terminal's interruption reaches the parent alone, which then ends it.
+        done = subprocess.run(command, env=environment, check=False, start_new_session=True)  # noqa: S603 - this script
+        return done.returncode == 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -149,10 +154,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if run_in_fresh_cache(options.staged, options.repo_id, options.revision) else 1
 
     def compare() -> None:
+        check_token()
         for line in read_back(read_staged(options.staged), options.repo_id, options.revision):
             say(line)
 
-    return run(parser.prog, compare, (DifferenceError, StagedError, OSError))
+    return run(parser.prog, compare, (DifferenceError, StagedError, HubError, OSError))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from hub_changes import Change
 from hub_changes import find_changes
 from hub_errors import LOG_IN
 from hub_errors import HubError
+from hub_errors import check_token
 from hub_errors import hub_step
 from huggingface_hub import HfApi
 from huggingface_hub import constants
@@ -97,6 +98,7 @@ def upload(options: argparse.Namespace) -> None:
             f"{staged.folder}: holds {_sizes(staged.sizes)} tiles, and the card speaks of {_sizes(RELEASE_SIZES)}; "
             "stage the release's archives, or give --allow-size-mismatch to publish these"
         )
+    check_token()
     if get_token() is None and not options.dry_run:
         raise HubError(f"no token; {LOG_IN}")
     api = HfApi()
