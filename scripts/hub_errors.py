@@ -46,7 +46,7 @@ def _explain(error: BaseException) -> str:
     answer = next((found for one in causes(error) if (found := getattr(one, "response", None)) is not None), None)
     if answer is None:
         last = list(causes(error))[-1]
-        said = one_line(error) if last is error else f"{one_line(error)} {one_line(last)}"
+        said = " ".join(dict.fromkeys((one_line(error), one_line(last))))
         if isinstance(error, OfflineModeIsEnabled):
             return f"{said}; unset HF_HUB_OFFLINE"
         return without_token(f"{said} ({type(last).__name__}); {_AGAIN}")

@@ -39,6 +39,8 @@ from hub_errors import hub_step
 from huggingface_hub import HfApi
 from huggingface_hub import constants
 from huggingface_hub import get_token
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from read_back import run_in_fresh_cache
 from staged_folder import ARCHIVES_FOLDER
 from staged_folder import CARD_FILE
@@ -137,15 +139,19 @@ def _open_branch(api: HfApi, repo_id: str, branch: str, private: bool) -> Branch
             api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True)
         found = look_at(api, repo_id, branch)
     elif private:
-        with hub_step(repo_id, "look at the repository"):
-            if not api.dataset_info(repo_id).private:
-                raise HubError(
-                    f"{repo_id}: is public, and --private is for a repository that is made; make it private in its "
-                    "settings on the Hub, or leave --private out"
-                )
+        _refuse_public(api, repo_id)
     if found is None:
         raise HubError(f"{repo_id}: exists, but the token may not see it; {LOG_IN}")
     return found
+
+
+def _refuse_public(api: HfApi, repo_id: str) -> None:
+    with hub_step(repo_id, "look at the repository"):
+        if not api.dataset_info(repo_id).private:
+            raise HubError(
+                f"{repo_id}: is public, and --private is for a repository that is made; make it private in its "
+                "settings on the Hub, or leave --private out"
+            )
 
 
 def _read_back(api: HfApi, staged: StagedFolder, repo_id: str, commit: str) -> None:
@@ -175,6 +181,8 @@ def _print_changes(
         if wanted is None:
             continue
         branch = look_at(api, options.repo_id, name)
+        if branch is not None and options.private:
+            _refuse_public(api, options.repo_id)
         changes = find_changes(wanted, branch.files if branch else [])
         for change in changes:
             say(f"{name}: {change}")
@@ -265,9 +273,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    namespace, _, name = options.repo_id.partition("/")
-    if not namespace or not name or "/" in name:
-        parser.error(f"--repo-id is {options.repo_id}; it is <user or organization>/<name>")
+    try:
+        validate_repo_id(options.repo_id)
+        is_id = options.repo_id.count("/") == 1
+    except HFValidationError:
+        is_id = False
+    if not is_id:
+        parser.error(f"--repo-id is {options.repo_id!r}; it is <user or organization>/<name>")
+    if options.tag == "" or not options.revision:
+        parser.error(f"{'--tag' if options.tag == '' else '--revision'} is empty; name one, or leave the option out")
     if options.create_pr and (options.revision != MAIN or options.tag or options.script_branch):
         parser.error("--create-pr proposes a commit to main: it goes with no --revision, --tag or --script-branch")
     if options.revision == SCRIPT_BRANCH:

@@ -313,16 +313,29 @@ def test_a_difference_is_told_with_its_place(server, user, path, change, said):
     assert [part for part in said if part not in done.messages[0]] == [], done.messages[0]
 
 
-def test_fewer_rows_are_told_though_the_card_knows_of_them(server, user):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda table: table.slice(0, 10), "10 examples; staged are 12"),
+        (
+            lambda table: table.select(["labels", "image", "path"]),
+            "the columns are ['labels', 'image', 'path']; they should be ['image', 'labels', 'path']",
+        ),
+    ],
+    ids=["fewer rows", "another order of columns"],
+)
+def test_a_difference_that_the_card_does_not_know_is_told(server, user, change, said):
     repository = server.add_repository(REPO_ID, user.staged)
-    card = (user.staged / "README.md").read_text()
-    fewer = card.replace(f"num_examples: {SAMPLE_SIZES['train']}", "num_examples: 10")
-    path = f"image-classification/{TRAIN_SHARD}"
-    content = rewritten(lambda table: table.slice(0, 10))((user.staged / path).read_bytes())
-    repository.commit({"README.md": fewer.encode(), path: content})
+    card = DatasetCard((user.staged / "README.md").read_text())
+    card.data.pop("dataset_info")
+    # The file would tell of the features too.
+    changed = rewritten(lambda table: change(table).replace_schema_metadata(None))
+    paths = [f"image-classification/{split}-00000-of-00001.parquet" for split in SPLIT_NAMES]
+    shards = {path: changed((user.staged / path).read_bytes()) for path in paths}
+    repository.commit({"README.md": str(card).encode(), **shards})
     done = user.run("--this-cache", script="read_back.py", HF_TOKEN="")
     assert done.status == 1
-    assert done.messages == ["read_back.py: error: image-classification train: 10 examples; staged are 12"]
+    assert done.messages == [f"read_back.py: error: image-classification train: {said}"]
 
 
 def test_a_tag_can_be_read_back_by_itself(server, user):
@@ -427,6 +440,9 @@ def test_a_reader_who_leaves_early_does_not_make_a_success_of_a_part(server, use
         (["--repo-id", "/rock-glacier-dataset"], "<user or organization>/<name>"),
         (["--repo-id", "alkzar90/"], "<user or organization>/<name>"),
         (["--repo-id", "a/b/c"], "<user or organization>/<name>"),
+        (["--repo-id", "x/a b"], "<user or organization>/<name>"),
+        (["--repo-id", REPO_ID, "--tag", ""], "--tag is empty"),
+        (["--repo-id", REPO_ID, "--revision", ""], "--revision is empty"),
         (["--repo-id", "x/rock_glacier_dataset"], "takes rock_glacier_dataset with the file"),
         (["--repo-id", REPO_ID, "--create-pr", "--tag", "v1"], "--create-pr"),
         (["--repo-id", REPO_ID, "--create-pr", "--revision", "b"], "--create-pr"),
