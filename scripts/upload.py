@@ -40,7 +40,7 @@ from huggingface_hub import HfApi
 from huggingface_hub import constants
 from huggingface_hub import get_token
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from read_back import run_in_fresh_cache
 from staged_folder import ARCHIVES_FOLDER
 from staged_folder import CARD_FILE
