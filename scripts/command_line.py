@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from collections.abc import Iterator
+from types import FrameType
+from typing import TextIO
 
 
 def run(
@@ -31,8 +37,10 @@ def run(
         train: 7875 examples
         0
     """
+    _mend_streams()
     try:
-        work()
+        with termination_as_interruption():
+            work()
     except KeyboardInterrupt:
         print(f"{program}: {if_interrupted}", file=sys.stderr)
         return 1
@@ -40,6 +48,63 @@ def run(
         print(f"{program}: error: {one_line(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextlib.contextmanager
+def termination_as_interruption() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into KeyboardInterrupt, so that what a block has begun is cleared away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what a signal does
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(f"received {signal.Signals(number).name}")
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = [(number, signal.signal(number, interrupt)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+class _LastingStream(io.TextIOBase):
+    """Standard error whose reader may leave: progress bars and messages then go nowhere, and the work goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_read = True
+
+    def write(self, text: str) -> int:
+        if self._is_read:
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._is_read = False
+        return len(text)
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+
+def _mend_streams() -> None:
+    """Let no stream that is closed, or that lacks a letter, end the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if sys.stderr is None:  # as Python has it where the caller has closed it
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the program
+    elif isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr = _LastingStream(sys.stderr)
 
 
 def say(line: object) -> None:
@@ -66,4 +131,4 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     one: BaseException | None = error
     while one is not None:
         yield one
-        one = one.__cause__ or one.__context__
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)

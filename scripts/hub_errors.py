@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from command_line import causes
 from command_line import one_line
+from huggingface_hub import constants
 from huggingface_hub import get_token
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.errors import OfflineModeIsEnabled
@@ -45,11 +46,15 @@ def _explain(error: BaseException) -> str:
     """Say in one line what an exception of the Hub's client means, without the token."""
     answer = next((found for one in causes(error) if (found := getattr(one, "response", None)) is not None), None)
     if answer is None:
-        last = list(causes(error))[-1]
-        said = " ".join(dict.fromkeys((one_line(error), one_line(last))))
+        last = error
+        while last.__cause__ is not None:
+            last = last.__cause__
+        said = without_token(" ".join(dict.fromkeys((one_line(error), one_line(last)))))
         if isinstance(error, OfflineModeIsEnabled):
-            return f"{said}; unset HF_HUB_OFFLINE"
-        return without_token(f"{said} ({type(last).__name__}); {_AGAIN}")
+            return said
+        if isinstance(last, OSError) and last.filename is not None:
+            return f"{said}; make the file readable"
+        return f"{said} ({type(last).__name__}, at {constants.ENDPOINT}); {_AGAIN}"
     told = next((one.server_message for one in causes(error) if isinstance(one, HfHubHTTPError)), None)
     said = f" ({without_token(' '.join(told.split()))})" if told else ""
     remedy = _remedy(answer.status_code, answer.headers.get("Retry-After"))
@@ -66,10 +71,11 @@ def _remedy(status: int, retry_after: str | None) -> str:
     if status in (409, 412):
         return "someone else has changed it meanwhile; nothing was overwritten: look with --dry-run, then run again"
     if status == 429:
-        return f"wait {retry_after} seconds, then {_AGAIN}" if retry_after else f"wait, then {_AGAIN}"
+        seconds = f" {retry_after} seconds" if retry_after and retry_after.isdigit() else ""
+        return f"wait{seconds}, then {_AGAIN}"
     if status >= 500:
         return _AGAIN
-    return "look at what it says"
+    return "check --revision and --tag, which are a branch and a tag, and the card's metadata"
 
 
 def check_token() -> None:

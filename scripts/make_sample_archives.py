@@ -330,8 +330,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Make synthetic tiles and masks in contract archives: a stand-in for the dataset, whose tiles look "
         "like its tiles and are none of them. About half of each split's tiles are of each class.",
-        epilog="The same seed and sizes give the same bytes. Exit status: 0 when all is written, 1 when it is not, "
-        "in which case OUT is as it was before, 2 for wrong usage.",
+        epilog="The same seed and sizes give the same bytes. Exit status: 0 when all is written, 1 when "
+        "something failed (OUT is whole, or as it was before), 2 for wrong usage.",
     )
     parser.add_argument("out", metavar="OUT", help="the folder to make; it may exist when it is empty")
     for split in SPLIT_NAMES:

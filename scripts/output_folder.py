@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+
+from command_line import termination_as_interruption
+
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+"""What a disk says that holds no more, or not for this user."""
 
 
 @contextlib.contextmanager
@@ -34,7 +37,7 @@ def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(out).resolve()
     _refuse_occupied(target)
     made_parents = [parent for parent in target.parents if not parent.exists()]
-    with _termination_as_exception():
+    with termination_as_interruption():
         temporary: Path | None = None
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,12 +48,15 @@ def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
             if os.name == "nt" and target.exists():
                 target.rmdir()  # Windows does not rename over an empty folder, Linux and macOS do
             temporary.replace(target)
-        except BaseException:
+        except BaseException as error:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
             for parent in made_parents:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
+            if isinstance(error, OSError) and error.errno in _FULL:
+                what = os.strerror(error.errno)
+                raise OSError(f"{target}: cannot be written ({what}); make room, or name a folder elsewhere") from error
             raise
 
 
@@ -67,20 +73,3 @@ def _mode_of_new_folder() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return 0o777 & ~mask
-
-
-@contextlib.contextmanager
-def _termination_as_exception() -> Iterator[None]:
-    """Turn SIGTERM into KeyboardInterrupt, so that what a block has begun is cleared away."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say what a signal does
-        return
-
-    def interrupt(signal_number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(f"received {signal.Signals(signal_number).name}")
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -34,11 +34,13 @@ from hub_errors import without_token
 from huggingface_hub import constants
 from staged_folder import StagedError
 from staged_folder import StagedFolder
+from staged_folder import check_repo_id
 from staged_folder import read_staged
 from tqdm import tqdm
 
 from rock_glacier_dataset import CONFIG_NAMES
 from rock_glacier_dataset import SPLIT_NAMES
+from rock_glacier_dataset import features_of
 
 ROWS = 100
 """Rows that are compared at once."""
@@ -62,17 +64,22 @@ def read_back(staged: StagedFolder, repo_id: str, revision: str) -> Iterator[str
     Raises:
         DifferenceError: at the first row that is another, or where a config cannot be loaded.
     """
+    if os.path.exists(repo_id):
+        raise DifferenceError(f"{repo_id}: is a folder here, which datasets would load; work in another folder")
     for config in CONFIG_NAMES:
         try:
             loaded = datasets.load_dataset(repo_id, name=config, revision=revision)
         except Exception as error:
-            raise DifferenceError(f"{config}: cannot be loaded: {_told_by(error)}") from error
+            remedy = "check --repo-id, --revision and the token"
+            raise DifferenceError(f"{config}: cannot be loaded: {_told_by(error)}; {remedy}") from error
         if list(loaded) != list(SPLIT_NAMES):
             raise DifferenceError(f"{config}: the splits are {', '.join(loaded)}; staged are {', '.join(SPLIT_NAMES)}")
         for split, examples in loaded.items():
             _compare(f"{config} {split}", examples, staged.shards[config][split], staged.sizes[split])
+            if examples.features != features_of(config):
+                expected = features_of(config)
+                raise DifferenceError(f"{config} {split}: the features are {examples.features}, not {expected}")
             yield f"{config} {split}: {len(examples)} examples, as staged"
-        loaded.cleanup_cache_files()
 
 
 def _told_by(error: BaseException) -> str:
@@ -121,12 +128,17 @@ def run_in_fresh_cache(folder: Path, repo_id: str, revision: str) -> bool:
         whether the Hub gives what was staged; if not, it has been said on standard error.
     """
     with tempfile.TemporaryDirectory(prefix="rock-glacier-") as home:
-        elsewhere = re.compile(r"(HF|HUGGINGFACE)_.*_(CACHE|PATH|HOME)|HF_HOME")
+        elsewhere = re.compile(r"(HF|HUGGINGFACE)_.*_(CACHE|PATH|HOME|OFFLINE)|HF_HOME")
         environment = {name: value for name, value in os.environ.items() if not elsewhere.fullmatch(name)}
         environment |= {"HF_HOME": home, "HF_TOKEN_PATH": constants.HF_TOKEN_PATH}
-        command = [sys.executable, __file__, str(folder), "--repo-id", repo_id, "--revision", revision, "--this-cache"]
+        script = str(Path(__file__).resolve())
+        command = [sys.executable, script, str(folder.resolve()), "--this-cache"]
+        command += ["--repo-id", repo_id, "--revision", revision]
         # In a session of its own, so that the terminal's interruption reaches the parent alone, which then ends it.
-        done = subprocess.run(command, env=environment, check=False, start_new_session=True)  # noqa: S603 - this script
+        # In a folder of its own, because datasets would take a folder of the repository's name for it.
+        done = subprocess.run(  # noqa: S603 - this script
+            command, env=environment, cwd=home, check=False, start_new_session=True
+        )
         return done.returncode == 0
 
 
@@ -150,15 +162,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if not options.this_cache:
-        return 0 if run_in_fresh_cache(options.staged, options.repo_id, options.revision) else 1
+    try:
+        check_repo_id(options.repo_id)
+    except ValueError as error:
+        parser.error(str(error))
+    is_same = True
 
     def compare() -> None:
+        nonlocal is_same
         check_token()
+        if not options.this_cache:
+            is_same = run_in_fresh_cache(options.staged, options.repo_id, options.revision)
+            return
         for line in read_back(read_staged(options.staged), options.repo_id, options.revision):
             say(line)
 
-    return run(parser.prog, compare, (DifferenceError, StagedError, HubError, OSError))
+    return run(parser.prog, compare, (DifferenceError, StagedError, HubError, OSError)) or int(not is_same)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 
 Both configs are written as Parquet straight from the builder, which checks the archives as it reads them; no image is
 decoded. The archives go beside it, for the loading script and for whoever wants the files. The same archives give the
-same bytes, with the same version of pyarrow.
+same bytes, with the same versions of pyarrow, datasets and huggingface_hub.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from parquet_shards import write_shard
 from staged_folder import ARCHIVES_FOLDER
 from staged_folder import CARD_FILE
 from staged_folder import MODULE_FILE
+from staged_folder import check_repo_id
 from staged_folder import refuse_module_name
 from tqdm import tqdm
 from worker_pool import worker_pool
@@ -119,8 +120,10 @@ def stage(
         OSError: a file cannot be read or written.
     """
     refuse_module_name(os.fspath(out))
-    refuse_module_name(repo_id)
-    data_dir = Path(data_dir)
+    check_repo_id(repo_id)
+    if "://" in os.fspath(data_dir):
+        raise ArchiveError(f"{os.fspath(data_dir)}: is a URL; copy the archives to a local folder, and stage that")
+    data_dir = Path(data_dir).expanduser()
     with (
         new_output_folder(out) as folder,
         tempfile.TemporaryDirectory(prefix="rock-glacier-") as cache,  # `datasets` never sees Parquet in a cache
@@ -167,6 +170,7 @@ def _write_shards(works: Sequence[ShardWork], num_proc: int, progress: bool) -> 
     with tqdm(
         total=sum(sizes.values()), desc="Writing Parquet", unit="B", unit_scale=True, disable=not progress
     ) as bar:
+        num_proc = min(num_proc, len(works))
         if num_proc == 1:
             return {work.path: _write_shard(work, bar.update) for work in works}
         with worker_pool(num_proc) as pool:
@@ -209,7 +213,8 @@ def _write_card(folder: Path, shards: dict[str, dict[str, list[ParquetShard]]], 
         info.dataset_size = sum(split.num_bytes for split in info.splits.values())
         infos[config] = info
     readme = (PROJECT / CARD_FILE).read_text(encoding="utf-8")
-    _write_text(folder / CARD_FILE, published_card(readme, infos, repo_id))
+    paths = [f"{config}/{file.name}" for config in shards for several in shards[config].values() for file in several]
+    _write_text(folder / CARD_FILE, published_card(readme, infos, repo_id, paths))
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -232,10 +237,10 @@ Look at the folder, load it, and publish it:
   python scripts/upload.py staged --repo-id ID
 
 Prints a line for each config and split, and one for the archives. Exit status:
-0 when all is written, 1 when it is not, in which case OUT is as it was before,
-2 for wrong usage.""",
+0 when all is written, 1 when something failed (OUT is whole, or as it was
+before), 2 for wrong usage.""",
     )
-    parser.add_argument("data_dir", metavar="DATA_DIR", type=Path, help="folder of archives: train.zip and so on")
+    parser.add_argument("data_dir", metavar="DATA_DIR", help="local folder of archives: train.zip and so on")
     parser.add_argument(
         "out",
         metavar="OUT",
@@ -270,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--num-proc is {options.num_proc}; it is 1 at least")
     with _usage_errors(parser):
         refuse_module_name(options.out)
-        refuse_module_name(options.repo_id)
+        check_repo_id(options.repo_id)
 
     def write() -> None:
         staged = stage(

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
+from dataset_card import configs_of_card
 from dataset_card import infos_in_card
+from huggingface_hub import DatasetCard
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from parquet_shards import shard_name
 
 import rock_glacier_dataset
 from rock_glacier_dataset import CONFIG_NAMES
 from rock_glacier_dataset import REPO_ID
 from rock_glacier_dataset import SPLIT_NAMES
+from rock_glacier_dataset import ArchiveError
+from rock_glacier_dataset import RockGlacierDataset
 from rock_glacier_dataset import features_of
+from rock_glacier_dataset import sha256_of_file
 
 MODULE_FILE = f"{rock_glacier_dataset.__name__}.py"
 CARD_FILE = "README.md"
@@ -70,6 +79,22 @@ def refuse_module_name(name: str) -> None:
         )
 
 
+def check_repo_id(repo_id: str) -> None:
+    """Refuse what is no id of a Hub dataset, or one that `datasets` would take for a loading script.
+
+    Raises:
+        ValueError: says what an id is.
+    """
+    try:
+        validate_repo_id(repo_id)
+        is_id = repo_id.count("/") == 1
+    except HFValidationError:
+        is_id = False
+    if not is_id:
+        raise ValueError(f"{repo_id!r} is no Hub dataset; its id is <user or organization>/<name>")
+    refuse_module_name(repo_id)
+
+
 def read_staged(folder: Path) -> StagedFolder:
     """Look at a staged folder, and check that its card and its Parquet files belong together.
 
@@ -81,16 +106,18 @@ def read_staged(folder: Path) -> StagedFolder:
     """
     if not folder.is_dir():
         raise StagedError(f"{folder}: no such folder; name one that stage_hub_repo.py wrote")
-    files = {
-        path.relative_to(folder).as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not any(_is_passed_over(part) for part in path.relative_to(folder).parts)
-    }
-    for name in (CARD_FILE, MODULE_FILE):
-        if name not in files:
-            raise StagedError(
-                f"{folder}: holds no {name}, so it is not a staged folder; write it with stage_hub_repo.py"
-            )
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if any(_is_passed_over(part) for part in parts):
+            continue
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise StagedError(f"{'/'.join(parts)}: is a link or no file; remove it, or {_REMEDY}")
+        if path.is_file():
+            files["/".join(parts)] = path
+    for required in (CARD_FILE, MODULE_FILE):
+        if required not in files:
+            raise StagedError(f"{folder}: holds no {required}; name a folder that stage_hub_repo.py wrote")
     shards = {config: {split: _find_shards(files, config, split) for split in SPLIT_NAMES} for config in CONFIG_NAMES}
     sizes = {
         config: {split: _count_rows(config, paths) for split, paths in splits.items()}
@@ -100,6 +127,8 @@ def read_staged(folder: Path) -> StagedFolder:
     first, second = sizes.values()
     if first != second:
         raise StagedError(f"{folder}: the configs hold {first} and {second} tiles; {_REMEDY}")
+    if any(name.startswith(f"{ARCHIVES_FOLDER}/") and name.endswith(".zip") for name in files):
+        _check_archives(folder / ARCHIVES_FOLDER)
     return StagedFolder(folder, files, shards, first)
 
 
@@ -141,5 +170,26 @@ def _check_card(path: Path, sizes: dict[str, dict[str, int]]) -> None:
         config: {name: split.num_examples for name, split in (info.splits or {}).items()}
         for config, info in infos.items()
     }
+    card = DatasetCard(path.read_text(encoding="utf-8"))
+    if card.data.get("configs") != configs_of_card(SPLIT_NAMES):
+        raise StagedError(f"{path.name}: does not name the data files of {' and '.join(CONFIG_NAMES)}; {_REMEDY}")
+    for config, info in infos.items():
+        if config in CONFIG_NAMES and info.features != features_of(config):
+            raise StagedError(f"{path.name}: tells of other features of {config} than {features_of(config)}; {_REMEDY}")
     if told != sizes:
         raise StagedError(f"{path.name}: tells of {told}, the Parquet files hold {sizes}; {_REMEDY}")
+
+
+def _check_archives(data_dir: Path) -> None:
+    """Check that all archives are there that a loading script reads, and are those that the manifest tells of."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="rock-glacier-") as cache:
+            builder = RockGlacierDataset(cache, config_name="image-segmentation", data_dir=data_dir)
+            for generator in builder._split_generators(datasets.DownloadManager()):
+                pairs = [*generator.gen_kwargs["tiles"], *generator.gen_kwargs["masks"]]
+                for name, path in pairs:
+                    digest = generator.gen_kwargs["digests"].get(name)
+                    if digest and sha256_of_file(path) != digest:
+                        raise StagedError(f"{ARCHIVES_FOLDER}/{name}: has another SHA-256 than its manifest; {_REMEDY}")
+    except ArchiveError as error:
+        raise StagedError(f"{ARCHIVES_FOLDER}/{error}; then {_REMEDY}") from None

@@ -15,6 +15,7 @@ The token is the one that the Hub's client finds: of `hf auth login`, or in HF_T
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import sys
 import tempfile
@@ -39,16 +40,14 @@ from hub_errors import hub_step
 from huggingface_hub import HfApi
 from huggingface_hub import constants
 from huggingface_hub import get_token
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from read_back import run_in_fresh_cache
 from staged_folder import ARCHIVES_FOLDER
 from staged_folder import CARD_FILE
 from staged_folder import MODULE_FILE
 from staged_folder import StagedError
 from staged_folder import StagedFolder
+from staged_folder import check_repo_id
 from staged_folder import read_staged
-from staged_folder import refuse_module_name
 
 from rock_glacier_dataset import RELEASE_SIZES
 from rock_glacier_dataset import REPO_ID
@@ -100,6 +99,9 @@ def upload(options: argparse.Namespace) -> None:
             f"{staged.folder}: holds {_sizes(staged.sizes)} tiles, and the card speaks of {_sizes(RELEASE_SIZES)}; "
             "stage the release's archives, or give --allow-size-mismatch to publish these"
         )
+    if f'load_dataset("{options.repo_id}"' not in staged.card:
+        message = f"the card's calls load another dataset; stage with --repo-id {options.repo_id} to name this one"
+        print(f"{staged.folder}: {message}", file=sys.stderr)
     check_token()
     if get_token() is None and not options.dry_run:
         raise HubError(f"no token; {LOG_IN}")
@@ -122,7 +124,8 @@ def _upload(api: HfApi, options: argparse.Namespace, staged: StagedFolder, scrip
     _read_back(api, staged, repo_id, published.commit)
     if script is not None:
         branch = look_at(api, repo_id, SCRIPT_BRANCH)
-        assert branch is not None
+        if branch is None:
+            raise HubError(f"{repo_id}: cannot be seen any more; look at it on the Hub, then run again")
         _print_published(SCRIPT_BRANCH, publish(api, branch, script, f"{message} for the loading script"))
     if options.tag and not tagged:
         with hub_step(repo_id, f"create the tag {options.tag}"):
@@ -170,8 +173,9 @@ def _read_back(api: HfApi, staged: StagedFolder, repo_id: str, commit: str) -> N
             f"{repo_id}: {commit} is committed, but could not be loaded back as it was staged; run the same command "
             "again to compare again, or restore the commit before it on the Hub"
         )
-    seen.parent.mkdir(parents=True, exist_ok=True)
-    seen.touch()
+    with contextlib.suppress(OSError):  # then the next upload of the same compares again
+        seen.parent.mkdir(parents=True, exist_ok=True)
+        seen.touch()
 
 
 def _print_changes(
@@ -186,6 +190,8 @@ def _print_changes(
         changes = find_changes(wanted, branch.files if branch else [])
         for change in changes:
             say(f"{name}: {change}")
+        if options.create_pr and changes:
+            print(f"{name}: a pull request would propose this", file=sys.stderr)
         say(f"{name}: {_summary(changes)}")
         if branch is None:
             print(f"{name}: {options.repo_id} would be created, or the token may not see it", file=sys.stderr)
@@ -224,8 +230,9 @@ Publish a staged folder on the Hub, whole or not at all.
      cache, and compared with the folder row by row.
   3. Then come the branch of the loading script and the tag, if asked for.
 
-A failure leaves a branch as it was or as it was staged; the same command goes
-on from there, and sends nothing again that has arrived.""",
+A failure leaves a branch as it was or as it was staged (a new branch: as main
+is); the same command goes on from there, and sends nothing again that has
+arrived. With --create-pr, each run that commits makes a pull request.""",
         epilog=f"""\
 The whole way, from a folder of archives called data:
 
@@ -274,22 +281,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        validate_repo_id(options.repo_id)
-        is_id = options.repo_id.count("/") == 1
-    except HFValidationError:
-        is_id = False
-    if not is_id:
-        parser.error(f"--repo-id is {options.repo_id!r}; it is <user or organization>/<name>")
+        check_repo_id(options.repo_id)
+    except ValueError as error:
+        parser.error(f"--repo-id: {error}")
     if options.tag == "" or not options.revision:
         parser.error(f"{'--tag' if options.tag == '' else '--revision'} is empty; name one, or leave the option out")
     if options.create_pr and (options.revision != MAIN or options.tag or options.script_branch):
         parser.error("--create-pr proposes a commit to main: it goes with no --revision, --tag or --script-branch")
     if options.revision == SCRIPT_BRANCH:
         parser.error(f"--revision is {SCRIPT_BRANCH}, the branch of the loading script; give --script-branch for it")
-    try:
-        refuse_module_name(options.repo_id)
-    except ValueError as error:
-        parser.error(str(error))
     return run(
         parser.prog,
         lambda: upload(options),

@@ -92,3 +92,11 @@ def test_the_card_beside_the_script_names_no_data_files():
 def test_metadata_that_are_no_yaml_are_refused():
     with pytest.raises(Exception, match="expected"):
         published_card(README.replace("license: mit", "license: [mit"), infos(1), "me/it")
+
+
+def test_a_call_names_the_first_file_of_a_split_in_shards():
+    path = "hf://datasets/alkzar90/rock-glacier-dataset/image-classification/test-00000-of-{}.parquet"
+    files = [f"image-classification/test-{shard:05d}-of-00003.parquet" for shard in range(3)]
+    card = published_card(README + path.format("00001"), infos(1), "me/it", files)
+    assert path.format("00003").replace("alkzar90/rock-glacier-dataset", "me/it") in card
+    assert "of-00001" not in card

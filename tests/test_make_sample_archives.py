@@ -254,7 +254,7 @@ def test_failure_is_one_line_and_leaves_nothing(
     assert make_sample_archives.main([str(tmp_path / "out")]) == 1
     output = capsys.readouterr()
     assert output.out == ""
-    assert "error: [Errno 28] No space left on device" in output.err
+    assert "cannot be written (No space left on device); make room" in output.err
     assert "Traceback" not in output.err
     assert list(tmp_path.iterdir()) == []
 

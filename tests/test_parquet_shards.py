@@ -8,6 +8,7 @@ import io
 import json
 
 import datasets
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from parquet_shards import CONTENT_DEFINED_CHUNKING
@@ -93,6 +94,20 @@ def test_the_metadata_tell_that_pages_are_cut_by_content(file):
     told = json.loads(file.metadata.metadata[b"content_defined_chunking"])
     assert told == CONTENT_DEFINED_CHUNKING
     assert told.keys() == {"min_chunk_size", "max_chunk_size", "norm_level"}
+
+
+def test_pages_are_cut_by_content(tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0)
+    rows = [{"image": pixels.bytes(50_000), "labels": 0, "path": str(number)} for number in range(60)]
+
+    def size_of_images(name: str) -> int:
+        write_shard(tmp_path / name, features_of("image-classification"), rows)
+        column = next(chunk for chunk in chunks(pq.ParquetFile(tmp_path / name)) if "bytes" in chunk.path_in_schema)
+        return column.total_compressed_size
+
+    cut_by_content = size_of_images("cut")
+    monkeypatch.setattr("parquet_shards.CONTENT_DEFINED_CHUNKING", False)
+    assert size_of_images("plain") != cut_by_content  # other pages have other headers
 
 
 def test_the_schema_tells_the_features_to_datasets(file, features):

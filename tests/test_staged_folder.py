@@ -69,7 +69,30 @@ def change_card(before: str, after: str) -> Callable[[Path], None]:
     return change
 
 
+def cut_archive(folder: Path) -> None:
+    path = folder / "data" / "train.zip"
+    path.write_bytes(path.read_bytes()[:100_000])
+
+
+def change_archive(folder: Path) -> None:
+    path = folder / "data" / "train.zip"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+
+def link(folder: Path) -> None:
+    (folder / "link").symlink_to(folder / "LICENSE")
+
+
 FAULTS = {
+    "an archive cut short": (cut_archive, "data/train.zip: has 100000 bytes"),
+    "an archive that was changed": (change_archive, "data/train.zip: has another SHA-256"),
+    "an archive that is missing": (remove("data/validation.zip"), "data/validation.zip: not in"),
+    "a link": (link, "link: is a link or no file"),
+    "no configs in the card": (change_card("configs:", "others:"), "README.md: does not name the data files"),
+    "other class names in the card": (
+        change_card("'0': cordillera", "'0': nieve"),
+        "README.md: tells of other features",
+    ),
     "no card": (remove("README.md"), "holds no README.md"),
     "no module": (remove("rock_glacier_dataset.py"), "holds no rock_glacier_dataset.py"),
     "no shard": (remove(f"{SEGMENTATION}/{TRAIN}"), "of train are not one whole set, there is nothing"),

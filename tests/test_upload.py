@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import upload
+from conftest import REPOSITORY
 from conftest import SAMPLE_SIZES
 from hub_client import OWNER
 from hub_client import REPO_ID
@@ -26,6 +30,7 @@ from hub_faults import pause
 from hub_repository import Blob
 from hub_server import HubServer
 from hub_server import Repository
+from hub_server import client_environment
 from huggingface_hub import DatasetCard
 from upload_runs import FOREIGN_FILES
 from upload_runs import SECRET
@@ -34,6 +39,7 @@ from upload_runs import User
 from upload_runs import asked
 from upload_runs import digests_of
 from upload_runs import files_of
+from upload_runs import interrupt
 from upload_runs import tree_of
 
 from rock_glacier_dataset import CONFIG_NAMES
@@ -420,7 +426,7 @@ def test_a_token_that_the_hub_repeats_is_not_told_by_the_read_back(server, user,
 
 
 @pytest.mark.parametrize("lines", [0, 1])
-def test_a_reader_who_leaves_early_does_not_make_a_success_of_a_part(server, user, foreign, lines):
+def test_the_work_goes_on_though_its_reader_leaves_early(server, user, foreign, lines):
     process = user.start("--tag", "v1")
     assert process.stdout is not None
     for _ in range(lines):
@@ -430,7 +436,8 @@ def test_a_reader_who_leaves_early_does_not_make_a_success_of_a_part(server, use
     process.stderr.read()
     is_all_compared = len(asked(server, "/resolve/", "GET")) > 2 * len(SPLIT_NAMES)
     is_done = is_all_compared and "refs/tags/v1" in foreign.refs
-    assert (process.wait() == 0) == is_done
+    assert process.wait() == 0
+    assert is_done
 
 
 @pytest.mark.parametrize(
@@ -503,3 +510,47 @@ def test_a_broken_folder_is_refused_before_anything_is_sent(server, careless, fo
     assert said in done.messages[0]
     assert "stage" in done.messages[0].partition(said)[2]
     assert server.requests == []
+
+
+def test_a_folder_of_the_repositorys_name_is_not_taken_for_it(server, user, tmp_path):
+    (tmp_path / "alkzar90").mkdir()
+    shutil.copytree(user.staged, tmp_path / REPO_ID)
+    server.add_repository(REPO_ID, {"README.md": b"# Another"})
+    command = [sys.executable, str(REPOSITORY / "scripts" / "read_back.py"), REPO_ID, "--repo-id", REPO_ID]
+    environment = client_environment(server, tmp_path / "home")
+    for options in ([], ["--this-cache"]):
+        done = subprocess.run(
+            [*command, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert "as staged" not in done.stdout
+
+
+def test_an_interrupted_reading_back_says_so_in_one_line(server, user):
+    server.add_repository(REPO_ID, user.staged)
+    held = pause(ARRIVED, path_part="/resolve/")
+    server.intercept = held
+    process = user.start(script="read_back.py", HF_TOKEN="")
+    held.wait()
+    interrupt(process)
+    ended = user.finish(process)
+    held.resume()
+    assert (ended.status, ended.messages) == (1, ["read_back.py: interrupted"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a process could answer")
+def test_a_terminated_upload_leaves_no_folder_behind(server, user):
+    held = pause(ARRIVED, path_part="/resolve/")
+    server.intercept = held
+    process = user.start()
+    held.wait()
+    process.terminate()
+    ended = user.finish(process)  # which looks for temporary folders
+    held.resume()
+    assert ended.status == 1
+
+
+def test_a_home_that_cannot_be_written_does_not_undo_the_upload(server, user, foreign):
+    done = user.run("--tag", "v1", HF_HOME="/dev/null/home")
+    assert done.status == 0, done.messages
+    assert "refs/tags/v1" in foreign.refs
