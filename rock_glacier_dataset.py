@@ -16,12 +16,14 @@ import concurrent.futures
 import contextlib
 import hashlib
 import inspect
+import itertools
 import json
 import os
 import posixpath
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,7 +94,17 @@ _ALL_BACKGROUND_MASK = base64.b64decode(
 
 
 class ArchiveError(ValueError):
-    """A fault in the archives: says which archive and member, what is wrong, and what to do."""
+    """A fault in the archives: says which archive and member, what is wrong, and what to do.
+
+    Attributes:
+        code: kind of the fault, as the audit lists them: `archive-unreadable`, `member-name`, `png-corrupt`, ...
+        path: the member, such as `train/glaciar/12.png`, or else the archive or folder.
+    """
+
+    def __init__(self, message: str, code: str = "archive-unreadable", path: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.path = path or message.partition(":")[0]
 
 
 # ---------------------------------------------------------------------------------------------------------- the dataset
@@ -593,7 +605,7 @@ def _read_manifest(file: _File | None, download_config: datasets.DownloadConfig)
                 raise TypeError(f"archives.{name} is {archive!r}")
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise ArchiveError(
-            f"{MANIFEST_NAME}: is not a manifest ({error!r}); rebuild the archives or remove it"
+            f"{MANIFEST_NAME}: is not a manifest ({error!r}); rebuild the archives or remove it", "manifest-mismatch"
         ) from None
     return manifest
 
@@ -601,7 +613,8 @@ def _read_manifest(file: _File | None, download_config: datasets.DownloadConfig)
 def _manifest_fault(archive: str, what: str) -> ArchiveError:
     return ArchiveError(
         f"{archive}: {what}; the archive is another than the manifest's: "
-        "copy or download both again, or rebuild them together"
+        "copy or download both again, or rebuild them together",
+        "manifest-mismatch",
     )
 
 
@@ -637,7 +650,7 @@ def _check_across_shards(
         with _Archive(name, path, split, download_config) as shard:
             doubled = np.intersect1d(keys, shard.members["key"], assume_unique=True)
             if doubled.size:
-                raise shard.fault("stands in another shard too", "remove one", shard.member_name(int(doubled[0])))
+                raise shard.doubled_across_shards(int(doubled[0]))
             keys = np.concatenate([keys, shard.members["key"]])
     if counts is not None:
         _check_counts(counts, tiles[0][0], keys)
@@ -688,14 +701,29 @@ _REPLACE = "replace the member, or copy or download the archive again"
 class _Archive:
     """One archive of tiles or masks, open for reading.
 
+    Args:
+        name: the archive's file name.
+        path: path or URL of the archive.
+        split: name of the split that its members belong to.
+        download_config: how to open a URL.
+        on_fault: is told of a member's fault, and the member is left out; without it, the fault is raised.
+
     Attributes:
         name: the archive's file name, for messages.
         members: array of `_MEMBER`, ascending by key, that is in the order of the examples.
     """
 
-    def __init__(self, name: str, path: str, split: str, download_config: datasets.DownloadConfig) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        split: str,
+        download_config: datasets.DownloadConfig,
+        on_fault: Callable[[ArchiveError], object] | None = None,
+    ) -> None:
         self.name = name
         self._split = split
+        self._on_fault = on_fault
         self._file = _open(name, path, download_config)
         try:
             self._size = self._file.seek(0, os.SEEK_END)
@@ -710,11 +738,23 @@ class _Archive:
     def __exit__(self, *exception: object) -> None:
         self._file.close()
 
-    def fault(self, what: str, remedy: str, member: str | None = None) -> ArchiveError:
+    def fault(
+        self, what: str, remedy: str, member: str | None = None, code: str = "archive-unreadable"
+    ) -> ArchiveError:
         """Make the error that names this archive, the member, what is wrong and the remedy."""
         if member is not None and not member.isprintable():
             member = repr(member)
-        return ArchiveError(f"{self.name}: {'' if member is None else member + ': '}{what}; {remedy}")
+        message = f"{self.name}: {'' if member is None else member + ': '}{what}; {remedy}"
+        return ArchiveError(message, code, member or self.name)
+
+    def doubled_across_shards(self, key: int) -> ArchiveError:
+        """Make the error that names a member of this shard that another shard of the split has too."""
+        return self.fault("stands in another shard too", "remove one", self.member_name(key), "member-duplicate")
+
+    def _tell(self, fault: ArchiveError) -> None:
+        if self._on_fault is None:
+            raise fault
+        self._on_fault(fault)
 
     def member_name(self, key: int) -> str:
         """Return the name of the member with this key, such as `train/glaciar/12.png`."""
@@ -724,9 +764,12 @@ class _Archive:
     def read_png(self, member: tuple[int, ...], name: str) -> bytes:
         """Read one member, a row of `members`, and check its checksum and PNG header."""
         png = self._read_member(name, *member[1:])
-        what = _png_fault(png)
+        what, code = _png_fault(png)
         if what:
-            raise self.fault(what, f"save it again as an 8-bit RGBA PNG of {TILE_SIZE} x {TILE_SIZE} pixels", name)
+            if code == "png-format" and "_masks" in self.name:
+                code = "mask-format"
+            remedy = f"save it again as an 8-bit RGBA PNG of {TILE_SIZE} x {TILE_SIZE} pixels"
+            raise self.fault(what, remedy, name, code)
         return png
 
     def _read_directory(self) -> tuple[bytes, int, int]:
@@ -757,10 +800,12 @@ class _Archive:
         members = np.fromiter(self._walk(directory, entries, shift), _MEMBER)
         members = members[np.argsort(members["key"], kind="stable")]
         keys = members["key"]
-        doubled = keys[1:][keys[1:] == keys[:-1]]
-        if doubled.size:
-            raise self.fault("stands twice in the archive", "remove one", self.member_name(int(doubled[0])))
-        return members
+        doubled = keys[1:] == keys[:-1]
+        for key in keys[1:][doubled].tolist():
+            self._tell(
+                self.fault("stands twice in the archive", "remove one", self.member_name(key), "member-duplicate")
+            )
+        return members[np.concatenate([[True], ~doubled])] if doubled.any() else members
 
     def _walk(self, directory: bytes, entries: int, shift: int) -> Iterator[tuple[int, ...]]:
         """Yield the fields of `_MEMBER` of each member that is not passed over."""
@@ -783,21 +828,25 @@ class _Archive:
                 readable = name.decode("utf-8" if flags & _UTF8 else "cp437", "replace")
                 if readable.endswith("/") and not size:
                     continue  # a directory
-                what = _member_name_fault(readable, self._split)
+                what, code = _member_name_fault(readable, self._split)
                 if what:
-                    raise self.fault(what, f"members are named {self._split}/<class>/<id>.png", readable)
+                    self._tell(self.fault(what, f"members are named {self._split}/<class>/<id>.png", readable, code))
                 continue
             if _ZIP64 in (packed_size, size, start):
                 extra_field = directory[name_end : name_end + lengths[1]]
                 size, packed_size, start = _zip64_numbers(extra_field, size, packed_size, start)
+            what, remedy = "", _REPLACE
             if flags & _ENCRYPTED:
-                raise self.fault("is encrypted", "rebuild the archive without a password", name.decode())
-            if method not in (_STORED, _DEFLATED):
-                raise self.fault(f"is packed by method {method}", "rebuild with stored members", name.decode())
-            if max(size, packed_size) > _LARGEST_MEMBER:
-                raise self.fault(f"claims {max(size, packed_size)} bytes, too many for a tile", _REPLACE, name.decode())
-            if start + shift + packed_size > self._size:
-                raise self.fault("does not stand where the archive's directory says", _REPLACE, name.decode())
+                what, remedy = "is encrypted", "rebuild the archive without a password"
+            elif method not in (_STORED, _DEFLATED):
+                what, remedy = f"is packed by method {method}", "rebuild with stored members"
+            elif max(size, packed_size) > _LARGEST_MEMBER:
+                what = f"claims {max(size, packed_size)} bytes, too many for a tile"
+            elif start + shift + packed_size > self._size:
+                what = "does not stand where the archive's directory says"
+            if what:
+                self._tell(self.fault(what, remedy, name.decode(), "png-corrupt"))
+                continue
             key = CLASS_NAMES.index(match[2].decode()) * 10**_ID_DIGITS + int(match[3])
             yield key, start + shift, packed_size, size, checksum, method
         if (count - entries) % 2**16:  # an archive without zip64 records counts in 16 bits
@@ -807,10 +856,10 @@ class _Archive:
         header_size = _LOCAL_HEADER.size + len(name)
         header = self._read(start, header_size)
         if len(header) < header_size or not header.startswith(b"PK\3\4"):
-            raise self.fault("does not stand where the archive's directory says", _REPLACE, name)
+            raise self.fault("does not stand where the archive's directory says", _REPLACE, name, "png-corrupt")
         name_length, extra_length = _LOCAL_HEADER.unpack_from(header)
         if name_length != len(name) or header[_LOCAL_HEADER.size :] != name.encode():
-            raise self.fault("has another name where the archive's directory points", _REPLACE, name)
+            raise self.fault("has another name where the archive's directory points", _REPLACE, name, "png-corrupt")
         if extra_length:
             self._file.seek(extra_length, os.SEEK_CUR)
         content = self._file.read(packed_size)
@@ -818,9 +867,9 @@ class _Archive:
             try:
                 content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, size + 1)
             except zlib.error as error:
-                raise self.fault(f"cannot be inflated ({error})", _REPLACE, name) from None
+                raise self.fault(f"cannot be inflated ({error})", _REPLACE, name, "png-corrupt") from None
         if len(content) != size or zlib.crc32(content) != checksum:
-            raise self.fault("is damaged: its checksum differs", _REPLACE, name)
+            raise self.fault("is damaged: its checksum differs", _REPLACE, name, "png-corrupt")
         return content
 
     def _read(self, start: int, size: int) -> bytes:
@@ -828,27 +877,29 @@ class _Archive:
         return self._file.read(size)
 
 
-def _member_name_fault(name: str, split: str) -> str | None:
-    """Say what is wrong with a member's name; None where the member is passed over."""
+def _member_name_fault(name: str, split: str) -> tuple[str, str]:
+    """Say what is wrong with a member's name, and the code of the fault; nothing where the member is passed over."""
     parts = name.split("/")
     if parts[0] == "__MACOSX" or parts[-1] == ".DS_Store":
-        return None
+        return "", ""
+    if len(parts) == 3 and parts[0] == split and parts[1] not in CLASS_NAMES and parts[1] not in ("", "..", "."):
+        return f"has the unknown class {parts[1]!r}, the classes are {' and '.join(CLASS_NAMES)}", "class-unknown"
     if "\\" in name:
-        return "its name has a backslash"
-    if name.startswith("/") or re.match("[A-Za-z]:", name):
-        return "its name is an absolute path"
-    if ".." in parts:
-        return "its name leads out of the archive"
-    if parts[0] in SPLIT_NAMES and parts[0] != split:
-        return f"belongs to the split {parts[0]}, this is an archive of {split}"
-    if len(parts) != 3 or parts[0] != split:
-        return f"stands outside {split}/<class>/"
-    if parts[1] not in CLASS_NAMES:
-        return f"has the unknown class {parts[1]!r}, the classes are {' and '.join(CLASS_NAMES)}"
-    stem, extension = os.path.splitext(parts[2])
-    if extension != ".png":
-        return "its name does not end in .png"
-    return f"its id {stem!r} is not a decimal number without leading zeros of at most {_ID_DIGITS} digits"
+        what = "its name has a backslash"
+    elif name.startswith("/") or re.match("[A-Za-z]:", name):
+        what = "its name is an absolute path"
+    elif ".." in parts:
+        what = "its name leads out of the archive"
+    elif parts[0] in SPLIT_NAMES and parts[0] != split:
+        what = f"belongs to the split {parts[0]}, this is an archive of {split}"
+    elif len(parts) != 3 or parts[0] != split or parts[1] not in CLASS_NAMES:
+        what = f"stands outside {split}/<class>/"
+    elif not parts[2].endswith(".png"):
+        what = "its name does not end in .png"
+    else:
+        stem = parts[2].removesuffix(".png")
+        what = f"its id {stem!r} is not a decimal number without leading zeros of at most {_ID_DIGITS} digits"
+    return what, "member-name"
 
 
 def _zip64_numbers(extra_field: bytes, *numbers: int) -> Iterator[int]:
@@ -863,39 +914,64 @@ def _zip64_numbers(extra_field: bytes, *numbers: int) -> Iterator[int]:
         yield next(longs, (number,))[0] if number == _ZIP64 else number
 
 
-def _png_fault(png: bytes) -> str | None:
-    """Say what keeps these bytes from being a tile or a mask, as far as it can be seen without decoding pixels."""
+def _png_fault(png: bytes) -> tuple[str, str]:
+    """Say what keeps these bytes from being a tile or a mask, and the fault's code, as far as it shows undecoded."""
+    what = ""
     if not png:
-        return "is empty"
-    if not png.startswith(_PNG_SIGNATURE):
-        return "is a JPEG under the name of a PNG" if png.startswith(b"\xff\xd8\xff") else "is no PNG"
-    if len(png) < _PNG_HEADER.size or png.rfind(_PNG_END) < 0:
-        return "is a PNG cut short"
+        what = "is empty"
+    elif not png.startswith(_PNG_SIGNATURE):
+        what = "is a JPEG under the name of a PNG" if png.startswith(b"\xff\xd8\xff") else "is no PNG"
+    elif len(png) < _PNG_HEADER.size or png.rfind(_PNG_END) < 0:
+        what = "is a PNG cut short"
+    if what:
+        return what, "png-corrupt"
     chunk, width, height, depth, colour_type, header_checksum = _PNG_HEADER.unpack_from(png)
     if chunk != b"IHDR" or zlib.crc32(png[12:29]) != header_checksum:
-        return "is a PNG whose header is damaged"
+        return "is a PNG whose header is damaged", "png-corrupt"
     if (width, height, depth, colour_type) != (TILE_SIZE, TILE_SIZE, 8, 6):
-        return f"is {width} x {height}, {depth}-bit {_PNG_COLOUR_TYPES.get(colour_type, 'of an unknown colour type')}"
-    return None
+        colours = _PNG_COLOUR_TYPES.get(colour_type, "of an unknown colour type")
+        return f"is {width} x {height}, {depth}-bit {colours}", "png-format"
+    return "", ""
 
 
-def _pair(tiles: _Archive, masks: _Archive) -> np.ndarray:
+def _pair(tiles: _Archive, masks: _Archive, on_fault: Callable[[ArchiveError], object] | None = None) -> np.ndarray:
     """Find each tile's mask.
 
+    Args:
+        tiles: the archive of tiles.
+        masks: the archive of their masks.
+        on_fault: is told of each tile without a mask that it needs, and of each mask without a tile; without it, the
+            first is raised.
+
     Returns:
-        int64 array of shape `(tiles,)`: the mask's place in `masks.members`; -1 where a cordillera tile has no mask.
+        int64 array of shape `(tiles,)`: the mask's place in `masks.members`; -1 where a tile has no mask.
     """
     tile_keys, mask_keys = tiles.members["key"], masks.members["key"]
     places = np.searchsorted(mask_keys, tile_keys)
     places[~np.isin(tile_keys, mask_keys, assume_unique=True)] = -1
     lacking = tile_keys[(places < 0) & (tile_keys // 10**_ID_DIGITS == CLASS_NAMES.index("glaciar"))]
-    if lacking.size:
-        remedy = "add one or move the tile to cordillera"
-        raise tiles.fault(f"no mask in {masks.name}", remedy, tiles.member_name(int(lacking[0])))
     orphans = mask_keys[~np.isin(mask_keys, tile_keys, assume_unique=True)]
-    if orphans.size:
-        remedy = "add the tile or remove the mask"
-        raise masks.fault(f"no tile in {tiles.name}", remedy, masks.member_name(int(orphans[0])))
+    faults = itertools.chain(
+        (
+            tiles.fault(
+                f"no mask in {masks.name}",
+                "add one or move the tile to cordillera",
+                tiles.member_name(key),
+                "mask-missing",
+            )
+            for key in lacking.tolist()
+        ),
+        (
+            masks.fault(
+                f"no tile in {tiles.name}", "add the tile or remove the mask", masks.member_name(key), "mask-orphan"
+            )
+            for key in orphans.tolist()
+        ),
+    )
+    for fault in faults:
+        if on_fault is None:
+            raise fault
+        on_fault(fault)
     return places
 
 
