@@ -1,0 +1,148 @@
+#!/usr/bin/env python
+"""Check everything about a folder of archives, and report all that is wrong at once.
+
+    python scripts/audit_archives.py data
+    python scripts/audit_archives.py data --json audit.json
+
+Every tile and mask is decoded once and checked; every pair of tiles that was cut over the same ground is found, pixel
+by pixel, at any offset, and so are tiles that are one another turned or mirrored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from collections.abc import Sequence
+from pathlib import Path
+
+from archive_audit import Audit
+from archive_audit import Finding
+from archive_audit import audit
+from command_line import run
+from command_line import say
+from rich.console import Console
+from rich.table import Table
+from worker_tasks import BACKENDS
+from worker_tasks import BackendError
+from worker_tasks import Workers
+
+from rock_glacier_dataset import CLASS_NAMES
+from rock_glacier_dataset import SPLIT_NAMES
+from rock_glacier_dataset import ArchiveError
+
+EXAMPLES = 3
+"""Findings of each code that the report on the terminal shows; the JSON holds all."""
+
+
+def tables(found: Audit) -> Iterator[Table]:
+    """Yield what a person reads: tiles, masks, and findings by code with some examples."""
+    tiles = Table("tiles", *SPLIT_NAMES, box=None, header_style="bold", pad_edge=False)
+    for name in CLASS_NAMES:
+        tiles.add_row(name, *(str(found.tiles[split][name]) for split in SPLIT_NAMES))
+    tiles.add_row("both", *(str(sum(found.tiles[split].values())) for split in SPLIT_NAMES))
+    yield tiles
+    if found.coverage:
+        masks = Table("rock glacier in masks", *SPLIT_NAMES, box=None, header_style="bold", pad_edge=False)
+        covered = [found.coverage.get(split) for split in SPLIT_NAMES]
+        masks.add_row("masks that show one", *(str(one.masks) if one else "none" for one in covered))
+        for name in ("mean", "least", "most"):
+            shares = (f"{getattr(one, name):.1%}" if one else "" for one in covered)
+            masks.add_row(f"{name} share of pixels", *shares)
+        yield masks
+    if found.findings:
+        findings = Table("finding", "number", "examples", box=None, header_style="bold", pad_edge=False)
+        for (code, severity), group in itertools.groupby(found.findings, lambda one: (one.code, one.severity)):
+            several = list(group)
+            style = "red" if severity == "error" else "yellow"
+            findings.add_row(f"[{style}]{severity}[/] {code}", str(len(several)), _examples(several))
+        yield findings
+
+
+def _examples(findings: Sequence[Finding]) -> str:
+    more = len(findings) - EXAMPLES
+    shown = [_escaped(finding.message) for finding in findings[:EXAMPLES]]
+    return "\n".join(shown + ([f"... and {more} more"] if more > 0 else []))
+
+
+def _escaped(message: str) -> str:
+    from rich.markup import escape
+
+    return escape(message)
+
+
+def verdict(found: Audit) -> str:
+    """Say in one line what came of it."""
+    splits = {path: path.split("/")[0] for path in found.groups}
+    across = sum(splits[pair["a"]] != splits[pair["b"]] for pair in found.overlaps)
+    return (
+        f"{len(found.groups)} tiles in {len(set(found.groups.values()))} groups, {len(found.overlaps)} overlapping "
+        f"pairs ({across} across splits): {found.errors} errors, {found.warnings} warnings"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="""\
+Check everything about a folder of archives, and report all that is wrong:
+archives, names, PNG files, masks, the manifest, tiles that stand twice (also
+turned or mirrored), and tiles of two splits that show the same ground.""",
+        epilog="""\
+Two tiles show the same ground when at some offset they are the same, pixel by
+pixel, over the rectangle that they share, which is at least 16 x 16 pixels
+with 16 colours. The same ground on another date or resampled is not seen.
+
+With --backend dask, ray or spark the work is done by a cluster that sees
+DATA_DIR under the same path; for dask, DASK_SCHEDULER_ADDRESS names it.
+
+Exit status: 0 without errors (there may be warnings), 1 with errors or when
+the archives cannot be read at all, 2 for wrong usage.""",
+    )
+    parser.add_argument("data_dir", metavar="DATA_DIR", help="folder of archives: train.zip and so on")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the whole report to this file too")
+    parser.add_argument(
+        "--num-proc", metavar="N", type=int, help="processes that work on this machine (default: one for each core)"
+    )
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="loky",
+        help="who works: this machine (loky, the default) or a cluster, through joblib",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.num_proc is not None and options.num_proc < 1:
+        parser.error(f"--num-proc is {options.num_proc}; it is 1 at least")
+    if options.json and not options.json.parent.is_dir():
+        parser.error(f"--json: {options.json.parent} is no folder")
+    errors = 0
+
+    def check() -> None:
+        nonlocal errors
+        found = audit(options.data_dir, Workers(options.num_proc, options.backend, progress=True))
+        errors = found.errors
+        if options.json:
+            beside = options.json.with_name(f".{options.json.name}.tmp")
+            beside.write_text(json.dumps(found.as_json(), indent=2) + "\n", encoding="utf-8", newline="\n")
+            beside.replace(options.json)
+        console = Console(highlight=False)
+        for table in tables(found):
+            with console.capture() as captured:
+                console.print(table)
+            say(captured.get())
+        say(verdict(found))
+
+    status = run(parser.prog, check, (ArchiveError, BackendError, OSError))
+    return status or int(errors > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""The audit as a maintainer runs it: what it prints, what it writes, and how it ends."""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import audit_archives
+import numpy as np
+import pytest
+from archive_audit import CODES
+from archive_audit import audit
+from archive_contents import rewrite
+from conftest import REPOSITORY
+from conftest import SAMPLE_SIZES
+from make_sample_archives import class_sizes
+from PIL import Image
+from worker_tasks import Workers
+
+from rock_glacier_dataset import SPLIT_NAMES
+from rock_glacier_dataset import ArchiveError
+
+SCRIPT = REPOSITORY / "scripts" / "audit_archives.py"
+ALONE = Workers(1)
+
+
+def changed(png: bytes, change) -> bytes:
+    pixels = np.array(Image.open(io.BytesIO(png)))
+    file = io.BytesIO()
+    Image.fromarray(change(pixels)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_sound_folder_has_no_findings(sample, sharded_sample):
+    for folder in (sample, sharded_sample):
+        found = audit(folder, ALONE)
+        assert not found.findings
+        assert not found.overlaps
+        assert found.tiles == {split: class_sizes(size) for split, size in SAMPLE_SIZES.items()}
+        assert len(set(found.groups.values())) == len(found.groups) == sum(SAMPLE_SIZES.values())
+        assert {split: one.masks for split, one in found.coverage.items()} == {"train": 6, "validation": 2, "test": 3}
+
+
+def test_the_report_is_the_same_however_many_work(real_archives):
+    assert audit(real_archives, ALONE) == audit(real_archives, Workers(2))
+
+
+def test_the_real_archives_overlap_as_they_were_measured_to(real_archives):
+    found = audit(real_archives, ALONE)
+    with (real_archives.parent / "overlaps.csv").open(newline="") as file:
+        rows = {(r["a"], r["b"], int(r["dx"]), int(r["dy"]), int(r["pixels"])) for r in csv.DictReader(file)}
+    pairs = [tuple(pair.values()) for pair in found.overlaps]
+    turned = [(b, a, -dx, -dy, pixels) for a, b, dx, dy, pixels in pairs]
+    assert len(pairs) == len(rows) == 689
+    assert rows <= {*pairs, *turned}
+    assert sum(finding.code == "overlap-across-splits" for finding in found.findings) == 351
+
+
+def test_masks_that_are_all_white_on_cordillera_are_seen(sample_copy):
+    white = Image.new("RGBA", (128, 128), (255, 255, 255, 255))
+    file = io.BytesIO()
+    white.save(file, "PNG")
+    rewrite(
+        sample_copy / "train_masks.zip",
+        lambda members: [*members, (zipfile.ZipInfo("train/cordillera/0.png"), file.getvalue())],
+    )
+    (finding,) = audit(sample_copy, ALONE).findings
+    assert (finding.code, finding.severity, finding.path) == ("mask-not-empty", "error", "train/cordillera/0.png")
+    assert "16384 pixels" in finding.message
+
+
+@pytest.mark.parametrize("turn", [np.rot90, np.fliplr, np.flipud, lambda pixels: np.rot90(np.fliplr(pixels))])
+@pytest.mark.parametrize(("split", "severity"), [("train", "warning"), ("test", "error")])
+def test_a_tile_that_is_another_turned_is_seen(sample_copy, turn, split, severity):
+    with zipfile.ZipFile(sample_copy / "train.zip") as archive:
+        tile = archive.read("train/cordillera/0.png")
+    other = (zipfile.ZipInfo(f"{split}/cordillera/77.png"), changed(tile, turn))
+    rewrite(sample_copy / f"{split}.zip", lambda members: [*members, other])
+    (finding,) = audit(sample_copy, ALONE).findings
+    assert (finding.code, finding.severity, finding.path) == (
+        "duplicate-pixels",
+        severity,
+        f"{split}/cordillera/77.png",
+    )
+
+
+def test_another_encoding_of_the_same_pixels_is_the_same_tile(sample_copy):
+    with zipfile.ZipFile(sample_copy / "train.zip") as archive:
+        tile = archive.read("train/cordillera/0.png")
+    again = changed(tile, lambda pixels: pixels)
+    assert again != tile
+    other = (zipfile.ZipInfo("test/cordillera/77.png"), again)
+    rewrite(sample_copy / "test.zip", lambda members: [*members, other])
+    found = audit(sample_copy, ALONE)
+    assert [finding.code for finding in found.findings] == ["duplicate-pixels", "overlap-across-splits"]
+    assert found.overlaps == [
+        {"a": "train/cordillera/0.png", "b": "test/cordillera/77.png", "dx": 0, "dy": 0, "pixels": 128 * 128}
+    ]
+
+
+@pytest.mark.parametrize("broken", ["train.zip", "validation_masks.zip"])
+def test_one_broken_archive_does_not_stop_the_report_on_the_others(sample_copy, broken):
+    (sample_copy / broken).write_bytes(b"PK\3\4" + bytes(100))
+    other = (zipfile.ZipInfo("test/glaciar/07.png"), b"")
+    rewrite(sample_copy / "test.zip", lambda members: [*members, other])
+    found = audit(sample_copy, ALONE)
+    assert [(finding.code, finding.path) for finding in found.findings] == [
+        ("archive-unreadable", broken),
+        ("member-name", "test/glaciar/07.png"),
+    ]
+    assert found.tiles["test"] == class_sizes(SAMPLE_SIZES["test"])
+
+
+def test_a_missing_archive_is_a_finding(sample_copy):
+    (sample_copy / "manifest.json").unlink()
+    (sample_copy / "validation.zip").unlink()
+    (sample_copy / "test_masks.zip").unlink()
+    found = audit(sample_copy, ALONE)
+    assert [(finding.code, finding.path) for finding in found.findings] == [
+        ("archive-unreadable", "test_masks.zip"),
+        ("archive-unreadable", "validation.zip"),
+    ]
+
+
+def test_a_folder_without_masks_is_sound(sample_copy):
+    (sample_copy / "manifest.json").unlink()
+    for split in SPLIT_NAMES:
+        (sample_copy / f"{split}_masks.zip").unlink()
+    assert audit(sample_copy, ALONE).findings == []
+
+
+def test_a_tile_that_stands_in_two_shards_is_seen(tmp_path, sharded_sample):
+    folder = tmp_path / "sharded"
+    shutil.copytree(sharded_sample, folder)
+    with zipfile.ZipFile(folder / "train-00000-of-00003.zip") as archive:
+        name = archive.namelist()[0]
+        tile = archive.read(name)
+    rewrite(folder / "train-00001-of-00003.zip", lambda members: [*members, (zipfile.ZipInfo(name), tile)])
+    codes = [finding.code for finding in audit(folder, ALONE).findings]
+    assert "member-duplicate" in codes
+
+
+@pytest.mark.parametrize("name", ["away", "empty", "file"])
+def test_what_is_no_folder_of_archives_is_said(tmp_path, name, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArchiveError):
+        audit(tmp_path / name, ALONE)
+    assert audit_archives.main([str(tmp_path / name)]) == 1
+    assert capsys.readouterr().err.count("error: ") == 1
+
+
+def test_json_holds_what_the_contract_says(real_archives, tmp_path):
+    assert audit_archives.main([str(real_archives), "--json", str(tmp_path / "audit.json")]) == 1
+    report = json.loads((tmp_path / "audit.json").read_text())
+    assert list(report) == ["tiles", "findings", "overlaps", "groups"]
+    assert report["tiles"]["train"] == {"cordillera": 108, "glaciar": 92}
+    assert {tuple(finding) for finding in report["findings"]} == {("code", "severity", "path", "message")}
+    assert {finding["code"] for finding in report["findings"]} <= set(CODES)
+    assert {tuple(pair) for pair in report["overlaps"]} == {("a", "b", "dx", "dy", "pixels")}
+    assert report["groups"] == 23
+    assert [path.name for path in tmp_path.iterdir()] == ["audit.json"]
+
+
+def test_the_table_fits_a_terminal_and_says_all(sample_copy, tmp_path):
+    other = (zipfile.ZipInfo("test/glaciar/07.png"), b"")
+    rewrite(sample_copy / "test.zip", lambda members: [*members, other])
+    done = subprocess.run([sys.executable, str(SCRIPT), str(sample_copy)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "\x1b" not in done.stdout
+    assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
+    assert "error member-name" in done.stdout
+    assert "test/glaciar/07.png" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("1 errors, 0 warnings")
+
+
+def test_warnings_alone_end_well(sample_copy, capsys):
+    with zipfile.ZipFile(sample_copy / "train.zip") as archive:
+        tile = archive.read("train/cordillera/0.png")
+    rewrite(
+        sample_copy / "train.zip",
+        lambda members: [*members, (zipfile.ZipInfo("train/cordillera/77.png"), changed(tile, np.fliplr))],
+    )
+    assert audit_archives.main([str(sample_copy), "--num-proc", "1"]) == 0
+    assert "warning duplicate-pixels" in capsys.readouterr().out
+
+
+def test_wrong_usage_has_status_2(sample, tmp_path):
+    for arguments in (["--num-proc", "0"], ["--backend", "slurm"], ["--json", str(tmp_path / "away" / "a.json")]):
+        with pytest.raises(SystemExit) as ended:
+            audit_archives.main([str(sample), *arguments])
+        assert ended.value.code == 2

@@ -1,0 +1,186 @@
+"""Overlaps are found exactly: every pair that fits the definition, at any offset, and no other."""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+
+import numpy as np
+import pytest
+from archive_contents import contents
+from conftest import REPOSITORY
+from hypothesis import HealthCheck
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from overlaps import LEAST_COLOURS
+from overlaps import WINDOW
+from overlaps import LandmarkTable
+from overlaps import Overlap
+from overlaps import are_corners_rich
+from overlaps import find_overlaps
+from overlaps import landmarks
+from overlaps import largest_overlaps
+from overlaps import shared_pixels
+from PIL import Image
+from tile_pixels import COLOURS
+from tile_pixels import Pixels
+from tile_pixels import decoded
+from tile_pixels import decoded_upper_rows
+
+from rock_glacier_dataset import SPLIT_NAMES
+from rock_glacier_dataset import TILE_SIZE
+
+FARTHEST = TILE_SIZE - WINDOW
+
+
+def all_overlaps(tiles: list[Pixels]) -> list[Overlap]:
+    """Compare all with all, at every offset."""
+    dy, dx = np.mgrid[-FARTHEST : FARTHEST + 1, -FARTHEST : FARTHEST + 1].reshape(2, -1)
+    top, left, height, width = np.maximum(dy, 0), np.maximum(dx, 0), TILE_SIZE - abs(dy), TILE_SIZE - abs(dx)
+    found = []
+    for (a, of_a), (b, of_b) in itertools.combinations(enumerate(tiles), 2):
+        same = np.ones(len(dy), bool)
+        # Some pixels of the shared rectangle tell most offsets apart; the others are compared as a whole.
+        for share_y, share_x in itertools.product(np.linspace(0, 1, 7), repeat=2):
+            y, x = top + (share_y * (height - 1)).astype(int), left + (share_x * (width - 1)).astype(int)
+            same &= of_a[y, x] == of_b[y - dy, x - dx]
+        for one_dy, one_dx in zip(dy[same].tolist(), dx[same].tolist(), strict=True):
+            shared = of_a[max(one_dy, 0) : TILE_SIZE + min(one_dy, 0), max(one_dx, 0) : TILE_SIZE + min(one_dx, 0)]
+            if (shared == shared[0, 0]).all():
+                continue  # of one colour, and too many to compare
+            pixels = shared_pixels(of_a, of_b, one_dx, one_dy)
+            if pixels:
+                found.append(Overlap(a, b, one_dx, one_dy, pixels))
+    return largest_overlaps(found)
+
+
+def cut(ground: np.ndarray, y: int, x: int) -> Pixels:
+    return np.ascontiguousarray(ground[y : y + TILE_SIZE, x : x + TILE_SIZE], np.uint32)
+
+
+def textured(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    return rng.integers(0, 2**24, (height, width))
+
+
+def half_flat(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Textured ground under snow of one colour, with an uneven edge and some rocks that stick out."""
+    ground = textured(rng, height, width)
+    edge = np.cumsum(rng.integers(-3, 4, height)) + rng.integers(0, width)
+    ground[np.arange(width) < edge[:, None]] = 0xFFFFFF
+    for _ in range(rng.integers(0, 4)):
+        ground[rng.integers(0, height), rng.integers(0, width)] = rng.integers(0, 2**24)
+    return ground
+
+
+def noisy(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Ground of one colour with single pixels of others."""
+    ground = np.full((height, width), 7)
+    marked = rng.random((height, width)) < rng.choice([0.004, 0.02, 0.1])
+    ground[marked] = rng.integers(0, rng.choice([3, 40, 2**24]), int(marked.sum()))
+    return ground
+
+
+def graded(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Slow steps, of which no window holds many colours."""
+    step_y, step_x = rng.integers(5, 30, 2)
+    return np.add.outer(np.arange(height) // step_y, 100 * (np.arange(width) // step_x))
+
+
+GROUNDS = [textured, half_flat, noisy, graded]
+
+
+@settings(max_examples=32, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(ground=st.sampled_from(GROUNDS), seed=st.integers(0, 2**32 - 1), flips=st.integers(0, 3))
+def test_every_overlap_is_found_and_no_other(ground, seed, flips):
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(TILE_SIZE, 260, 2)
+    raster = ground(rng, height, width)[:: 1 - 2 * (flips & 1), :: 1 - (flips & 2)]
+    tiles = [cut(raster, rng.integers(0, height - 127), rng.integers(0, width - 127)) for _ in range(3)]
+    tiles.append(cut(ground(rng, TILE_SIZE, TILE_SIZE), 0, 0))
+    assert find_overlaps(tiles) == all_overlaps(tiles)
+
+
+@pytest.mark.parametrize("dx", [-112, -37, 0, 64, 112])
+@pytest.mark.parametrize("dy", [-112, -64, 0, 90, 112])
+def test_an_offset_is_told_as_the_contract_has_it(dx, dy):
+    raster = textured(np.random.default_rng(0), 240, 240)
+    a, b = cut(raster, 0 if dy > 0 else -dy, 0 if dx > 0 else -dx), cut(raster, max(dy, 0), max(dx, 0))
+    (found,) = find_overlaps([a, b])
+    assert found == Overlap(0, 1, dx, dy, (TILE_SIZE - abs(dx)) * (TILE_SIZE - abs(dy)))
+    y, x = max(dy, 0), max(dx, 0)
+    assert a[y, x] == b[y - dy, x - dx]
+
+
+def test_a_rectangle_that_is_too_small_is_no_overlap():
+    raster = textured(np.random.default_rng(0), 300, 300)
+    assert find_overlaps([cut(raster, 0, 0), cut(raster, 0, 113)]) == []
+    assert find_overlaps([cut(raster, 0, 0), cut(raster, 113, 3)]) == []
+
+
+@pytest.mark.parametrize(("colours", "overlaps"), [(LEAST_COLOURS - 1, 0), (LEAST_COLOURS, 1)])
+def test_a_rectangle_of_few_colours_is_no_overlap(colours, overlaps):
+    raster = np.random.default_rng(0).integers(0, colours, (TILE_SIZE, 200))
+    raster[:, 72:] = 1  # what the two share is flat, but for the colours below
+    raster[5, 72 : 72 + colours] = range(colours)
+    left, right = cut(raster, 0, 0), cut(raster, 0, 72)
+    right[:, 56:] = np.random.default_rng(1).integers(0, 2**24, (TILE_SIZE, 72))
+    assert len(find_overlaps([left, right])) == overlaps
+
+
+def test_one_pixel_that_differs_is_no_overlap():
+    raster = textured(np.random.default_rng(0), 200, 200)
+    a, b = cut(raster, 0, 0), cut(raster, 30, 40)
+    b[50, 60] ^= 1
+    assert find_overlaps([a, b]) == []
+
+
+def test_of_several_overlaps_of_a_pair_the_largest_is_told():
+    pattern = np.tile(textured(np.random.default_rng(0), 64, 64), (4, 4))
+    a, b = cut(pattern, 0, 0), cut(pattern, 10, 0)
+    assert find_overlaps([a, b]) == [Overlap(0, 1, 0, 10, 118 * 128)]
+
+
+def test_many_flat_tiles_propose_nothing():
+    tiles = [np.full((TILE_SIZE, TILE_SIZE), colour, np.uint32) for colour in (0, 0, 0xFFFFFF, 0xFFFFFF)]
+    table = LandmarkTable(landmarks(number, tile) for number, tile in enumerate(tiles))
+    assert sum(len(table.proposals(number, tile)) for number, tile in enumerate(tiles)) == 0
+
+
+def test_without_tiles_there_are_no_overlaps():
+    assert find_overlaps([]) == []
+
+
+def test_the_real_tiles_overlap_as_they_were_measured_to(real_archives):
+    paths, tiles = [], []
+    for split in SPLIT_NAMES:
+        for path, png in contents(real_archives, split).items():
+            paths.append(path)
+            tiles.append(decoded(png) & COLOURS)
+    found = set()
+    for one in find_overlaps(tiles):
+        found.add((paths[one.a], paths[one.b], one.dx, one.dy, one.pixels))
+        found.add((paths[one.b], paths[one.a], -one.dx, -one.dy, one.pixels))
+    with (REPOSITORY.parent / "shared" / "real" / "overlaps.csv").open(newline="") as file:
+        rows = [(r["a"], r["b"], int(r["dx"]), int(r["dy"]), int(r["pixels"])) for r in csv.DictReader(file)]
+    assert len(rows) == 689
+    assert set(rows) <= found
+    assert len(found) == 2 * len(rows)
+
+
+def test_upper_rows_give_the_landmarks_of_the_tile():
+    pixels = cut(textured(np.random.default_rng(0), TILE_SIZE, TILE_SIZE), 0, 0)
+    assert are_corners_rich(pixels)
+    assert are_corners_rich(pixels[:WINDOW])
+    assert landmarks(3, pixels[:WINDOW]).tolist() == landmarks(3, pixels).tolist()
+
+
+@pytest.mark.parametrize("level", [0, 1, 9])
+def test_upper_rows_are_those_of_the_whole(level, sample):
+    tile = Image.open(io.BytesIO(next(iter(contents(sample, "train").values()))))
+    file = io.BytesIO()
+    tile.save(file, "PNG", compress_level=level)
+    assert np.array_equal(decoded_upper_rows(file.getvalue(), WINDOW), decoded(file.getvalue())[:WINDOW])
