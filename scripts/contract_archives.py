@@ -7,6 +7,7 @@ whenever and wherever they are written. Members are written as they come, so tha
 
 from __future__ import annotations
 
+import contextlib
 import json
 import stat
 import zipfile
@@ -99,7 +100,7 @@ def shard_sizes(tiles: int, shards: int) -> list[int]:
 
 
 def write_split(
-    folder: Path, split: str, tiles: Iterable[Tile], *, count: int, shards: int = 1
+    folder: Path, split: str, tiles: Iterable[Tile], *, count: int, shards: int = 1, masks: bool = True
 ) -> list[WrittenArchive]:
     """Write the archives of one split: its tiles and, in shards that go with them, their masks.
 
@@ -109,6 +110,7 @@ def write_split(
         tiles: In the order class, then id; they are written as they come.
         count: How many tiles there are, which decides where a shard ends.
         shards: How many shards; 1 to `count`.
+        masks: Whether to write archives of masks; without them the archives are for `image-classification` alone.
 
     Returns:
         The archives in the order tiles, masks of each shard.
@@ -124,8 +126,10 @@ def write_split(
     for shard, size in enumerate(shard_sizes(count, shards)):
         tile_path = folder / archive_name(split, shard, shards)
         mask_path = folder / archive_name(split, shard, shards, masks=True)
-        members = masks = 0
-        with zipfile.ZipFile(tile_path, "x") as tile_archive, zipfile.ZipFile(mask_path, "x") as mask_archive:
+        members = mask_members = 0
+        with contextlib.ExitStack() as stack:
+            tile_archive = stack.enter_context(zipfile.ZipFile(tile_path, "x"))
+            mask_archive = stack.enter_context(zipfile.ZipFile(mask_path, "x")) if masks else None
             while members < size:
                 tile = next(in_order, None)
                 if tile is None:
@@ -133,10 +137,12 @@ def write_split(
                 name = member_name(split, tile.class_name, tile.id)
                 _write_member(tile_archive, name, tile.image)
                 members += 1
-                if tile.mask is not None:
+                if tile.mask is not None and mask_archive is not None:
                     _write_member(mask_archive, name, tile.mask)
-                    masks += 1
-        written += [_closed_archive(tile_path, members), _closed_archive(mask_path, masks)]
+                    mask_members += 1
+        written.append(_closed_archive(tile_path, members))
+        if masks:
+            written.append(_closed_archive(mask_path, mask_members))
     if next(in_order, None) is not None:
         raise ValueError(f"{split}: there are more tiles than the {count} that were announced")
     return written

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from command_line import termination_as_interruption
 
-_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 """What a disk says that holds no more, or not for this user."""
 
 
@@ -54,9 +54,9 @@ def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
             for parent in made_parents:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
-            if isinstance(error, OSError) and error.errno in _FULL:
-                what = os.strerror(error.errno)
-                raise OSError(f"{target}: cannot be written ({what}); make room, or name a folder elsewhere") from error
+            if isinstance(error, OSError) and error.errno is not None and error.errno in _FULL:
+                remedy = "make room, or name a folder on another disk"
+                raise OSError(f"{target}: cannot be written ({os.strerror(error.errno)}); {remedy}") from error
             raise
 
 

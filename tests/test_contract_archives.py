@@ -86,6 +86,12 @@ def test_masks_shard_goes_with_its_tiles_shard(tmp_path: Path) -> None:
     assert names(tmp_path / "train-00001-of-00002.zip") == names(tmp_path / "train_masks-00001-of-00002.zip")
 
 
+def test_tiles_are_written_alone_where_no_masks_are_wanted(tmp_path: Path) -> None:
+    written = write_split(tmp_path, "train", TILES, count=5, shards=2, masks=False)
+    assert [archive.name for archive in written] == ["train-00000-of-00002.zip", "train-00001-of-00002.zip"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [archive.name for archive in written]
+
+
 def test_shards_take_all_tiles_and_differ_by_one_at_most() -> None:
     for tiles in range(1, 40):
         for shards in range(1, tiles + 1):
