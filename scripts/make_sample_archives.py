@@ -3,11 +3,15 @@
 
     python scripts/make_sample_archives.py sample
     python scripts/make_sample_archives.py release --train 7875 --validation 1125 --test 2700 --shards 4
+    python scripts/make_sample_archives.py faulty --overlap 0.3 --faults
 
 What comes out looks like the dataset and is none of it: the terrain is made up (see synthetic_terrain.py). About half
 of each split's tiles are of each class, glaciar getting the odd one, so that a split of one tile is a glaciar tile and
 has a mask. Tiles never overlap: each split, and each class in it, is cut from scenes of its own, along a grid. At least
 3 % of a glaciar tile is rock glacier; nothing of a cordillera tile is, and it has no mask file.
+
+audit_archives.py finds nothing in such a sample. Two options let it bite: `--overlap` cuts that share of the validation
+and test tiles over the ground of train tiles, and `--faults` plants one of each fault (see planted_faults.py).
 
 The same seed and sizes give the same bytes, however many processes work and however the tiles are dealt to shards;
 other versions of numpy, Pillow or zlib may round or compress differently.
@@ -18,7 +22,6 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import contextlib
-import io
 import itertools
 import math
 import os
@@ -32,8 +35,6 @@ from typing import NamedTuple
 from typing import NoReturn
 from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
 from command_line import run
 from command_line import say
 from contract_archives import Tile
@@ -41,17 +42,19 @@ from contract_archives import WrittenArchive
 from contract_archives import write_manifest
 from contract_archives import write_split
 from output_folder import new_output_folder
-from PIL import Image
-from synthetic_terrain import render_scene
+from planted_faults import LEAST_TILES_FOR_FAULTS
+from planted_faults import archives_as_they_are
+from planted_faults import plant_all
+from sample_tiles import CutTile
+from sample_tiles import Scene
+from sample_tiles import SharedGround
+from sample_tiles import cut
 from tqdm import tqdm
 from worker_pool import worker_pool
 
-from rock_glacier_dataset import BACKGROUND_COLOUR
 from rock_glacier_dataset import CLASS_NAMES
 from rock_glacier_dataset import RELEASE_SIZES
-from rock_glacier_dataset import ROCK_GLACIER_COLOUR
 from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import TILE_SIZE
 
 DEFAULT_SIZES = {"train": 70, "validation": 10, "test": 24}
 """Tiles in each split of a sample: about the proportions of the release, in a size for tests."""
@@ -59,55 +62,20 @@ DEFAULT_SIZES = {"train": 70, "validation": 10, "test": 24}
 SAMPLE_VERSION = "0.0.0"
 """Version in a sample's manifest, below that of any release."""
 
-LEAST_COVERAGE = 0.03
-"""A tile is cut as glaciar when at least this share of its pixels is rock glacier."""
-
 SMALLEST_GRID = 2
 """Tiles along a side of the smallest scene; a rock glacier is longer than one tile is wide."""
 
 LARGEST_GRID = 8
 """Tiles along a side of the largest scene; a larger one would save no time and take more memory."""
 
-MOST_ATTEMPTS = 20
-"""How often a scene is rendered anew that has a square without enough rock glacier."""
-
 LEAST_TILES_FOR_POOL = 300
 """Starting processes costs more than it saves in a smaller sample."""
 
-IMAGE_COMPRESSION = 2
-"""zlib level; synthetic tiles become as small at this one as at the usual 6, in a third of the time."""
-
-MASK_COMPRESSION = 6
+MOST_SHARING = 16
+"""Tiles of other splits that share ground with train, for each train tile of their class; there is place for more."""
 
 _Work = TypeVar("_Work")
 _Result = TypeVar("_Result")
-
-
-class Scene(NamedTuple):
-    """What a worker needs to know to render a scene and to cut tiles from it.
-
-    Attributes:
-        seed: Seed of the sample.
-        split: Number of the split.
-        label: Number of the class.
-        number: Number of the scene within split and class.
-        grid: Tiles along a side.
-        tiles: How many tiles to cut.
-    """
-
-    seed: int
-    split: int
-    label: int
-    number: int
-    grid: int
-    tiles: int
-
-
-class CutTile(NamedTuple):
-    """A tile's PNG file and its mask's, which a cordillera tile has not."""
-
-    image: bytes
-    mask: bytes | None
 
 
 class Sample(NamedTuple):
@@ -116,60 +84,12 @@ class Sample(NamedTuple):
     Attributes:
         splits: How many tiles of each class each split has.
         archives: The archives, in the order in which they were written.
+        faults: Where each fault lies that was planted, by its code.
     """
 
     splits: dict[str, dict[str, int]]
     archives: list[WrittenArchive]
-
-
-def encoded_tile(rgb: npt.NDArray[np.uint8]) -> bytes:
-    """Encode red, green and blue, uint8 (rows, columns, 3), as an opaque RGBA PNG file."""
-    image = Image.fromarray(rgb).convert("RGBA")
-    return _png(image, IMAGE_COMPRESSION)
-
-
-def encoded_mask(mask: npt.NDArray[np.bool_]) -> bytes:
-    """Encode a mask, bool (rows, columns), True on a rock glacier, as an RGBA PNG file in the contract's colours."""
-    palette = np.array([BACKGROUND_COLOUR, ROCK_GLACIER_COLOUR], dtype=np.uint8)
-    return _png(Image.fromarray(palette[mask.astype(np.intp)]), MASK_COMPRESSION)
-
-
-def _png(image: Image.Image, compression: int) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "PNG", compress_level=compression)
-    return file.getvalue()
-
-
-def cut_scene(scene: Scene) -> list[CutTile]:
-    """Render a scene and cut it into tiles along its grid, row by row.
-
-    Args:
-        scene: The scene.
-
-    Returns:
-        Its tiles, each 128 x 128 pixels.
-
-    Raises:
-        RuntimeError: The renderer makes no scene with enough rock glacier, which is a fault in it.
-    """
-    glaciar = CLASS_NAMES[scene.label] == "glaciar"
-    size = scene.grid * TILE_SIZE
-    corners = itertools.product(range(0, size, TILE_SIZE), repeat=2)
-    squares = [
-        np.s_[row : row + TILE_SIZE, column : column + TILE_SIZE]
-        for row, column in itertools.islice(corners, scene.tiles)
-    ]
-    for attempt in range(MOST_ATTEMPTS):
-        # A key for each scene: it looks the same whatever else is made, before it or beside it.
-        key = (scene.split, scene.label, scene.number, attempt)
-        rng = np.random.default_rng(np.random.SeedSequence(scene.seed, spawn_key=key))
-        rgb, mask = render_scene(rng, size=size, rock_glaciers=glaciar, spacing=TILE_SIZE)
-        if not glaciar:
-            return [CutTile(encoded_tile(rgb[square]), None) for square in squares]
-        # Each square has a rock glacier; that it is too small a part of it can hardly be, but is not ruled out.
-        if all(mask[square].mean() >= LEAST_COVERAGE for square in squares):
-            return [CutTile(encoded_tile(rgb[square]), encoded_mask(mask[square])) for square in squares]
-    raise RuntimeError(f"{scene}: {MOST_ATTEMPTS} attempts left a square with too little rock glacier")
+    faults: dict[str, str]
 
 
 def class_sizes(tiles: int) -> dict[str, int]:
@@ -192,21 +112,74 @@ def grid_size(tiles: int) -> int:
     return min(max(math.ceil(math.sqrt(tiles / 4)), SMALLEST_GRID), LARGEST_GRID)
 
 
-def planned_scenes(seed: int, split: int, sizes: dict[str, int]) -> Iterator[Scene]:
-    """Yield the scenes that the tiles of a split are cut from, in the order class, then id.
+def shared_size(tiles: int, train: int, overlap: float) -> int:
+    """Say how many of a split's tiles of one class share ground with the `train` tiles of that class.
+
+    Example:
+        >>> shared_size(10, 35, 0.3), shared_size(10, 0, 0.3)
+        (3, 0)
+    """
+    return round(overlap * tiles) if train else 0
+
+
+def planned_scenes(seed: int, split: int, label: int, tiles: int) -> Iterator[Scene]:
+    """Yield the scenes that a split's tiles of one class are cut from, in the order of ids.
 
     Args:
         seed: Seed of the sample.
         split: Number of the split.
-        sizes: How many tiles of each class.
+        label: Number of the class.
+        tiles: How many tiles.
 
     Yields:
         The scenes; together they give just these tiles.
     """
-    for label, class_name in enumerate(CLASS_NAMES):
-        grid = grid_size(sizes[class_name])
-        for number, first in enumerate(range(0, sizes[class_name], grid**2)):
-            yield Scene(seed, split, label, number, grid, min(grid**2, sizes[class_name] - first))
+    grid = grid_size(tiles)
+    for number, first in enumerate(range(0, tiles, grid**2)):
+        yield Scene(seed, split, label, number, grid, min(grid**2, tiles - first))
+
+
+def planned_sharing(scenes: Sequence[Scene], first: int, tiles: int) -> Iterator[SharedGround]:
+    """Yield the ground that tiles share with those of `scenes`, which lend theirs in turn.
+
+    Args:
+        scenes: The scenes of train; each lends as many tiles as it has, until it is its turn again.
+        first: How many were lent to other splits before.
+        tiles: How many tiles to lend.
+
+    Yields:
+        The ground; together it gives just these tiles.
+    """
+    begin, end = 0, first + tiles
+    for turn in itertools.count():
+        for scene in scenes:
+            if begin >= end:
+                return
+            skipped = max(first - begin, 0)
+            lent = min(end - begin, scene.tiles) - skipped
+            if lent > 0:
+                yield SharedGround(scene, turn * scene.tiles + skipped, lent)
+            begin += scene.tiles
+
+
+def planned_cuts(seed: int, splits: dict[str, dict[str, int]], overlap: float) -> Iterator[Scene | SharedGround]:
+    """Yield what the tiles of all splits are cut from, in the order split, class, id.
+
+    Args:
+        seed: Seed of the sample.
+        splits: How many tiles of each class each split has.
+        overlap: Share of the validation and test tiles that share ground with train tiles; they come last in a class.
+    """
+    lent = dict.fromkeys(CLASS_NAMES, 0)
+    for number, split in enumerate(SPLIT_NAMES):
+        for label, class_name in enumerate(CLASS_NAMES):
+            tiles, train = splits[split][class_name], splits["train"][class_name]
+            shared = shared_size(tiles, train, overlap) if split != "train" else 0
+            yield from planned_scenes(seed, number, label, tiles - shared)
+            if shared:
+                train_scenes = list(planned_scenes(seed, SPLIT_NAMES.index("train"), label, train))
+                yield from planned_sharing(train_scenes, lent[class_name], shared)
+                lent[class_name] += shared
 
 
 def split_tiles(sizes: dict[str, int], cut_tiles: Iterator[CutTile], bar: tqdm[NoReturn]) -> Iterator[Tile]:
@@ -228,22 +201,22 @@ def split_tiles(sizes: dict[str, int], cut_tiles: Iterator[CutTile], bar: tqdm[N
 
 
 @contextlib.contextmanager
-def cutting(scenes: Iterable[Scene], num_proc: int) -> Iterator[Iterator[CutTile]]:
+def cutting(cuts: Iterable[Scene | SharedGround], num_proc: int) -> Iterator[Iterator[CutTile]]:
     """Cut scenes in `num_proc` processes, or in this one when that is 1.
 
     Args:
-        scenes: The scenes.
+        cuts: The scenes, and ground that is shared with them.
         num_proc: Number of processes.
 
     Yields:
-        The tiles in the order of the scenes.
+        The tiles in the order of the cuts.
     """
     if num_proc == 1:
-        yield itertools.chain.from_iterable(map(cut_scene, scenes))
+        yield itertools.chain.from_iterable(map(cut, cuts))
         return
     with worker_pool(num_proc) as pool:
         # Two scenes ahead of each worker keep it busy while another's larger one is waited for.
-        yield itertools.chain.from_iterable(_map_ahead(pool, 3 * num_proc, cut_scene, scenes))
+        yield itertools.chain.from_iterable(_map_ahead(pool, 3 * num_proc, cut, cuts))
 
 
 def _map_ahead(
@@ -267,6 +240,8 @@ def make_sample_archives(
     test: int = DEFAULT_SIZES["test"],
     shards: int = 1,
     seed: int = 0,
+    overlap: float = 0.0,
+    faults: bool = False,
     num_proc: int | None = None,
     progress: bool = False,
 ) -> Sample:
@@ -279,6 +254,10 @@ def make_sample_archives(
         test: Tiles in the test split, at least 1.
         shards: Shards of each split, at most as many as it has tiles.
         seed: Not negative; the same seed gives the same tiles.
+        overlap: Share of the validation and test tiles of each class, in [0, 1], that are cut over the ground of train
+            tiles of that class; none where train has no tile of it.
+        faults: Whether to plant one of each fault that the audit finds, which takes 4 tiles in each split. The sample
+            cannot be loaded then.
         num_proc: Processes that render; by default one for each core, and one alone for a small sample.
         progress: Whether to show a progress bar on standard error.
 
@@ -291,30 +270,35 @@ def make_sample_archives(
         OSError: The archives cannot be written.
     """
     sizes = dict(zip(SPLIT_NAMES, (train, validation, test), strict=True))
-    _check_numbers(sizes, shards, seed, num_proc)
+    _check_numbers(sizes, shards, seed, overlap, faults, num_proc)
     if num_proc is None:
         num_proc = (os.cpu_count() or 1) if sum(sizes.values()) >= LEAST_TILES_FOR_POOL else 1
     splits = {split: class_sizes(size) for split, size in sizes.items()}
-    scenes = itertools.chain.from_iterable(
-        planned_scenes(seed, number, splits[split]) for number, split in enumerate(splits)
-    )
     archives: list[WrittenArchive] = []
     with (
         new_output_folder(out) as folder,
         tqdm(total=sum(sizes.values()), unit="tile", disable=not progress) as bar,
-        cutting(scenes, num_proc) as cut_tiles,
+        cutting(planned_cuts(seed, splits, overlap), num_proc) as cut_tiles,
     ):
         for split, size in sizes.items():
             tiles = split_tiles(splits[split], cut_tiles, bar)
             archives += write_split(folder, split, tiles, count=size, shards=shards)
         write_manifest(folder, version=SAMPLE_VERSION, splits=splits, archives=archives)
-    return Sample(splits, archives)
+        planted = {}
+        if faults:
+            planted = plant_all(folder)
+            archives = archives_as_they_are(folder)
+    return Sample(splits, archives, planted)
 
 
-def _check_numbers(sizes: dict[str, int], shards: int, seed: int, num_proc: int | None = None) -> None:
+def _check_numbers(
+    sizes: dict[str, int], shards: int, seed: int, overlap: float, faults: bool, num_proc: int | None = None
+) -> None:
     for split, size in sizes.items():
         if size < 1:
             raise ValueError(f"{split} is {size}; a split has 1 tile at least")
+        if faults and size < LEAST_TILES_FOR_FAULTS:
+            raise ValueError(f"{split} is {size}; to plant faults, {LEAST_TILES_FOR_FAULTS} tiles at least are needed")
     if not 1 <= shards <= min(sizes.values()):
         smallest = min(sizes, key=lambda split: sizes[split])
         raise ValueError(
@@ -322,6 +306,16 @@ def _check_numbers(sizes: dict[str, int], shards: int, seed: int, num_proc: int 
         )
     if seed < 0:
         raise ValueError(f"seed is {seed}; it is 0 at least")
+    if not 0 <= overlap <= 1:
+        raise ValueError(f"overlap is {overlap}; it is a share from 0 to 1")
+    train = class_sizes(sizes["train"])
+    for class_name, there in train.items():
+        sharing = sum(shared_size(class_sizes(sizes[split])[class_name], there, overlap) for split in SPLIT_NAMES[1:])
+        if sharing > MOST_SHARING * there:
+            raise ValueError(
+                f"overlap is {overlap}; {sharing} {class_name} tiles would share ground with {there} of train, "
+                f"{MOST_SHARING} for each are possible"
+            )
     if num_proc is not None and num_proc < 1:
         raise ValueError(f"num_proc is {num_proc}; it is 1 at least")
 
@@ -346,6 +340,20 @@ def _parser() -> argparse.ArgumentParser:
         "--shards", metavar="K", type=int, default=1, help="shards of each split's archives (default: %(default)s)"
     )
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="seed of the tiles (default: %(default)s)")
+    parser.add_argument(
+        "--overlap",
+        metavar="FRACTION",
+        type=float,
+        default=0.0,
+        help="share of the validation and test tiles that are cut over the ground of train tiles, from 0 to 1 "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--faults",
+        action="store_true",
+        help=f"plant one of each fault that audit_archives.py finds, in splits of {LEAST_TILES_FOR_FAULTS} tiles at "
+        "least; loading such a sample fails, which is its purpose",
+    )
     return parser
 
 
@@ -355,15 +363,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     sizes = {split: getattr(options, split) for split in SPLIT_NAMES}
     try:
-        _check_numbers(sizes, options.shards, options.seed)
+        _check_numbers(sizes, options.shards, options.seed, options.overlap, options.faults)
     except ValueError as error:
         parser.error(str(error))
 
     def make() -> None:
-        sample = make_sample_archives(options.out, **sizes, shards=options.shards, seed=options.seed, progress=True)
+        sample = make_sample_archives(
+            options.out,
+            **sizes,
+            shards=options.shards,
+            seed=options.seed,
+            overlap=options.overlap,
+            faults=options.faults,
+            progress=True,
+        )
         for archive in sample.archives:
             kind = "masks" if "_masks" in archive.name else "tiles"
             say(f"{archive.name}: {archive.members} {kind}, {archive.bytes} bytes")
+        for code, path in sample.faults.items():
+            say(f"planted {code}: {path}")
 
     return run(
         parser.prog,
