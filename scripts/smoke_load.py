@@ -25,6 +25,7 @@ from typing import Any
 from typing import NamedTuple
 
 import datasets
+from audit_record import audit_record
 from command_line import run
 from command_line import say
 from make_sample_archives import make_sample_archives
@@ -211,6 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 origin = Origin(None, options.repo_id, options.revision, released, options.trust_remote_code)
             elif options.data_dir is not None:
                 origin = Origin(options.data_dir)
+                print(audit_record(options.data_dir), file=sys.stderr)
             else:
                 datasets.disable_progress_bar()  # there is nothing to wait for
                 sample = Path(temporary) / "sample"

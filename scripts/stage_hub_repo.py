@@ -19,7 +19,6 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any
 from typing import NamedTuple
 
 import datasets
+from audit_record import audit_record
 from command_line import run
 from command_line import say
 from dataset_card import published_card
@@ -39,8 +39,9 @@ from staged_folder import CARD_FILE
 from staged_folder import MODULE_FILE
 from staged_folder import check_repo_id
 from staged_folder import refuse_module_name
-from tqdm import tqdm
-from worker_pool import worker_pool
+from worker_tasks import BACKENDS
+from worker_tasks import BackendError
+from worker_tasks import Workers
 
 import rock_glacier_dataset
 from rock_glacier_dataset import CLASS_NAMES
@@ -53,6 +54,9 @@ from rock_glacier_dataset import RockGlacierDataset
 
 PROJECT = Path(__file__).resolve().parent.parent
 """The folder that holds what is published as it stands: the module, the README, the licence and the citation."""
+
+GROUPS_NAME = "groups.csv"
+"""The file beside the archives that tells which tiles show the same ground; build_archives.py writes it."""
 
 COPIED_FILES = (MODULE_FILE, "LICENSE", "CITATION.cff")
 
@@ -84,7 +88,7 @@ class Staged(NamedTuple):
 
     Attributes:
         shards: the Parquet files of each config and split.
-        archives: the archives and the manifest that were copied.
+        archives: what was copied: the archives, the manifest and the groups.
     """
 
     shards: dict[str, dict[str, list[ParquetShard]]]
@@ -97,8 +101,7 @@ def stage(
     *,
     repo_id: str = REPO_ID,
     archives: bool = True,
-    num_proc: int = 1,
-    progress: bool = False,
+    workers: Workers | None = None,
 ) -> Staged:
     """Write the folder that is the dataset's repository on the Hub.
 
@@ -106,9 +109,8 @@ def stage(
         data_dir: folder of archives.
         out: the folder to write; it may exist when it is empty. It appears when it is complete, or not at all.
         repo_id: the Hub dataset that the card's calls load.
-        archives: whether the archives go with it.
-        num_proc: number of processes that write the shards.
-        progress: whether to show progress bars on standard error.
+        archives: whether the archives and the manifest go with it; the groups of tiles always do.
+        workers: who writes the shards; by default this process alone.
 
     Returns:
         what was staged.
@@ -118,6 +120,7 @@ def stage(
         ValueError: `out` or `repo_id` has the name of the module.
         FileExistsError: `out` exists and is not an empty folder; it stays as it is.
         OSError: a file cannot be read or written.
+        BackendError: the workers cannot be reached.
     """
     refuse_module_name(os.fspath(out))
     check_repo_id(repo_id)
@@ -131,24 +134,26 @@ def stage(
         works = {config: list(_shard_works(data_dir, config, folder / config, cache)) for config in CONFIG_NAMES}
         everything = [work for config in CONFIG_NAMES for work in works[config]]
         sources = sorted({path for work in everything for path in work.archives})
-        if (data_dir / MANIFEST_NAME).exists():
-            sources.append(data_dir / MANIFEST_NAME)
         before = [_state(path) for path in sources]
-        written = _write_shards(everything, num_proc, progress)
-        if archives:
-            _copy_archives(sources, folder / ARCHIVES_FOLDER, progress)
+        run = (workers or Workers(1)).run
+        shards = run("Writing Parquet", _write_shard, [(work,) for work in everything])
+        written = dict(zip((work.path for work in everything), shards, strict=True))
+        wanted = [*sources, data_dir / MANIFEST_NAME, data_dir / GROUPS_NAME] if archives else [data_dir / GROUPS_NAME]
+        copied = [path for path in wanted if path.exists()]
+        if copied:
+            run("Copying archives", _copy, [(path, folder / ARCHIVES_FOLDER / path.name) for path in copied])
         for path, state in zip(sources, before, strict=True):
             if _state(path) != state:
                 raise ArchiveError(f"{path.name}: was changed while it was staged; stage again")
-        shards = {config: _by_split(works[config], written) for config in CONFIG_NAMES}
-        _write_card(folder, shards, repo_id)
+        by_split = {config: _by_split(works[config], written) for config in CONFIG_NAMES}
+        _write_card(folder, by_split, repo_id)
         for name in COPIED_FILES:
             shutil.copyfile(PROJECT / name, folder / name)
         if (PROJECT / "assets").is_dir():
             shutil.copytree(PROJECT / "assets", folder / "assets", copy_function=shutil.copyfile)
         id2label = {str(label): name for label, name in enumerate(CLASS_NAMES)}
         _write_text(folder / "id2label.json", json.dumps(id2label, indent=2) + "\n")
-    return Staged(shards, sources if archives else [])
+    return Staged(by_split, copied)
 
 
 def _shard_works(data_dir: Path, config: str, folder: Path, cache: str) -> Iterator[ShardWork]:
@@ -164,37 +169,18 @@ def _shard_works(data_dir: Path, config: str, folder: Path, cache: str) -> Itera
             yield ShardWork(builder, generator.name, {**kwargs, "tiles": [tiles], "masks": [masks]}, path)
 
 
-def _write_shards(works: Sequence[ShardWork], num_proc: int, progress: bool) -> dict[Path, ParquetShard]:
-    """Write every shard, in `num_proc` processes or in this one when that is 1."""
-    sizes = {work.path: sum(path.stat().st_size for path in work.archives) for work in works}
-    with tqdm(
-        total=sum(sizes.values()), desc="Writing Parquet", unit="B", unit_scale=True, disable=not progress
-    ) as bar:
-        num_proc = min(num_proc, len(works))
-        if num_proc == 1:
-            return {work.path: _write_shard(work, bar.update) for work in works}
-        with worker_pool(num_proc) as pool:
-            pending = {pool.submit(_write_shard, work): work.path for work in works}
-            written = {}
-            for done in concurrent.futures.as_completed(pending):
-                written[pending[done]] = done.result()
-                bar.update(sizes[pending[done]])
-            return written
-
-
-def _write_shard(work: ShardWork, on_written: Callable[[int], object] | None = None) -> ParquetShard:
+def _write_shard(work: ShardWork) -> ParquetShard:
     examples = (example for _, example in work.builder._generate_examples(**work.gen_kwargs))
-    return write_shard(work.path, work.builder.info.features, examples, on_written)
+    return write_shard(work.path, work.builder.info.features, examples)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    shutil.copyfile(source, target)
 
 
 def _by_split(works: Sequence[ShardWork], written: dict[Path, ParquetShard]) -> dict[str, list[ParquetShard]]:
     return {split: [written[work.path] for work in works if work.split == split] for split in SPLIT_NAMES}
-
-
-def _copy_archives(sources: Sequence[Path], folder: Path, progress: bool) -> None:
-    folder.mkdir()
-    for source in tqdm(sources, desc="Copying archives", unit=" files", disable=not progress):
-        shutil.copyfile(source, folder / source.name)
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -264,6 +250,12 @@ before), 2 for wrong usage.""",
         default=1,
         help="processes that write shards, each a config, a split and an archive (default: %(default)s)",
     )
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="loky",
+        help="who writes: this machine (loky, the default) or a cluster that sees both folders, through joblib",
+    )
     return parser
 
 
@@ -278,13 +270,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_repo_id(options.repo_id)
 
     def write() -> None:
+        print(audit_record(str(options.data_dir)), file=sys.stderr)
         staged = stage(
             options.data_dir,
             options.out,
             repo_id=options.repo_id,
             archives=not options.no_archives,
-            num_proc=options.num_proc,
-            progress=True,
+            workers=Workers(options.num_proc, options.backend, progress=True),
         )
         for config, splits in staged.shards.items():
             for split, files in splits.items():
@@ -296,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(
         parser.prog,
         write,
-        (ArchiveError, OSError, concurrent.futures.BrokenExecutor),
+        (ArchiveError, BackendError, OSError, concurrent.futures.BrokenExecutor),
         if_interrupted="interrupted; nothing was written",
     )
 

@@ -26,6 +26,7 @@ from make_sample_archives import make_sample_archives
 from stage_hub_repo import stage
 from test_rock_glacier_dataset import CONFIGS
 from test_rock_glacier_dataset import assert_holds
+from worker_tasks import Workers
 
 from rock_glacier_dataset import CONFIG_NAMES
 from rock_glacier_dataset import RELEASE_SIZES
@@ -82,7 +83,7 @@ def test_the_same_archives_give_the_same_bytes_however_many_processes_write(samp
     stage(sample, tmp_path / "again")
     assert files_of(tmp_path / "again") == files_of(staged)
     stage(sharded_sample, tmp_path / "one")
-    stage(sharded_sample, tmp_path / "two", num_proc=2)
+    stage(sharded_sample, tmp_path / "two", workers=Workers(2))
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
 
 
@@ -193,14 +194,13 @@ def test_a_fault_is_named_in_one_line_and_leaves_nothing(sample_copy, tmp_path, 
 
 
 def test_archives_that_change_meanwhile_are_not_staged(sample_copy, tmp_path, monkeypatch):
-    write = stage_hub_repo._write_shards
+    write = stage_hub_repo._write_shard
 
-    def write_and_touch(*args):
-        written = write(*args)
+    def write_and_touch(work):
         os.utime(sample_copy / "test.zip", (0, 0))
-        return written
+        return write(work)
 
-    monkeypatch.setattr(stage_hub_repo, "_write_shards", write_and_touch)
+    monkeypatch.setattr(stage_hub_repo, "_write_shard", write_and_touch)
     with pytest.raises(ArchiveError, match=r"test\.zip: was changed while it was staged"):
         stage(sample_copy, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -250,3 +250,24 @@ def test_a_repository_called_as_the_module_is_refused_first(sample, tmp_path, ca
 def test_the_release_is_of_the_size_that_the_readme_states():
     card = DatasetCard.load(REPOSITORY / "README.md").data
     assert card["size_categories"] == [size_category(sum(RELEASE_SIZES.values()))]
+
+
+def test_the_groups_of_tiles_are_staged_with_and_without_the_archives(sample_copy, tmp_path):
+    (sample_copy / "groups.csv").write_text("path,group\ntrain/cordillera/0.png,0\n")
+    for archives in (True, False):
+        out = tmp_path / str(archives)
+        stage(sample_copy, out, archives=archives)
+        assert (out / "data" / "groups.csv").read_bytes() == (sample_copy / "groups.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("audit", "told"),
+    [
+        (None, "not audited"),
+        ({"tool": "build_archives.py 1.0.0", "errors": 0, "warnings": 2}, "0 errors, 2 warnings"),
+    ],
+)
+def test_it_is_said_whether_the_archives_were_audited(sample_copy, tmp_path, capsys, audit, told):
+    change_manifest(sample_copy, lambda manifest: manifest.update({"audit": audit} if audit else {}))
+    assert stage_hub_repo.main([str(sample_copy), str(tmp_path / "out")]) == 0
+    assert told in capsys.readouterr().err
