@@ -16,6 +16,6 @@ PUBLISHING_TESTS = ["test_parquet_shards", "test_published"]
 @nox.parametrize("version", DATASETS_VERSIONS, ids=DATASETS_VERSIONS)
 def matrix(session: nox.Session, version: str) -> None:
     """Load from folders and a Hub, as module and as script, and publish and load that; newest pyarrow and numpy."""
-    session.install("--upgrade", "-e", ".[test]", f"datasets=={version}")
+    session.install("--upgrade", "-e", ".[test-loading]", f"datasets=={version}")
     tests = [f"tests/{name}.py" for name in LOADING_TESTS + PUBLISHING_TESTS]
     session.run("python", "-m", "pytest", "-q", "-n", "auto", *tests, *session.posargs)

@@ -8,6 +8,7 @@ Makes archives of synthetic tiles, by default as many as the release has, and pr
 
 * preparing each config, as a ratio to the limit: reading every member of the zips that it needs with `zipfile`, and
   writing the same bytes to one file;
+* auditing the archives, as a ratio to decoding every tile with Pillow in a plain loop on one core;
 * staging both configs for the Hub, as a ratio to both limits together;
 * preparing `image-classification` against `imagefolder` on the same tiles as a folder, and against `webdataset` on the
   same tiles as tar files;
@@ -22,6 +23,7 @@ is printed is the median of the others; a ratio is the median of the ratios of o
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import shutil
@@ -37,6 +39,7 @@ from typing import Any
 from typing import NamedTuple
 
 import datasets
+from archive_audit import audit
 from benchmark_hub import measure_moved
 from command_line import run
 from command_line import say
@@ -46,6 +49,7 @@ from make_sample_archives import make_sample_archives
 from measurement import Measurement
 from measurement import Work
 from measurement import measure
+from PIL import Image
 from stage_hub_repo import stage
 from tqdm import tqdm
 
@@ -111,6 +115,23 @@ def limit_stage(data_dir: Path, scratch: Path) -> int:
 def stage_both(data_dir: Path, scratch: Path) -> int:
     """Write the folder that is the Hub repository, with the archives in it."""
     stage(data_dir, scratch / "staged")
+    return 0
+
+
+def decode_all(data_dir: Path, scratch: Path) -> int:
+    """Decode every tile with Pillow, in a plain loop on one core."""
+    for split in SPLIT_NAMES:
+        with zipfile.ZipFile(data_dir / f"{split}.zip") as archive:
+            for member in archive.infolist():
+                Image.open(io.BytesIO(archive.read(member))).load()
+    return 0
+
+
+def audit_all(data_dir: Path, scratch: Path) -> int:
+    """Audit the archives on all cores, from the start of the workers to the report."""
+    found = audit(data_dir)
+    if found.errors:
+        raise RuntimeError(f"the sample has faults, such as {found.findings[0]}")
     return 0
 
 
@@ -184,7 +205,9 @@ def make_inputs(folder: Path, tiles: int) -> Inputs:
         folder: where they are made.
         tiles: number of tiles, dealt to the splits as in the release.
     """
-    sizes = {split: max(1, round(tiles * size / sum(RELEASE_SIZES.values()))) for split, size in RELEASE_SIZES.items()}
+    sizes: dict[str, Any] = {
+        split: max(1, round(tiles * size / sum(RELEASE_SIZES.values()))) for split, size in RELEASE_SIZES.items()
+    }
     archives = folder / "archives"
     make_sample_archives(archives, **sizes, progress=True)
     for split in SPLIT_NAMES:
@@ -241,6 +264,8 @@ def run_rounds(inputs: Inputs, rounds: int, scratch: Path) -> dict[str, list[Mea
         (prepare_segmentation, inputs.archives),
         (limit_stage, inputs.archives),
         (stage_both, inputs.archives),
+        (decode_all, inputs.archives),
+        (audit_all, inputs.archives),
         (read_whole, inputs.archives),
         (read_whole_decoded, inputs.archives),
         (read_streaming, inputs.archives),
@@ -270,7 +295,7 @@ def measure_tenfold(archives: Path, scratch: Path) -> dict[str, list[Measurement
     tenfold = scratch / "tenfold"
     tenfold.mkdir()
     _write_tenfold(archives, tenfold)
-    works = (prepare_classification, prepare_segmentation)
+    works = (prepare_classification, prepare_segmentation, audit_all)
     return {
         f"{work.__name__}_tenfold": [_measure_in(work, tenfold, scratch)]
         for work in tqdm(works, desc="Measuring ten times the tiles", unit=" runs")
@@ -278,10 +303,10 @@ def measure_tenfold(archives: Path, scratch: Path) -> dict[str, list[Measurement
 
 
 def _measure_in(work: Work, data: Path, scratch: Path, folder: Path | None = None) -> Measurement:
-    if folder is not None:
-        return measure(work, data, folder)
-    with tempfile.TemporaryDirectory(dir=scratch) as temporary:
-        return measure(work, data, Path(temporary))
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch)))
+        return measure(work, data, folder, family=work is audit_all)
 
 
 class Result(NamedTuple):
@@ -322,17 +347,22 @@ def summarise(found: dict[str, list[Measurement]]) -> Iterator[Result]:
         yield Result(f"prepare image-{config} / limit", ratio(work, least), "x", note)
     note = f"{seconds('stage_both'):.2f} s against {seconds('limit_stage'):.2f} s; should be at most 2.5"
     yield Result("stage both configs / limit", ratio("stage_both", "limit_stage"), "x", note)
+    note = f"{seconds('audit_all'):.2f} s against {seconds('decode_all'):.2f} s; should be at most 1.0"
+    yield Result("audit / decoding every tile on one core", ratio("audit_all", "decode_all"), "x", note)
     for peer, should in (("image_folder", "; should be at least 5"), ("web_dataset", "")):
         note = f"{seconds(f'prepare_{peer}'):.2f} s against {seconds('prepare_classification'):.2f} s{should}"
         name = f"{peer.replace('_', '')} / prepare image-classification"
         yield Result(name, ratio(f"prepare_{peer}", "prepare_classification"), "x", note)
-    bounds = {"prepare_classification": 300, "prepare_segmentation": 300, "stage_both": 400}
-    kinds = ("limit", "prepare", "stage")
+    bounds = {"prepare_classification": 300, "prepare_segmentation": 300, "stage_both": 400, "audit_all": 600}
+    kinds = ("limit", "prepare", "stage", "audit")
     for name in (name for name in found if name.startswith(kinds) and not name.endswith("tenfold")):
         should = f"should be at most {bounds[name]}" if name in bounds else ""
         yield Result(f"peak memory of {name.replace('_', ' ')}", memory(name), "MiB", should)
     for name in (name for name in found if name.endswith("tenfold")):
         once = name.removesuffix("_tenfold")
+        if once == "audit_all":
+            yield Result("peak memory of audit all, ten times", memory(name), "MiB", "should be at most 1024")
+            continue
         note = f"{memory(name):.0f} MiB against {memory(once):.0f} MiB; should be at most 1.10"
         yield Result(f"peak memory of {once.replace('_', ' ')}, ten times", memory(name) / memory(once), "x", note)
     for name in (name for name in found if name.startswith("read")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import datasets
+import psutil
 
 
 class Measurement(NamedTuple):
@@ -18,7 +20,8 @@ class Measurement(NamedTuple):
 
     Attributes:
         seconds: wall time of the work, without imports.
-        megabytes: the process's peak resident memory, in MiB.
+        megabytes: the process's peak resident memory, in MiB; with `family`, that of all its processes together, where
+            what they share counts once.
         examples: number of examples that were read, or 0.
     """
 
@@ -30,13 +33,14 @@ class Measurement(NamedTuple):
 Work = Callable[[Path, Path], int]
 
 
-def measure(work: Work, data: Path, scratch: Path) -> Measurement:
+def measure(work: Work, data: Path, scratch: Path, *, family: bool = False) -> Measurement:
     """Do the work in a process of its own.
 
     Args:
         work: a function of a module's own, for another process finds it by its name.
         data: folder of its input.
         scratch: folder for what it writes.
+        family: whether the work starts processes, whose memory counts too; looked at twenty times a second.
 
     Raises:
         RuntimeError: if the process failed; its own traceback is on standard error.
@@ -48,8 +52,12 @@ def measure(work: Work, data: Path, scratch: Path) -> Measurement:
     process = context.Process(target=_measure_here, args=(work, data, scratch, theirs))
     process.start()
     theirs.close()
+    peak = 0.0
     try:
-        return Measurement(*ours.recv())
+        while family and not ours.poll(0.05):
+            peak = max(peak, _family_memory(process.pid))
+        measured = Measurement(*ours.recv())
+        return measured._replace(megabytes=max(peak, measured.megabytes)) if family else measured
     except EOFError:
         raise RuntimeError(f"{work.__name__} failed") from None
     finally:
@@ -61,6 +69,17 @@ def _measure_here(work: Work, data: Path, scratch: Path, answer: Connection) -> 
     start = time.perf_counter()
     examples = work(data, scratch)
     answer.send((time.perf_counter() - start, _peak_memory(), examples))
+
+
+def _family_memory(pid: int | None) -> float:
+    """Return the memory of a process and its descendants in MiB, each page divided by the processes that share it."""
+    total = 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid)
+        for process in (parent, *parent.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_full_info().pss
+    return total / 2**20
 
 
 def _peak_memory() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import doctest
 import importlib
 import re
@@ -12,13 +13,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from archive_audit import CODES
+from archive_audit import audit
+from archive_contents import contents
 from conftest import REPOSITORY
 from hub_server import HubServer
 from hub_server import client_environment
 from make_sample_archives import make_sample_archives
+from worker_tasks import Workers
 
 import rock_glacier_dataset
 from rock_glacier_dataset import RELEASE_SIZES
+from rock_glacier_dataset import SPLIT_NAMES
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MODULES = ["rock_glacier_dataset", *(path.stem for path in sorted((REPOSITORY / "scripts").glob("*.py")))]
@@ -47,10 +53,21 @@ def test_the_examples_of_docstrings_give_what_they_show(module: str) -> None:
     assert failed == 0
 
 
-def test_the_readmes_python_runs_as_it_stands(folder_with_sample: Path, staged: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def staged_with_groups(sample: Path, staged_copy: Path) -> Path:
+    """What is staged of archives that build_archives.py made: the groups of tiles are beside them."""
+    rows = [("path", "group"), *audit(sample, Workers(1)).groups.items()]
+    with (staged_copy / "data" / "groups.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    return staged_copy
+
+
+def test_the_readmes_python_runs_as_it_stands(
+    folder_with_sample: Path, staged_with_groups: Path, tmp_path: Path
+) -> None:
     assert len(blocks("python")) > 1
     with HubServer() as hub:
-        hub.add_repository(rock_glacier_dataset.REPO_ID, staged)
+        hub.add_repository(rock_glacier_dataset.REPO_ID, staged_with_groups)
         environment = client_environment(hub, tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
         command = [sys.executable, "-c", "\n".join(blocks("python"))]
         done = subprocess.run(
@@ -61,18 +78,19 @@ def test_the_readmes_python_runs_as_it_stands(folder_with_sample: Path, staged: 
 
 def test_the_readmes_way_to_the_hub_works(sample: Path, tmp_path: Path) -> None:
     (way,) = (block for block in blocks("bash") if "upload.py" in block)
-    install, *commands = way.splitlines()
-    assert "[publish]" in install
-    assert len(commands) == 4
-    (tmp_path / "data").symlink_to(sample)
+    assert way.count("\n") == 5
+    for folder, kind in (("tiles", ""), ("masks", "_masks")):
+        for split in SPLIT_NAMES:
+            for name, png in contents(sample, split, kind).items():
+                _, class_name, file_name = name.split("/")
+                prefix = {"cordillera": "cordillera", "glaciar": "glaciarRoca_huasco"}[class_name]
+                (tmp_path / folder).mkdir(exist_ok=True)
+                (tmp_path / folder / f"{prefix}_{split}_{file_name}").write_bytes(png)
     (tmp_path / "scripts").symlink_to(REPOSITORY / "scripts")
     with HubServer() as hub:
         hub.tokens["hf_token"] = "alkzar90"
-        environment = client_environment(hub, tmp_path / "home") | {
-            "HF_TOKEN": "hf_token",
-            "PYTHONPATH": str(REPOSITORY),
-        }
-        for command in commands:
+        environment = client_environment(hub, tmp_path / "home") | {"HF_TOKEN": "hf_token"}
+        for command in way.splitlines():
             program, *arguments = shlex.split(command)
             assert program == ".venv/bin/python"
             arguments += ["--allow-size-mismatch"] if "upload.py" in command else []  # the sample is no release
@@ -82,6 +100,17 @@ def test_the_readmes_way_to_the_hub_works(sample: Path, tmp_path: Path) -> None:
             assert done.returncode == 0, done.stderr[-3000:]
         repository = hub.repositories[rock_glacier_dataset.REPO_ID]
         assert {"refs/heads/main", "refs/heads/script", "refs/tags/v1.0.0"} == set(repository.refs)
+        assert "data/groups.csv" in repository.find("main").tree
+
+
+def test_the_readmes_leaky_sample_makes_the_audit_bite(tmp_path: Path) -> None:
+    (block,) = (block for block in blocks("bash") if "leaky" in block)
+    (tmp_path / "scripts").symlink_to(REPOSITORY / "scripts")
+    make, audit_it = (shlex.split(command)[1:] for command in block.split("&&"))
+    for arguments, status in ((make, 0), (audit_it, 1)):
+        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr[-3000:]
+    assert all(f"error {code}" in done.stdout for code in CODES)
 
 
 def test_the_readmes_first_two_bash_blocks_are_one_line_each() -> None:
