@@ -8,8 +8,12 @@ nox.options.reuse_existing_virtualenvs = True
 DATASETS_VERSIONS = ["2.14.7", "2.21.0", "3.6.0", "4.0.0", "4.8.5", "5.2.0"]
 """The oldest that the dataset is for, the last 2, the last 3, the first and the last 4, and the newest."""
 
-LOADING_TESTS = ["test_rock_glacier_dataset", "test_bad_archives", "test_loading_script", "test_hub", "test_smoke_load"]
+LOADING_TESTS = ["test_rock_glacier_dataset", "test_loading_script", "test_hub", "test_smoke_load"]
 PUBLISHING_TESTS = ["test_parquet_shards", "test_published"]
+FAULT_TESTS = ["test_bad_archives"]
+
+WITHOUT_FAULT_TESTS = ["2.21.0", "4.0.0"]
+"""The faults are found by our own code; those before and behind these show how datasets hands them on."""
 
 
 @nox.session
@@ -17,5 +21,6 @@ PUBLISHING_TESTS = ["test_parquet_shards", "test_published"]
 def matrix(session: nox.Session, version: str) -> None:
     """Load from folders and a Hub, as module and as script, and publish and load that; newest pyarrow and numpy."""
     session.install("--upgrade", "-e", ".[test-loading]", f"datasets=={version}")
-    tests = [f"tests/{name}.py" for name in LOADING_TESTS + PUBLISHING_TESTS]
+    names = LOADING_TESTS + PUBLISHING_TESTS + ([] if version in WITHOUT_FAULT_TESTS else FAULT_TESTS)
+    tests = [f"tests/{name}.py" for name in names]
     session.run("python", "-m", "pytest", "-q", "-n", "auto", *tests, *session.posargs)

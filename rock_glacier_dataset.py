@@ -101,10 +101,9 @@ class ArchiveError(ValueError):
         path: the member, such as `train/glaciar/12.png`, or else the archive or folder.
     """
 
-    def __init__(self, message: str, code: str = "archive-unreadable", path: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-        self.path = path or message.partition(":")[0]
+    # No __init__ of its own: with one, not every process that prepares a shard could hand the error to the first.
+    code = "archive-unreadable"
+    path = ""
 
 
 # ---------------------------------------------------------------------------------------------------------- the dataset
@@ -604,18 +603,19 @@ def _read_manifest(file: _File | None, download_config: datasets.DownloadConfig)
             if not isinstance(archive["bytes"], int) or not re.fullmatch("[0-9a-f]{64}", archive["sha256"]):
                 raise TypeError(f"archives.{name} is {archive!r}")
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise ArchiveError(
-            f"{MANIFEST_NAME}: is not a manifest ({error!r}); rebuild the archives or remove it", "manifest-mismatch"
-        ) from None
+        fault = ArchiveError(f"{MANIFEST_NAME}: is not a manifest ({error!r}); rebuild the archives or remove it")
+        fault.code, fault.path = "manifest-mismatch", MANIFEST_NAME
+        raise fault from None
     return manifest
 
 
 def _manifest_fault(archive: str, what: str) -> ArchiveError:
-    return ArchiveError(
+    error = ArchiveError(
         f"{archive}: {what}; the archive is another than the manifest's: "
-        "copy or download both again, or rebuild them together",
-        "manifest-mismatch",
+        "copy or download both again, or rebuild them together"
     )
+    error.code, error.path = "manifest-mismatch", archive
+    return error
 
 
 def _check_sizes(manifest: dict[str, Any], names: Sequence[str], files: dict[str, _File]) -> None:
@@ -745,7 +745,9 @@ class _Archive:
         if member is not None and not member.isprintable():
             member = repr(member)
         message = f"{self.name}: {'' if member is None else member + ': '}{what}; {remedy}"
-        return ArchiveError(message, code, member or self.name)
+        error = ArchiveError(message)
+        error.code, error.path = code, member or self.name
+        return error
 
     def doubled_across_shards(self, key: int) -> ArchiveError:
         """Make the error that names a member of this shard that another shard of the split has too."""

@@ -250,7 +250,7 @@ def _telling(found: list[Finding]) -> Iterator[None]:
 
 
 def _finding(error: ArchiveError, severity: str = "error") -> Finding:
-    return Finding(error.code, severity, error.path, str(error))
+    return Finding(error.code, severity, error.path or str(error).partition(":")[0], str(error))
 
 
 def _open(folder: str, name: str, split: str, on_fault: Callable[[ArchiveError], object]) -> Any:
@@ -345,7 +345,8 @@ def _check_manifest(folder: str, files: dict[str, Any], keys: _Keys) -> Iterator
         with _telling(found):
             rock_glacier_dataset._check_sizes(manifest, [name], files)
             expected = manifest.get("archives", {}).get(name)
-            if expected and sha256_of_file(files[name].path) != expected["sha256"]:
+            is_local = not rock_glacier_dataset._is_url(files[name].path)
+            if expected and is_local and sha256_of_file(files[name].path) != expected["sha256"]:
                 raise rock_glacier_dataset._manifest_fault(name, f"has another SHA-256 than in {MANIFEST_NAME}")
     for name in sorted(manifest.get("archives", {}).keys() - set(names)):
         fault = rock_glacier_dataset._manifest_fault(name, f"is in {MANIFEST_NAME}, but not in the folder")
