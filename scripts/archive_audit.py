@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import itertools
 import os
 import zlib
@@ -76,8 +77,6 @@ CODES = (
     "manifest-mismatch",
 )
 
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, zlib.error)  # what Pillow raises for a PNG that it cannot decode
-
 _PART = 500
 """Tiles in one piece of work."""
 
@@ -120,6 +119,20 @@ class Shard(NamedTuple):
     masks: str | None
     first: int = 0
     tile_count: int = 0
+
+
+class MaskArchive(NamedTuple):
+    """One archive of masks.
+
+    Attributes:
+        split: name of the split.
+        name: file name.
+        mask_count: number of its masks.
+    """
+
+    split: str
+    name: str
+    mask_count: int
 
 
 class Coverage(NamedTuple):
@@ -194,24 +207,25 @@ def audit(data_dir: str | os.PathLike[str], workers: Workers | None = None) -> A
     if not any(rock_glacier_dataset._ARCHIVE_NAME.fullmatch(name) for name in files):
         raise ArchiveError(f"{folder}: holds no archives; give the folder that holds train.zip")
     found: list[Finding] = []
-    shards = list(_numbered(folder, _find_shards(folder, files, found), found))
+    masks: list[MaskArchive] = []
+    shards = list(_numbered(folder, _find_shards(folder, files, found), found, masks))
     keys = _Keys(folder, shards)
     found += keys.doubled_across_shards(folder)
     found += _check_manifest(folder, files, keys)
     run = (workers or Workers()).run
-    # An archive without tiles is a part too: those of its masks have no tiles.
-    parts = [
-        (shard, start, min(start + _PART, shard.tile_count))
-        for shard in shards
-        for start in range(0, max(shard.tile_count, 1), _PART)
-    ]
-    table = LandmarkTable(run("Reading landmarks", _part_landmarks, [(folder, *part) for part in parts]))
-    checked = run("Checking tiles", _check_part, [(folder, *part, table) for part in parts])
+    parts = [(folder, shard, *span) for shard in shards for span in _spans(shard.tile_count)]
+    table = LandmarkTable(run("Reading landmarks", _part_landmarks, parts))
+    checked = run("Checking tiles", _check_part, [(*part, table) for part in parts])
     found += itertools.chain.from_iterable(part.findings for part in checked)
-    overlaps = _confirm(folder, shards, checked, run)
+    mask_parts = [(folder, archive, *span) for archive in masks for span in _spans(archive.mask_count)]
+    checked_masks = run("Checking masks", _check_masks, mask_parts)
+    found += itertools.chain.from_iterable(findings for findings, _ in checked_masks)
+    sound = np.concatenate([np.zeros(0, bool), *(part.sound for part in checked)]) & keys.are_first
+    overlaps = _confirm(folder, shards, checked, sound, run)
     found += _overlap_findings(overlaps, keys)
-    found += _duplicate_findings(folder, shards, checked, keys, run)
-    coverage = _coverage(shards, parts, checked)
+    found += _duplicate_findings(folder, shards, checked, sound, keys, run)
+    of_masks = zip(mask_parts, checked_masks, strict=True)
+    coverage = _coverage((archive.split, covered) for (_, archive, *_), (_, covered) in of_masks)
     ordered = sorted(set(found), key=lambda one: (CODES.index(one.code), one.severity, keys.place(one.path), one))
     return Audit(keys.counts(), ordered, _rows(overlaps, keys), _groups(overlaps, keys), coverage)
 
@@ -262,26 +276,43 @@ def _ignore(fault: ArchiveError) -> None:
     """Leave out a member that another piece of work tells of."""
 
 
-def _numbered(folder: str, shards: Iterable[Shard], found: list[Finding]) -> Iterator[Shard]:
-    """Number the tiles through all shards, and tell of the faults of the archives' directories."""
+def _spans(count: int) -> Iterator[tuple[int, int]]:
+    """Cut an archive's members into parts."""
+    for start in range(0, count, _PART):
+        yield start, min(start + _PART, count)
+
+
+def _numbered(folder: str, shards: Iterable[Shard], found: list[Finding], masks: list[MaskArchive]) -> Iterator[Shard]:
+    """Number the tiles through all shards, and tell of the faults of the archives' directories and of their pairs.
+
+    Args:
+        folder: the folder of archives.
+        shards: the shards that are there.
+        found: is told of the faults.
+        masks: takes the archives of masks that can be read.
+    """
 
     def tell(fault: ArchiveError) -> None:
         found.append(_finding(fault))
 
     first = 0
     for shard in shards:
-        readable = set()
-        count = 0
-        for name in filter(None, (shard.tiles, shard.masks)):
-            with _telling(found), _open(folder, name, shard.split, tell) as archive:
-                readable.add(name)
-                if name == shard.tiles:
-                    count = len(archive.members)
-                    if not count:
-                        tell(archive.fault("holds no tiles", "add them, or build the archives again"))
-        if shard.tiles in readable:
-            yield shard._replace(first=first, tile_count=count, masks=shard.masks if shard.masks in readable else None)
-            first += count
+        with contextlib.ExitStack() as stack:
+            opened = {}
+            for name in filter(None, (shard.tiles, shard.masks)):
+                with _telling(found):
+                    opened[name] = stack.enter_context(_open(folder, name, shard.split, tell))
+            if shard.masks in opened:
+                masks.append(MaskArchive(shard.split, str(shard.masks), len(opened[shard.masks].members)))
+            if shard.tiles not in opened:
+                continue
+            tiles = opened[shard.tiles]
+            if not len(tiles.members):
+                tell(tiles.fault("holds no tiles", "add them, or build the archives again"))
+            if shard.masks in opened:
+                rock_glacier_dataset._pair(tiles, opened[shard.masks], tell)
+            yield shard._replace(first=first, tile_count=len(tiles.members))
+            first += len(tiles.members)
 
 
 class _Keys:
@@ -306,7 +337,10 @@ class _Keys:
                 strict=True,
             )
         ]
-        self._places = {path: number for number, path in enumerate(self._paths)}
+        self._places = {path: number for number, path in reversed(list(enumerate(self._paths)))}
+        places = np.fromiter((self._places[path] for path in self._paths), np.int64, self.total)
+        self.are_first = places == np.arange(self.total)
+        """For each tile whether it is the first of its path; another is told of, and left out."""
 
     def path(self, number: int) -> str:
         return self._paths[number]
@@ -373,20 +407,18 @@ class _Checked(NamedTuple):
         findings: its tiles' and masks' faults.
         proposals: array of `PROPOSAL`.
         signatures: uint64 for each tile, the same for tiles that are one another turned or mirrored.
-        covered: number of rock glacier pixels of each mask, and the row of its tile; -1 where it cannot be read.
+        sound: for each tile whether it could be decoded.
     """
 
     findings: list[Finding]
     proposals: np.ndarray
     signatures: npt.NDArray[np.uint64]
-    covered: npt.NDArray[np.int32]
+    sound: npt.NDArray[np.bool_]
 
 
 def _part_landmarks(folder: str, shard: Shard, first: int, last: int) -> np.ndarray:
     """Find the landmarks of a part's tiles; those that cannot be decoded have none."""
     found = [np.zeros(0, LANDMARK)]
-    if last == first:
-        return found[0]
     with _open(folder, shard.tiles, shard.split, _ignore) as archive:
         for row in range(first, last):
             member = archive.members[row].item()
@@ -395,56 +427,59 @@ def _part_landmarks(folder: str, shard: Shard, first: int, last: int) -> np.ndar
                 pixels = decoded_upper_rows(png, WINDOW) & COLOURS
                 if not are_corners_rich(pixels):
                     pixels = decoded(png) & COLOURS
-            except (ArchiveError, *_DECODING_ERRORS):
+            except (ValueError, zlib.error):  # an ArchiveError is one, too
                 continue  # which the check of this part tells of
             found.append(landmarks(shard.first + row, pixels))
     return np.concatenate(found)
 
 
 def _check_part(folder: str, shard: Shard, first: int, last: int, table: LandmarkTable) -> _Checked:
-    """Decode and check a part's tiles and their masks."""
+    """Decode and check a part's tiles."""
     findings: list[Finding] = []
     proposals = [np.zeros(0, PROPOSAL)]
     signatures = np.zeros(last - first, np.uint64)
-    covered = np.full(last - first, -1, np.int32)
-
-    def tell(fault: ArchiveError) -> None:
-        findings.append(_finding(fault))
-
-    with contextlib.ExitStack() as stack:
-        tiles = stack.enter_context(_open(folder, shard.tiles, shard.split, _ignore))
-        masks = places = None
-        if shard.masks is not None:
-            masks = stack.enter_context(_open(folder, shard.masks, shard.split, _ignore))
-            places = rock_glacier_dataset._pair(tiles, masks, tell if first == 0 else _ignore)
+    sound = np.zeros(last - first, bool)
+    with _open(folder, shard.tiles, shard.split, _ignore) as tiles:
         for row in range(first, last):
             member = tiles.members[row].item()
-            path = tiles.member_name(member[0])
-            pixels = _decoded_member(tiles, member, path, tell)
+            pixels = _decoded_member(tiles, member, tiles.member_name(member[0]), findings)
             if pixels is not None:
                 pixels = pixels & COLOURS
                 colours = colour_hashes(pixels)
                 proposals.append(table.proposals(shard.first + row, pixels, window_hashes(colours)))
                 # The sum of its colours' hashes is the same for a tile that is turned or mirrored.
                 signatures[row - first] = colours.sum(dtype=np.uint64)
-            if masks is None or places is None or places[row] < 0:
-                continue
-            mask = _decoded_member(masks, masks.members[places[row]].item(), path, tell)
+                sound[row - first] = True
+    return _Checked(findings, np.concatenate(proposals), signatures, sound)
+
+
+def _check_masks(
+    folder: str, archive: MaskArchive, first: int, last: int
+) -> tuple[list[Finding], npt.NDArray[np.int32]]:
+    """Decode and check a part of an archive of masks; return the number of rock glacier pixels of each, too."""
+    findings: list[Finding] = []
+    covered = np.zeros(last - first, np.int32)
+    with _open(folder, archive.name, archive.split, _ignore) as masks:
+        for row in range(first, last):
+            member = masks.members[row].item()
+            path = masks.member_name(member[0])
+            mask = _decoded_member(masks, member, path, findings)
             if mask is not None:
                 covered[row - first] = _check_mask(masks, path, mask, findings)
-    return _Checked(findings, np.concatenate(proposals), signatures, covered)
+    return findings, covered
 
 
-def _decoded_member(archive: Any, member: tuple[int, ...], path: str, tell: Callable[[ArchiveError], object]) -> Any:
+def _decoded_member(archive: Any, member: tuple[int, ...], path: str, findings: list[Finding]) -> Pixels | None:
     try:
         png = archive.read_png(member, path)
         check_chunks(png)
         return decoded(png)
     except ArchiveError as error:
-        tell(error)
-    except _DECODING_ERRORS as error:
+        findings.append(_finding(error))
+    except (ValueError, zlib.error) as error:
         what = f"cannot be decoded ({' '.join(str(error).split())})"
-        tell(archive.fault(what, "replace the member, or copy or download the archive again", path, "png-corrupt"))
+        remedy = "replace the member, or copy or download the archive again"
+        findings.append(_finding(archive.fault(what, remedy, path, "png-corrupt")))
     return None
 
 
@@ -458,9 +493,8 @@ def _check_mask(masks: Any, path: str, mask: Pixels, findings: list[Finding]) ->
         what = f"has {others} pixels of other colours than white and black" + (", along its edges" if edge else "")
         fault = masks.fault(what, "save it without antialiasing, opaque, in the two colours", path, "mask-values")
         findings.append(_finding(fault, "warning" if edge else "error"))
-        covered = max(covered, 1)  # of whatever it is, it is not empty
     is_glaciar = path.split("/")[1] == "glaciar"
-    if covered and not is_glaciar and not others:
+    if covered and not is_glaciar:
         what = f"shows rock glacier on {covered} pixels, but its tile is cordillera"
         fault = masks.fault(what, "empty it, or move the tile and its mask to glaciar", path, "mask-not-empty")
         findings.append(_finding(fault))
@@ -491,23 +525,31 @@ def _grown(marked: npt.NDArray[np.bool_], by: int = 2) -> npt.NDArray[np.bool_]:
 # ----------------------------------------------------------------------------------------------- overlaps and doubles
 
 
-def _confirm(folder: str, shards: Sequence[Shard], checked: Sequence[_Checked], run: Any) -> list[Overlap]:
+def _confirm(
+    folder: str, shards: Sequence[Shard], checked: Sequence[_Checked], sound: npt.NDArray[np.bool_], run: Any
+) -> list[Overlap]:
+    """Compare the proposed pairs of sound tiles, the largest overlap of a pair first."""
     proposed = np.unique(np.concatenate([np.zeros(0, PROPOSAL), *(part.proposals for part in checked)]))
+    proposed = proposed[sound[proposed["a"]] & sound[proposed["b"]]]
+    dx, dy = proposed["dx"], proposed["dy"]
+    areas = (TILE_SIZE - np.abs(dx).astype(np.int32)) * (TILE_SIZE - np.abs(dy).astype(np.int32))
+    proposed = proposed[np.lexsort((dx, dy, np.abs(dx), np.abs(dy), -areas, proposed["b"], proposed["a"]))]
     pieces = [proposed[start : start + _COMPARED_PART] for start in range(0, len(proposed), _COMPARED_PART)]
     confirmed = run("Comparing pairs", _compare_part, [(folder, shards, piece) for piece in pieces])
     return largest_overlaps(itertools.chain.from_iterable(confirmed))
 
 
 def _compare_part(folder: str, shards: Sequence[Shard], proposals: np.ndarray) -> list[Overlap]:
-    """Compare proposed pairs pixel by pixel."""
-    confirmed = []
+    """Compare proposed pairs pixel by pixel, each until an overlap is confirmed."""
+    confirmed: dict[tuple[int, int], Overlap] = {}
     with contextlib.ExitStack() as stack:
         pixels_of = _cached_reader(folder, shards, stack)
         for a, b, dx, dy in proposals.tolist():
-            pixels = shared_pixels(pixels_of(a), pixels_of(b), dx, dy)
-            if pixels:
-                confirmed.append(Overlap(a, b, dx, dy, pixels))
-    return confirmed
+            if (a, b) not in confirmed:
+                pixels = shared_pixels(pixels_of(a), pixels_of(b), dx, dy)
+                if pixels:
+                    confirmed[a, b] = Overlap(a, b, dx, dy, pixels)
+    return list(confirmed.values())
 
 
 def _cached_reader(folder: str, shards: Sequence[Shard], stack: contextlib.ExitStack) -> Callable[[int], Pixels]:
@@ -540,12 +582,18 @@ def _overlap_findings(overlaps: Sequence[Overlap], keys: _Keys) -> Iterator[Find
 
 
 def _duplicate_findings(
-    folder: str, shards: Sequence[Shard], checked: Sequence[_Checked], keys: _Keys, run: Any
+    folder: str,
+    shards: Sequence[Shard],
+    checked: Sequence[_Checked],
+    sound: npt.NDArray[np.bool_],
+    keys: _Keys,
+    run: Any,
 ) -> Iterator[Finding]:
     """Yield each tile whose pixels another has too, as they are or turned or mirrored."""
     signatures = np.concatenate([np.zeros(0, np.uint64), *(part.signatures for part in checked)])
-    _, inverse, counts = np.unique(signatures, return_inverse=True, return_counts=True)
-    candidates = np.flatnonzero((counts[inverse] > 1) & (signatures != 0))
+    numbers_of_sound = np.flatnonzero(sound)
+    _, inverse, counts = np.unique(signatures[numbers_of_sound], return_inverse=True, return_counts=True)
+    candidates = numbers_of_sound[counts[inverse] > 1]
     pieces = [candidates[start : start + _COMPARED_PART] for start in range(0, len(candidates), _COMPARED_PART)]
     canonical = itertools.chain.from_iterable(
         run("Comparing doubles", _canonical_part, [(folder, shards, piece) for piece in pieces])
@@ -567,10 +615,10 @@ def _duplicate_findings(
 
 
 def _canonical_part(folder: str, shards: Sequence[Shard], numbers: Sequence[int]) -> list[bytes]:
-    """Return for each tile the same bytes as for every other that is it, turned or mirrored."""
+    """Return for each tile the same checksum as for every other that is it, turned or mirrored."""
     with contextlib.ExitStack() as stack:
         pixels_of = _cached_reader(folder, shards, stack)
-        return [turned_alike(pixels_of(int(number))) for number in numbers]
+        return [hashlib.sha256(turned_alike(pixels_of(int(number)))).digest() for number in numbers]
 
 
 def _rows(overlaps: Iterable[Overlap], keys: _Keys) -> list[dict[str, Any]]:
@@ -589,12 +637,11 @@ def _groups(overlaps: Sequence[Overlap], keys: _Keys) -> dict[str, int]:
     return {keys.path(number): int(order[label]) for number, label in enumerate(labels)}
 
 
-def _coverage(
-    shards: Sequence[Shard], parts: Sequence[tuple[Shard, int, int]], checked: Sequence[_Checked]
-) -> dict[str, Coverage]:
+def _coverage(parts: Iterable[tuple[str, npt.NDArray[np.int32]]]) -> dict[str, Coverage]:
+    """Sum up the masks that show a rock glacier, by their split and their numbers of rock glacier pixels."""
     shares: dict[str, list[np.ndarray]] = defaultdict(list)
-    for (shard, _, _), part in zip(parts, checked, strict=True):
-        shares[shard.split].append(part.covered[part.covered > 0] / TILE_SIZE**2)
+    for split, covered in parts:
+        shares[split].append(covered[covered > 0] / TILE_SIZE**2)
     joined = {split: np.concatenate(found) for split, found in shares.items()}
     return {
         split: Coverage(len(share), float(share.mean()), float(share.min()), float(share.max()))

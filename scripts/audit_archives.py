@@ -4,7 +4,7 @@
     python scripts/audit_archives.py data
     python scripts/audit_archives.py data --json audit.json
 
-Every tile and mask is decoded once and checked; every pair of tiles that was cut over the same ground is found, pixel
+Every tile and mask is decoded and checked; every pair of tiles that was cut over the same ground is found, pixel
 by pixel, at any offset, and so are tiles that are one another turned or mirrored.
 """
 
@@ -77,10 +77,25 @@ def verdict(found: Audit) -> str:
     """Say in one line what came of it."""
     splits = {path: path.split("/")[0] for path in found.groups}
     across = sum(splits[pair["a"]] != splits[pair["b"]] for pair in found.overlaps)
+    tiles = sum(sum(counts.values()) for counts in found.tiles.values())
     return (
-        f"{len(found.groups)} tiles in {len(set(found.groups.values()))} groups, {len(found.overlaps)} overlapping "
-        f"pairs ({across} across splits): {found.errors} errors, {found.warnings} warnings"
+        f"{tiles} tiles in {len(set(found.groups.values()))} groups, {len(found.overlaps)} overlapping "
+        f"pairs ({across} across splits): {_count(found.errors, 'error')}, {_count(found.warnings, 'warning')}"
     )
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _write_beside(path: Path, text: str) -> None:
+    """Write a file under another name and rename it, so that it is whole or as it was."""
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -121,24 +136,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.num_proc is not None and options.num_proc < 1:
         parser.error(f"--num-proc is {options.num_proc}; it is 1 at least")
-    if options.json and not options.json.parent.is_dir():
-        parser.error(f"--json: {options.json.parent} is no folder")
+    if options.json and (options.json.is_dir() or not options.json.parent.is_dir()):
+        parser.error(f"--json is {options.json}; name a file in a folder that is there")
     errors = 0
 
     def check() -> None:
         nonlocal errors
         found = audit(options.data_dir, Workers(options.num_proc, options.backend, progress=True))
         errors = found.errors
-        if options.json:
-            beside = options.json.with_name(f".{options.json.name}.tmp")
-            beside.write_text(json.dumps(found.as_json(), indent=2) + "\n", encoding="utf-8", newline="\n")
-            beside.replace(options.json)
         console = Console(highlight=False)
         for table in tables(found):
             with console.capture() as captured:
                 console.print(table)
             say(captured.get())
         say(verdict(found))
+        if options.json:
+            _write_beside(options.json, json.dumps(found.as_json(), indent=2) + "\n")
 
     status = run(parser.prog, check, (ArchiveError, BackendError, OSError))
     return status or int(errors > 0)

@@ -21,7 +21,7 @@ def audit_record(data_dir: str) -> str:
     config = datasets.DownloadConfig()
     files = rock_glacier_dataset._list_files(folder, config)
     audit = rock_glacier_dataset._read_manifest(files.get(MANIFEST_NAME), config).get("audit")
-    if not isinstance(audit, dict):
-        return f"{data_dir}: not audited, as far as its manifest says; scripts/audit_archives.py checks it"
-    counts = ", ".join(f"{audit.get(kind, '?')} {kind}" for kind in ("errors", "warnings"))
-    return f"{data_dir}: audited by {audit.get('tool', 'an unnamed tool')}: {counts}"
+    match audit:
+        case {"tool": str(tool), "errors": int(errors), "warnings": int(warnings)}:
+            return f"{data_dir}: audited by {' '.join(tool.split())}: {errors} errors, {warnings} warnings"
+    return f"{data_dir}: not audited, as far as its manifest says; scripts/audit_archives.py checks it"

@@ -14,8 +14,10 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import contextlib
+import csv
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -26,6 +28,7 @@ from typing import Any
 from typing import NamedTuple
 
 import datasets
+import pyarrow.parquet as pq
 from audit_record import audit_record
 from command_line import run
 from command_line import say
@@ -145,6 +148,8 @@ def stage(
         for path, state in zip(sources, before, strict=True):
             if _state(path) != state:
                 raise ArchiveError(f"{path.name}: was changed while it was staged; stage again")
+        if (data_dir / GROUPS_NAME).exists():
+            _check_groups(data_dir / GROUPS_NAME, folder)
         by_split = {config: _by_split(works[config], written) for config in CONFIG_NAMES}
         _write_card(folder, by_split, repo_id)
         for name in COPIED_FILES:
@@ -177,6 +182,23 @@ def _write_shard(work: ShardWork) -> ParquetShard:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(exist_ok=True)
     shutil.copyfile(source, target)
+
+
+def _check_groups(groups: Path, folder: Path) -> None:
+    """Check that the groups are of the tiles that were staged."""
+    paths = {
+        path
+        for shard in sorted((folder / CONFIG_NAMES[0]).iterdir())
+        for path in pq.read_table(shard, columns=["path"])["path"].to_pylist()
+    }
+    with groups.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    remedy = "build the archives again, or remove it"
+    for line, row in enumerate(rows, 2):
+        if row.get("path") is None or not re.fullmatch("[0-9]+", row.get("group") or ""):
+            raise ArchiveError(f"{groups.name}: line {line} has no path or no group; {remedy}")
+    if {row["path"] for row in rows} != paths or len(rows) != len(paths):
+        raise ArchiveError(f"{groups.name}: is of other tiles than the archives; {remedy}")
 
 
 def _by_split(works: Sequence[ShardWork], written: dict[Path, ParquetShard]) -> dict[str, list[ParquetShard]]:
@@ -271,6 +293,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def write() -> None:
         print(audit_record(str(options.data_dir)), file=sys.stderr)
+        if not (Path(options.data_dir) / GROUPS_NAME).exists():
+            print(f"{options.data_dir}: has no {GROUPS_NAME}, which the card's grouped split reads", file=sys.stderr)
         staged = stage(
             options.data_dir,
             options.out,

@@ -34,10 +34,15 @@ def decoded(png: bytes) -> Pixels:
     """Decode a PNG file.
 
     Raises:
-        OSError, SyntaxError, ValueError: Pillow cannot decode it.
+        ValueError: Pillow cannot decode it.
     """
-    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-        rgba = np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"))
+    try:
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+            rgba = np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"))
+    except MemoryError:
+        raise
+    except Exception as error:  # of many kinds, by what is damaged
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     return np.ascontiguousarray(rgba).view("<u4")[..., 0]
 
 
@@ -52,7 +57,7 @@ def decoded_upper_rows(png: bytes, rows: int) -> Pixels:
         rows: number of rows.
 
     Raises:
-        OSError, SyntaxError, ValueError, zlib.error: it is damaged.
+        ValueError, zlib.error: it is damaged.
     """
     chunks_of_file = _chunks(png)
     kind, header = next(chunks_of_file)

@@ -11,12 +11,15 @@ import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
+from collections.abc import Callable
 
 import audit_archives
 import numpy as np
 import pytest
 from archive_audit import CODES
 from archive_audit import audit
+from archive_contents import Members
 from archive_contents import rewrite
 from conftest import REPOSITORY
 from conftest import SAMPLE_SIZES
@@ -143,8 +146,11 @@ def test_a_tile_that_stands_in_two_shards_is_seen(tmp_path, sharded_sample):
         name = archive.namelist()[0]
         tile = archive.read(name)
     rewrite(folder / "train-00001-of-00003.zip", lambda members: [*members, (zipfile.ZipInfo(name), tile)])
-    codes = [finding.code for finding in audit(folder, ALONE).findings]
-    assert "member-duplicate" in codes
+    found = audit(folder, ALONE)
+    assert [(finding.code, finding.path) for finding in found.findings if finding.code != "mask-missing"] == [
+        ("member-duplicate", name)
+    ]
+    assert found.overlaps == []
 
 
 @pytest.mark.parametrize("name", ["away", "empty", "file"])
@@ -178,7 +184,7 @@ def test_the_table_fits_a_terminal_and_says_all(sample_copy, tmp_path):
     assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
     assert "error member-name" in done.stdout
     assert "test/glaciar/07.png" in done.stdout
-    assert done.stdout.splitlines()[-1].endswith("1 errors, 0 warnings")
+    assert done.stdout.splitlines()[-1].endswith("1 error, 0 warnings")
 
 
 def test_warnings_alone_end_well(sample_copy, capsys):
@@ -197,3 +203,93 @@ def test_wrong_usage_has_status_2(sample, tmp_path):
         with pytest.raises(SystemExit) as ended:
             audit_archives.main([str(sample), *arguments])
         assert ended.value.code == 2
+
+
+def png_of(pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def with_another(member: tuple[zipfile.ZipInfo, bytes]) -> Callable[[Members], Members]:
+    return lambda members: [*members, member]
+
+
+def mask_of(white: int, grey: int) -> bytes:
+    pixels = np.zeros((128, 128, 4), np.uint8)
+    pixels[..., 3] = 255
+    pixels[:, :white, :3] = 255
+    pixels[:, white : white + grey, :3] = 128
+    return png_of(pixels)
+
+
+@pytest.mark.parametrize(
+    ("white", "grey", "codes"),
+    [
+        (100, 1, ["mask-values", "mask-not-empty"]),
+        (100, 0, ["mask-not-empty"]),
+        (0, 9, ["mask-values"]),
+        (0, 0, []),
+    ],
+)
+def test_rock_glacier_on_cordillera_is_seen_whatever_else_is_wrong(sample_copy, white, grey, codes):
+    other = (zipfile.ZipInfo("train/cordillera/0.png"), mask_of(white, grey))
+    rewrite(sample_copy / "train_masks.zip", lambda members: [*members, other])
+    assert [finding.code for finding in audit(sample_copy, ALONE).findings] == codes
+
+
+def test_tiles_without_any_light_are_doubles_too(sample_copy):
+    black = np.zeros((128, 128, 4), np.uint8)
+    black[..., 3] = 255
+    for split in ("train", "test"):
+        other = (zipfile.ZipInfo(f"{split}/cordillera/77.png"), png_of(black))
+        rewrite(sample_copy / f"{split}.zip", with_another(other))
+    (finding,) = audit(sample_copy, ALONE).findings
+    assert (finding.code, finding.path) == ("duplicate-pixels", "test/cordillera/77.png")
+
+
+def test_a_damaged_tile_that_overlaps_a_sound_one_does_not_end_the_audit(sample_copy):
+    with zipfile.ZipFile(sample_copy / "train.zip") as archive:
+        tile = archive.read("train/cordillera/0.png")
+    start = tile.index(b"IDAT") + 4
+    stream = tile[start:-16][: len(tile) // 2]
+    length = len(stream).to_bytes(4, "big")
+    damaged = (
+        tile[: start - 8] + length + b"IDAT" + stream + zlib.crc32(b"IDAT" + stream).to_bytes(4, "big") + tile[-12:]
+    )
+    for number, png in ((77, tile), (78, damaged)):
+        other = (zipfile.ZipInfo(f"test/cordillera/{number}.png"), png)
+        rewrite(sample_copy / "test.zip", with_another(other))
+    found = audit(sample_copy, ALONE)
+    assert [(finding.code, finding.path) for finding in found.findings] == [
+        ("png-corrupt", "test/cordillera/78.png"),
+        ("duplicate-pixels", "test/cordillera/77.png"),
+        ("overlap-across-splits", "train/cordillera/0.png"),
+    ]
+
+
+def test_masks_are_checked_where_their_tiles_cannot_be_read(sample_copy):
+    other = (zipfile.ZipInfo("train/cordillera/0.png"), mask_of(100, 0))
+    rewrite(sample_copy / "train_masks.zip", lambda members: [*members, other])
+    (sample_copy / "train.zip").write_bytes(b"")
+    codes = [finding.code for finding in audit(sample_copy, ALONE).findings]
+    assert codes == ["archive-unreadable", "mask-not-empty"]
+
+
+@pytest.mark.parametrize("chunk", [b"iCCP", b"acTL", b"eXIf"])
+def test_an_odd_chunk_is_no_traceback(sample_copy, chunk):
+    with zipfile.ZipFile(sample_copy / "train.zip") as archive:
+        tile = archive.read("train/cordillera/0.png")
+    odd = tile[:-12] + bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4, "big") + tile[-12:]
+    rewrite(sample_copy / "train.zip", lambda members: [(members[0][0], odd), *members[1:]])
+    assert {finding.code for finding in audit(sample_copy, ALONE).findings} <= {"png-corrupt"}
+
+
+@pytest.mark.parametrize("name", ["", "folder"])
+def test_a_json_that_can_be_no_file_is_refused_first(sample, tmp_path, monkeypatch, name):
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        audit_archives.main([str(sample), "--json", name])
+    assert ended.value.code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

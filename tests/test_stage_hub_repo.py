@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import stage_hub_repo
 from archive_contents import change_manifest
+from archive_contents import contents
 from archive_contents import rewrite
 from conftest import REPOSITORY
 from conftest import SAMPLE_SIZES
@@ -253,7 +254,8 @@ def test_the_release_is_of_the_size_that_the_readme_states():
 
 
 def test_the_groups_of_tiles_are_staged_with_and_without_the_archives(sample_copy, tmp_path):
-    (sample_copy / "groups.csv").write_text("path,group\ntrain/cordillera/0.png,0\n")
+    paths = [path for split in SPLIT_NAMES for path in contents(sample_copy, split)]
+    (sample_copy / "groups.csv").write_text("path,group\n" + "".join(f"{path},{n}\n" for n, path in enumerate(paths)))
     for archives in (True, False):
         out = tmp_path / str(archives)
         stage(sample_copy, out, archives=archives)
@@ -271,3 +273,10 @@ def test_it_is_said_whether_the_archives_were_audited(sample_copy, tmp_path, cap
     change_manifest(sample_copy, lambda manifest: manifest.update({"audit": audit} if audit else {}))
     assert stage_hub_repo.main([str(sample_copy), str(tmp_path / "out")]) == 0
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("groups", ["", "path,group\n", "path,group\ntrain/cordillera/0.png,a\n", "path\na\n"])
+def test_groups_of_other_tiles_are_refused(sample_copy, tmp_path, groups):
+    (sample_copy / "groups.csv").write_text(groups)
+    with pytest.raises(ArchiveError, match=r"groups\.csv: .*build the archives again"):
+        stage(sample_copy, tmp_path / "out")
