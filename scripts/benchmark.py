@@ -45,6 +45,7 @@ from command_line import run
 from command_line import say
 from contract_archives import Tile
 from contract_archives import write_split
+from joblib.externals.loky import get_reusable_executor
 from make_sample_archives import make_sample_archives
 from measurement import Measurement
 from measurement import Work
@@ -130,6 +131,7 @@ def decode_all(data_dir: Path, scratch: Path) -> int:
 def audit_all(data_dir: Path, scratch: Path) -> int:
     """Audit the archives on all cores, from the start of the workers to the report."""
     found = audit(data_dir)
+    get_reusable_executor().shutdown()  # whose processes this one would wait for at its end, for minutes
     if found.errors:
         raise RuntimeError(f"the sample has faults, such as {found.findings[0]}")
     return 0
