@@ -39,8 +39,6 @@ from overlaps import landmarks
 from overlaps import largest_overlaps
 from overlaps import shared_pixels
 from overlaps import window_hashes
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from tile_pixels import BACKGROUND
 from tile_pixels import COLOURS
 from tile_pixels import ROCK_GLACIER
@@ -627,6 +625,9 @@ def _rows(overlaps: Iterable[Overlap], keys: _Keys) -> list[dict[str, Any]]:
 
 def _groups(overlaps: Sequence[Overlap], keys: _Keys) -> dict[str, int]:
     """Number the connected components of tiles under overlap, in the order of their first tiles."""
+    from scipy.sparse import coo_array  # here, because no worker needs them and each would take the time
+    from scipy.sparse.csgraph import connected_components
+
     if not keys.total:
         return {}
     pairs = np.array([(one.a, one.b) for one in overlaps], np.int64).reshape(-1, 2)

@@ -128,7 +128,7 @@ def landmarks(tile: int, pixels: Pixels) -> np.ndarray:
         array of `LANDMARK`: for each upper corner one window where that is not flat, else some.
     """
     left, right = [(0, 0)], [(0, 0)]
-    if are_corners_rich(pixels):
+    if len(pixels) == WINDOW or are_corners_rich(pixels):
         pixels = pixels[:WINDOW]
     else:
         changes = _changes(pixels)
