@@ -295,12 +295,15 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
         return os.path.join(_download_snapshot(repo_id, commit, patterns, self.token, force), path)
 
     def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        fault = None
         try:
             yield from super()._prepare_split_single(*args, **kwargs)
         except DatasetGenerationError as error:
-            if isinstance(error.__cause__, ArchiveError):
-                raise error.__cause__ from None  # says what to do, which the error around it does not
-            raise
+            if not isinstance(error.__cause__, ArchiveError):
+                raise
+            fault = error.__cause__  # says what to do, which the error around it does not
+        if fault is not None:
+            raise fault  # out here, where Python does not chain it to the error that is chained to it
 
     def _generate_examples(
         self,
