@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a folder of archives, found in one pass over its tiles and masks.
+"""Everything that can be wrong with a folder of archives, found by looking at every tile and mask.
 
 The unit of work is a part of an archive shard. Each worker opens the archives for itself, so that `data_dir` may lie on
 storage that several machines see; what goes between them is small: landmarks, proposals and findings, never pixels.
@@ -16,7 +16,6 @@ import hashlib
 import itertools
 import os
 import zlib
-from collections import Counter
 from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -649,8 +648,3 @@ def _coverage(parts: Iterable[tuple[str, npt.NDArray[np.int32]]]) -> dict[str, C
         for split, share in joined.items()
         if len(share)
     }
-
-
-def count_by_code(findings: Iterable[Finding]) -> Counter[str]:
-    """Count findings by their code."""
-    return Counter(finding.code for finding in findings)

@@ -132,4 +132,4 @@ def test_the_modules_own_name_is_refused(name):
 
 @pytest.mark.parametrize("name", ["rock-glacier-dataset", "rock_glacier_dataset/staged", "me/glaciers"])
 def test_other_names_are_fine(name):
-    refuse_module_name(name)
+    refuse_module_name(name)  # which raises where a name is not
