@@ -558,25 +558,36 @@ def _find_archives(files: dict[str, _File], split: str, kind: str, folder: str) 
     Returns:
         the archive's name, or the names of its shards in order.
     """
+    for fault in _archive_faults(files, split, kind, folder):
+        raise fault
+    return _names_of(files, split, kind)
+
+
+def _names_of(files: dict[str, _File], split: str, kind: str) -> list[str]:
+    return sorted(name for name in files if (match := _ARCHIVE_NAME.fullmatch(name)) and match[1] == split + kind)
+
+
+def _archive_faults(files: dict[str, _File], split: str, kind: str, folder: str) -> Iterator[ArchiveError]:
+    """Yield what is wrong with the set of a split's archives: those that are missing, and those that are too many."""
     whole = f"{split}{kind}.zip"
-    found = sorted(name for name in files if (match := _ARCHIVE_NAME.fullmatch(name)) and match[1] == split + kind)
-    if not found:
+    found = _names_of(files, split, kind)
+    if not found and not _is_url(folder) and os.path.lexists(os.path.join(folder, whole)):
+        yield ArchiveError(f"{whole}: is no file in {folder}, but a folder, a pipe or a broken link; replace it")
+    elif not found:
         remedy = "add it" if not kind else "add it, or load image-classification, which needs the tiles alone"
         there = ", ".join(sorted(files)[:9]) or "nothing"
-        raise ArchiveError(f"{whole}: not in {folder}, where there is {there}; {remedy}")
-    if found == [whole]:
-        return found
-    if whole in found:
-        raise ArchiveError(f"{whole}: stands beside shards of the same archive in {folder}; remove one or the other")
-    total = int(found[0][-len("00000.zip") : -len(".zip")])
-    expected = [f"{split}{kind}-{shard:05d}-of-{total:05d}.zip" for shard in range(total)]
-    for name in expected:
-        if name not in files:
-            raise ArchiveError(f"{name}: missing from {folder}; add it or rebuild the archives")
-    for name in found:
-        if name not in expected:
-            raise ArchiveError(f"{name}: not of the set of {total} shards in {folder}; remove the set out of date")
-    return expected
+        yield ArchiveError(f"{whole}: not in {folder}, where there is {there}; {remedy}")
+    elif found != [whole] and whole in found:
+        yield ArchiveError(f"{whole}: stands beside shards of the same archive in {folder}; remove one or the other")
+    elif found != [whole]:
+        total = int(found[0][-len("00000.zip") : -len(".zip")])
+        expected = [f"{split}{kind}-{shard:05d}-of-{total:05d}.zip" for shard in range(total)]
+        for name in expected:
+            if name not in files:
+                yield ArchiveError(f"{name}: missing from {folder}; add it or rebuild the archives")
+        for name in found:
+            if name not in expected:
+                yield ArchiveError(f"{name}: not of the set of {total} shards in {folder}; remove the set out of date")
 
 
 def _find_masks(files: dict[str, _File], split: str, tiles: Sequence[str], folder: str) -> list[str]:
@@ -710,6 +721,7 @@ class _Archive:
         split: name of the split that its members belong to.
         download_config: how to open a URL.
         on_fault: is told of a member's fault, and the member is left out; without it, the fault is raised.
+        members: rows of the members that are wanted, as they were read from its directory before.
 
     Attributes:
         name: the archive's file name, for messages.
@@ -723,6 +735,7 @@ class _Archive:
         split: str,
         download_config: datasets.DownloadConfig,
         on_fault: Callable[[ArchiveError], object] | None = None,
+        members: np.ndarray | None = None,
     ) -> None:
         self.name = name
         self._split = split
@@ -730,7 +743,7 @@ class _Archive:
         self._file = _open(name, path, download_config)
         try:
             self._size = self._file.seek(0, os.SEEK_END)
-            self.members = self._sort_members(*self._read_directory())
+            self.members = self._sort_members(*self._read_directory()) if members is None else members
         except BaseException:
             self._file.close()
             raise

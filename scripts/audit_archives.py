@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from archive_audit import Audit
-from archive_audit import Finding
 from archive_audit import audit
 from command_line import run
 from command_line import say
+from findings import Finding
 from rich.console import Console
 from rich.table import Table
 from worker_tasks import BACKENDS

@@ -17,6 +17,7 @@ import argparse
 import concurrent.futures
 import csv
 import os
+import re
 import sys
 import tempfile
 import zipfile
@@ -389,6 +390,9 @@ def class_of_prefix(text: str) -> tuple[str, str]:
     return prefix, name
 
 
+_RATIO = re.compile(r"\d{1,15}(\.\d{1,15}|/\d{1,15})?")  # without exponent, whose number may fill the memory
+
+
 def ratios_of(text: str) -> tuple[Fraction, ...]:
     """Read what `--ratios` is given.
 
@@ -397,7 +401,7 @@ def ratios_of(text: str) -> tuple[Fraction, ...]:
         (Fraction(70, 1), Fraction(10, 1), Fraction(20, 1))
     """
     try:
-        ratios = tuple(Fraction(part) for part in text.split(":"))
+        ratios = tuple(Fraction(part) for part in text.split(":") if _RATIO.fullmatch(part))
     except (ValueError, ZeroDivisionError):
         ratios = ()
     if len(ratios) != len(SPLIT_NAMES) or min(ratios) <= 0:

@@ -49,7 +49,23 @@ _FLAT = 96
 
 _BITMAP_BITS = 20
 
-LANDMARK = np.dtype([("hash", "u4"), ("check", "u8"), ("tile", "i4"), ("x", "i2"), ("y", "i2"), ("right", "?")])
+_EDGE = np.array([0, 4, 8, *range(WINDOW, _FIRST_TO_LAST, WINDOW), 104, 108, _FIRST_TO_LAST])
+"""Where the windows along a tile's upper edge stand by which proposals are looked at again: close to each corner, for a
+shared rectangle may be narrow."""
+
+LANDMARK = np.dtype(
+    [
+        ("hash", "u4"),
+        ("check", "u8"),
+        ("tile", "i4"),
+        ("x", "i2"),
+        ("y", "i2"),
+        ("right", "?"),
+        ("edge", "u4", len(_EDGE)),
+    ]
+)
+"""A window of a tile: its hash and another, the tile, its place there, whether it goes out from the right corner, and
+the hashes of the windows along the tile's upper edge, at `_EDGE`."""
 
 PROPOSAL = np.dtype([("a", "i4"), ("b", "i4"), ("dx", "i2"), ("dy", "i2")])
 
@@ -96,20 +112,21 @@ def window_hashes(colours: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     """Hash every window of a tile, in eight doublings of its width and its height.
 
     Args:
-        colours: what `colour_hashes` gives for the tile, shape (128, 128), or for some of its rows.
+        colours: what `colour_hashes` gives for the tile, shape (128, 128), for some of its rows, or for several tiles,
+            shape (..., 128, 128).
 
     Returns:
-        uint32 array of shape (113, 113): at (y, x) the hash of the window whose upper left pixel is (x, y). Windows of
-        the same pixels have the same hash.
+        uint32 array of shape (..., 113, 113): at (y, x) the hash of the window whose upper left pixel is (x, y).
+        Windows of the same pixels have the same hash.
     """
     hashes = colours
     for doubling, width in zip(_DOUBLINGS[:4], (1, 2, 4, 8), strict=True):
-        wider = hashes[:, :-width] * doubling
-        wider += hashes[:, width:]
+        wider = hashes[..., :-width] * doubling
+        wider += hashes[..., width:]
         hashes = wider
     for doubling, height in zip(_DOUBLINGS[4:], (1, 2, 4, 8), strict=True):
-        taller = hashes[:-height] * doubling
-        taller += hashes[height:]
+        taller = hashes[..., :-height, :] * doubling
+        taller += hashes[..., height:, :]
         hashes = taller
     hashes ^= hashes >> np.uint32(16)
     hashes *= _MIX[2]
@@ -122,33 +139,59 @@ def landmarks(tile: int, pixels: Pixels) -> np.ndarray:
 
     Args:
         tile: number of the tile.
-        pixels: uint32 array of shape (128, 128); or (16, 128), its upper rows alone, where `are_corners_rich` of them.
+        pixels: uint32 array of shape (128, 128).
 
     Returns:
         array of `LANDMARK`: for each upper corner one window where that is not flat, else some.
     """
-    left, right = [(0, 0)], [(0, 0)]
-    if len(pixels) == WINDOW or are_corners_rich(pixels):
-        pixels = pixels[:WINDOW]
-    else:
-        changes = _changes(pixels)
-        left, right = _places(changes, pixels), _places(changes[:, ::-1], pixels[:, ::-1])
+    upper = pixels[None, :WINDOW]
+    if are_corners_rich(upper)[0]:
+        return landmarks_of_rich(np.array([tile]), upper)
+    changes = _changes(pixels)
+    left, right = _places(changes, pixels), _places(changes[:, ::-1], pixels[:, ::-1])
     found = np.zeros(len(left) + len(right), LANDMARK)
     found["tile"] = tile
     found["right"][len(left) :] = True
     found["y"] = y = np.array([y for y, _ in left + right], np.intp)
     found["x"] = x = np.array([steps for _, steps in left] + [_FIRST_TO_LAST - steps for _, steps in right], np.intp)
-    found["hash"] = window_hashes(colour_hashes(pixels))[y, x]
-    found["check"] = _checks(pixels, y, x)
+    hashes = window_hashes(colour_hashes(pixels))
+    found["hash"], found["check"], found["edge"] = hashes[y, x], _checks(pixels, y, x), hashes[0, _EDGE]
     return found
 
 
-def are_corners_rich(pixels: Pixels) -> bool:
-    """Tell whether neither upper corner of a tile is flat, so that its upper 16 rows give its landmarks."""
-    corners = np.stack([pixels[:WINDOW, :WINDOW], pixels[:WINDOW, -WINDOW:]])
-    beside = (corners[:, :, 1:] != corners[:, :, :-1]).sum((1, 2))
-    above = (corners[:, 1:] != corners[:, :-1]).sum((1, 2))
-    return bool((beside + above >= _FLAT).all())
+def landmarks_of_rich(tiles: npt.NDArray[np.integer], upper: Pixels) -> np.ndarray:
+    """Do what `landmarks` does for many tiles at once, none of which has a flat upper corner.
+
+    Args:
+        tiles: integer array of shape (n,), the numbers of the tiles.
+        upper: uint32 array of shape (n, 16, 128), their upper rows.
+
+    Returns:
+        array of `LANDMARK`, two for each tile.
+    """
+    found = np.zeros((len(tiles), 2), LANDMARK)
+    found["tile"] = np.asarray(tiles)[:, None]
+    found["right"] = [False, True]
+    found["x"] = x = np.array([0, _FIRST_TO_LAST])
+    hashes = window_hashes(colour_hashes(upper))[:, 0]
+    found["hash"], found["edge"] = hashes[:, x], hashes[:, None, _EDGE]
+    found["check"] = _checks(upper, np.zeros(2, np.intp), x)
+    return found.ravel()
+
+
+def are_corners_rich(upper: Pixels) -> npt.NDArray[np.bool_]:
+    """Tell which tiles have no flat upper corner, so that their upper 16 rows give their landmarks.
+
+    Args:
+        upper: uint32 array of shape (n, 16, 128), the tiles' upper rows.
+
+    Returns:
+        bool array of shape (n,).
+    """
+    corners = np.stack([upper[..., :WINDOW], upper[..., -WINDOW:]])
+    beside = (corners[..., 1:] != corners[..., :-1]).sum((-1, -2))
+    above = (corners[..., 1:, :] != corners[..., :-1, :]).sum((-1, -2))
+    return (beside + above >= _FLAT).all(0)
 
 
 def _changes(pixels: Pixels) -> npt.NDArray[np.int32]:
@@ -197,9 +240,9 @@ _CHECKED = np.random.default_rng(0).integers(0, WINDOW, (2, 12))
 
 def _checks(pixels: Pixels, y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
     """Hash twelve pixels of each window another way, so that windows of one hash by chance are told apart."""
-    sample = pixels[y[:, None] + _CHECKED[0], x[:, None] + _CHECKED[1]].astype(np.uint64)
-    powers = np.uint64(0x9E3779B97F4A7C15) ** np.arange(sample.shape[1], dtype=np.uint64)
-    return (sample * powers).sum(1, np.uint64)
+    sample = pixels[..., y[:, None] + _CHECKED[0], x[:, None] + _CHECKED[1]].astype(np.uint64)
+    powers = np.uint64(0x9E3779B97F4A7C15) ** np.arange(sample.shape[-1], dtype=np.uint64)
+    return (sample * powers).sum(-1, np.uint64)
 
 
 class LandmarkTable:
@@ -213,8 +256,10 @@ class LandmarkTable:
         joined = np.concatenate([np.zeros(0, LANDMARK), *found])
         self._landmarks = joined[np.argsort(joined["hash"], kind="stable")]
         self._hashes = np.ascontiguousarray(self._landmarks["hash"])
-        self._bitmap = np.zeros(2**_BITMAP_BITS, bool)
-        self._bitmap[self._hashes >> np.uint32(32 - _BITMAP_BITS)] = True
+        self._upper_bits = np.zeros(2**_BITMAP_BITS, bool)
+        self._upper_bits[self._hashes >> np.uint32(32 - _BITMAP_BITS)] = True
+        self._lower_bits = np.zeros(2**_BITMAP_BITS, bool)
+        self._lower_bits[self._hashes & np.uint32(2**_BITMAP_BITS - 1)] = True
 
     def proposals(self, tile: int, pixels: Pixels, hashes: npt.NDArray[np.uint32] | None = None) -> np.ndarray:
         """Propose the tiles that lie lower on the same ground as this one, and at which offsets.
@@ -230,7 +275,9 @@ class LandmarkTable:
         if hashes is None:
             hashes = window_hashes(colour_hashes(pixels))
         flat = hashes.ravel()
-        windows = np.flatnonzero(self._bitmap[flat >> np.uint32(32 - _BITMAP_BITS)])
+        # Two bitmaps leave one window in a thousand, for a search in a sorted array is slow.
+        windows = np.flatnonzero(self._upper_bits.take(flat >> np.uint32(32 - _BITMAP_BITS)))
+        windows = windows[self._lower_bits[flat[windows] & np.uint32(2**_BITMAP_BITS - 1)]]
         wanted = flat[windows]
         first = np.searchsorted(self._hashes, wanted, "left")
         counts = np.searchsorted(self._hashes, wanted, "right") - first
@@ -247,9 +294,26 @@ class LandmarkTable:
         # The landmark's tile is the lower one, and its landmark goes out from its corner in the shared rectangle.
         fits = (dy >= 0) & (dy <= _FIRST_TO_LAST) & np.where(found["right"], dx <= 0, dx >= 0)
         fits &= (np.abs(dx) <= _FIRST_TO_LAST) & (found["check"] == _checks(pixels, y, x))
+        fits &= _edges_fit(found["edge"], hashes, dx, dy)
         proposed = np.zeros(int(fits.sum()), PROPOSAL)
         proposed["a"], proposed["b"], proposed["dx"], proposed["dy"] = tile, found["tile"][fits], dx[fits], dy[fits]
         return np.unique(_with_smaller_first(proposed))
+
+
+def _edges_fit(
+    edges: npt.NDArray[np.uint32],
+    hashes: npt.NDArray[np.uint32],
+    dx: npt.NDArray[np.intp],
+    dy: npt.NDArray[np.intp],
+) -> npt.NDArray[np.bool_]:
+    """Tell whether each window along a lower tile's upper edge, as far as it is shared, stands in the upper tile too.
+
+    Ground with few colours has many windows that are alike, and few rows of them.
+    """
+    x = dx[:, None] + _EDGE
+    shared = (x >= 0) & (x <= _FIRST_TO_LAST)
+    there = hashes[np.clip(dy, 0, _FIRST_TO_LAST)[:, None], np.clip(x, 0, _FIRST_TO_LAST)]
+    return (~shared | (there == edges)).all(1)
 
 
 def _with_smaller_first(proposals: np.ndarray) -> np.ndarray:

@@ -24,6 +24,11 @@ BACKENDS = ("loky", "dask", "ray", "spark")
 """joblib's own backend, and the clusters that it reaches through others' packages."""
 
 
+def call(function: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Call a function: for `Workers.run`, where the pieces of work are of several kinds."""
+    return function(*arguments)
+
+
 class BackendError(Exception):
     """The workers cannot be had: says what is missing."""
 

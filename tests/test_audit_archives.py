@@ -17,12 +17,12 @@ from collections.abc import Callable
 import audit_archives
 import numpy as np
 import pytest
-from archive_audit import CODES
 from archive_audit import audit
 from archive_contents import Members
 from archive_contents import rewrite
 from conftest import REPOSITORY
 from conftest import SAMPLE_SIZES
+from findings import CODES
 from make_sample_archives import class_sizes
 from PIL import Image
 from worker_tasks import Workers
@@ -130,6 +130,34 @@ def test_a_missing_archive_is_a_finding(sample_copy):
         ("archive-unreadable", "test_masks.zip"),
         ("archive-unreadable", "validation.zip"),
     ]
+
+
+def test_every_missing_shard_is_a_finding(tmp_path, sharded_sample):
+    folder = shutil.copytree(sharded_sample, tmp_path / "archives")
+    (folder / "manifest.json").unlink()
+    shards = sorted(folder.glob("train-*.zip"))
+    masks = [shard.with_name(shard.name.replace("train", "train_masks")) for shard in shards[1:]]
+    for archive in (*shards[1:], *masks):
+        archive.unlink()
+    found = audit(folder, ALONE)
+    assert len(shards) > 2
+    assert [finding.path for finding in found.findings] == sorted(one.name for one in (*shards[1:], *masks))
+
+
+@pytest.mark.parametrize("name", ["val.zip", "Train.zip", "train-1-of-2.zip", "masks.ZIP"])
+def test_an_archive_that_no_split_is_read_from_is_a_finding(sample_copy, name):
+    shutil.copyfile(sample_copy / "train.zip", sample_copy / name)
+    assert [(finding.code, finding.path) for finding in audit(sample_copy, ALONE).findings] == [
+        ("archive-unreadable", name)
+    ]
+
+
+def test_a_broken_link_in_an_archives_place_is_said(sample_copy):
+    (sample_copy / "manifest.json").unlink()
+    (sample_copy / "test_masks.zip").unlink()
+    (sample_copy / "test_masks.zip").symlink_to("nowhere.zip")
+    (finding,) = audit(sample_copy, ALONE).findings
+    assert "broken link" in finding.message
 
 
 def test_a_folder_without_masks_is_sound(sample_copy):

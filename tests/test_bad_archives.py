@@ -204,8 +204,8 @@ FAULTS: dict[str, tuple[Fault, str, str, str]] = {
     "a folder in an archive's place": (
         folder_for_archive,
         "test.zip",
-        "not in {folder}",
-        "add it",
+        "is no file in {folder}",
+        "replace it",
     ),
     "not a zip": (
         patched("test.zip", lambda content: content.__setitem__(slice(None), b"PNG" * 99)),

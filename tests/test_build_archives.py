@@ -442,6 +442,7 @@ def test_archives_with_an_error_are_not_left(overlapping, tmp_path, capsys, monk
         ["--ratios", "1:0:1"],
         ["--ratios", "a:b:c"],
         ["--ratios", "nan:1:1"],
+        ["--ratios", "1e999999999:1:1"],
         ["--class", "glaciarRoca"],
         ["--class", "glaciarRoca=ice"],
         ["--class", "=glaciar"],

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from archive_audit import CODES
 from archive_audit import audit
 from archive_contents import contents
 from conftest import REPOSITORY
+from findings import CODES
 from hub_server import HubServer
 from hub_server import client_environment
 from make_sample_archives import make_sample_archives

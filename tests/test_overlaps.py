@@ -21,10 +21,13 @@ from overlaps import WINDOW
 from overlaps import LandmarkTable
 from overlaps import Overlap
 from overlaps import are_corners_rich
+from overlaps import colour_hashes
 from overlaps import find_overlaps
 from overlaps import landmarks
+from overlaps import landmarks_of_rich
 from overlaps import largest_overlaps
 from overlaps import shared_pixels
+from overlaps import window_hashes
 from PIL import Image
 from tile_pixels import COLOURS
 from tile_pixels import Pixels
@@ -173,9 +176,22 @@ def test_the_real_tiles_overlap_as_they_were_measured_to(real_archives):
 
 def test_upper_rows_give_the_landmarks_of_the_tile():
     pixels = cut(textured(np.random.default_rng(0), TILE_SIZE, TILE_SIZE), 0, 0)
-    assert are_corners_rich(pixels)
-    assert are_corners_rich(pixels[:WINDOW])
-    assert landmarks(3, pixels[:WINDOW]).tolist() == landmarks(3, pixels).tolist()
+    flat = np.zeros_like(pixels)
+    assert are_corners_rich(np.stack([pixels, flat])[:, :WINDOW]).tolist() == [True, False]
+    found = landmarks_of_rich(np.array([3, 5]), np.stack([flat, pixels])[:, :WINDOW])[2:]
+    hashes = window_hashes(colour_hashes(pixels))
+    assert found["hash"].tolist() == [hashes[0, 0], hashes[0, FARTHEST]]
+    assert found["tile"].tolist() == [5, 5]
+    assert found.tobytes() == landmarks(5, pixels).tobytes()
+
+
+def test_tiles_alike_only_in_a_few_colours_are_not_proposed():
+    rng = np.random.default_rng(0)
+    tiles = [cut(textured(rng, TILE_SIZE, TILE_SIZE), 0, 0) for _ in range(2)]
+    corner = tiles[0][:WINDOW, :WINDOW].copy()
+    tiles[1][40 : 40 + WINDOW, 30 : 30 + WINDOW] = corner  # the window at the corner alone, not the rest of the edge
+    table = LandmarkTable(landmarks(number, tile) for number, tile in enumerate(tiles))
+    assert not len(table.proposals(1, tiles[1]))
 
 
 @pytest.mark.parametrize("level", [0, 1, 9])

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from archive_audit import CODES
-from archive_audit import Finding
 from archive_audit import audit
 from archive_contents import contents
+from findings import CODES
+from findings import Finding
 from make_sample_archives import make_sample_archives
 from planted_faults import FAULTS
 from planted_faults import mask_values_along_edges
