@@ -38,6 +38,7 @@ from parquet_shards import ParquetShard
 from parquet_shards import shard_name
 from parquet_shards import write_shard
 from staged_folder import ARCHIVES_FOLDER
+from staged_folder import ASSETS_FOLDER
 from staged_folder import CARD_FILE
 from staged_folder import MODULE_FILE
 from staged_folder import check_repo_id
@@ -154,8 +155,11 @@ def stage(
         _write_card(folder, by_split, repo_id)
         for name in COPIED_FILES:
             shutil.copyfile(PROJECT / name, folder / name)
-        if (PROJECT / "assets").is_dir():
-            shutil.copytree(PROJECT / "assets", folder / "assets", copy_function=shutil.copyfile)
+        if (PROJECT / ASSETS_FOLDER).is_dir():
+            hidden = shutil.ignore_patterns(".*")  # which are no part of a staged folder
+            shutil.copytree(
+                PROJECT / ASSETS_FOLDER, folder / ASSETS_FOLDER, ignore=hidden, copy_function=shutil.copyfile
+            )
         id2label = {str(label): name for label, name in enumerate(CLASS_NAMES)}
         _write_text(folder / "id2label.json", json.dumps(id2label, indent=2) + "\n")
     return Staged(by_split, copied)

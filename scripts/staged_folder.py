@@ -30,6 +30,7 @@ from rock_glacier_dataset import sha256_of_file
 MODULE_FILE = f"{rock_glacier_dataset.__name__}.py"
 CARD_FILE = "README.md"
 ARCHIVES_FOLDER = "data"
+ASSETS_FOLDER = "assets"
 
 _REMEDY = "stage it again"
 

@@ -24,6 +24,7 @@ from conftest import SAMPLE_SIZES
 from dataset_card import size_category
 from huggingface_hub import DatasetCard
 from make_sample_archives import make_sample_archives
+from render_assets import PICTURES
 from stage_hub_repo import stage
 from test_rock_glacier_dataset import CONFIGS
 from test_rock_glacier_dataset import assert_holds
@@ -50,11 +51,25 @@ def test_it_holds_the_card_the_parquet_the_archives_the_module_and_the_papers(st
     found = files_of(staged)
     archives = {f"data/{path.name}": path.read_bytes() for path in sample.iterdir()}
     copied = {name: (REPOSITORY / name).read_bytes() for name in ("rock_glacier_dataset.py", "LICENSE", "CITATION.cff")}
-    assets = REPOSITORY / "assets"
-    copied |= {f"assets/{name}": content for name, content in (files_of(assets) if assets.is_dir() else {}).items()}
+    copied |= {f"assets/{name}": (REPOSITORY / "assets" / name).read_bytes() for name in PICTURES}
     assert {name: found[name] for name in archives | copied} == archives | copied
     assert found.keys() - archives.keys() - copied.keys() == {"README.md", "id2label.json", *PARQUET}
     assert json.loads(found["id2label.json"]) == {"0": "cordillera", "1": "glaciar"}
+
+
+def test_pictures_are_copied_whichever_there_are_and_hidden_files_are_not(sample, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    project.mkdir()
+    for name in ("README.md", "rock_glacier_dataset.py", "LICENSE", "CITATION.cff"):
+        (project / name).write_bytes((REPOSITORY / name).read_bytes())
+    monkeypatch.setattr(stage_hub_repo, "PROJECT", project)
+    stage(sample, tmp_path / "without")
+    assert not (tmp_path / "without" / "assets").exists()
+    (project / "assets" / "more").mkdir(parents=True)
+    for name in ("a.webp", "more/b.png", ".a.webp.tmp", ".DS_Store"):
+        (project / "assets" / name).write_text(name)
+    stage(sample, tmp_path / "with")
+    assert files_of(tmp_path / "with" / "assets") == {"a.webp": b"a.webp", "more/b.png": b"more/b.png"}
 
 
 @pytest.mark.parametrize("config", CONFIG_NAMES)
