@@ -75,7 +75,7 @@ def portrait(tiles: Mapping[str, Sequence[PicturedTile]], *, synthetic: bool) ->
             x, y = left + column * (_SMALL + gap), _BAND + row * (_SMALL + gap)
             axes = add_pixels(figure, x, y, _SMALL, tile.rgb)
             if tile.mask is not None:
-                add_outline(axes, outline_edges(tile.mask), CLASS_COLOURS[GLACIAR], 3)
+                add_outline(axes, outline_edges(tile.mask), CLASS_COLOURS[GLACIAR], 4)
     _say_synthetic(figure, synthetic)
     return figure
 
