@@ -175,8 +175,8 @@ version in its manifest.json. Those in assets/ were made by
 
 Without masks there is no tile_and_mask.webp, without tiles that share ground
 no overlap.webp; one from an earlier run is removed. Prints a line for each
-picture. Exit status: 0 when they are written, 1 when something failed (OUT is
-as it was before), 2 for wrong usage.""",
+picture. Exit status: 0 when they are written, 1 when something failed (each
+picture is whole, or as it was before), 2 for wrong usage.""",
     )
     parser.add_argument("data_dir", metavar="DATA_DIR", help="local folder of archives: train.zip and so on")
     parser.add_argument(

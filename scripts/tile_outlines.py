@@ -28,11 +28,6 @@ def outline_edges(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
 
 def _lying_edges(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
     padded = np.pad(mask, 1)
-    below = padded[1:, 1:-1]
-    # A run ends where the rock glacier changes sides, so that outlines that meet at a corner stay two.
-    sides = np.where(below != padded[:-1, 1:-1], np.where(below, 1, -1), 0)
-    steps = np.diff(np.pad(sides, ((0, 0), (1, 1))), axis=1) != 0
-    inside = np.pad(sides, ((0, 0), (1, 1))) != 0
-    starts = np.argwhere(steps & inside[:, 1:])
-    ends = np.argwhere(steps & inside[:, :-1])
-    return np.stack([starts, ends], axis=1)[..., ::-1]
+    is_edge = np.pad(padded[1:, 1:-1] != padded[:-1, 1:-1], ((0, 0), (1, 1)))
+    begins, ends = is_edge[:, 1:] & ~is_edge[:, :-1], is_edge[:, :-1] & ~is_edge[:, 1:]
+    return np.stack([np.argwhere(begins), np.argwhere(ends)], axis=1)[..., ::-1]

@@ -21,6 +21,7 @@ from archive_audit import audit
 from archive_contents import change_manifest
 from archive_contents import contents
 from archive_contents import rewrite
+from archive_survey import MaskShape
 from archive_survey import PicturedTile
 from archive_survey import read_tiles
 from archive_survey import survey
@@ -179,6 +180,7 @@ def test_bars_are_as_long_as_the_shares():
         [bar.get_width() / axes.get_xlim()[1] for bar in two] for axes, two in zip(figure.axes, bars, strict=True)
     ]
     assert shares[::2] == [pytest.approx(pair) for pair in ([0.75, 0.25], [0.9, 0.1], [0.25, 0.75])]
+    assert all(cordillera.get_x() + cordillera.get_width() == glaciar.get_x() for cordillera, glaciar in bars[::2])
     for columns in bars[1::2]:
         heights = {round(bar.get_x(), 2): bar.get_height() for bar in columns if bar.get_height()}
         assert heights == {0.0: 0.5, 0.3: 0.25, 0.95: 0.25}
@@ -270,11 +272,9 @@ def test_the_portrait_shows_no_ground_twice_while_there_is_other(leaky):
     assert sorted(draw_tiles(found, "glaciar", 99, groups)) == sorted(tiles)
 
 
-def test_a_mask_that_reaches_the_border_is_not_the_plainest(leaky):
-    found = survey(leaky)
-    best = found.shapes[plainest_masks(found.shapes)[0]]
-    mask = max(found.shapes.values(), key=lambda shape: shape.border)
-    assert best.border < mask.border
+def test_a_mask_that_reaches_the_border_is_not_the_plainest():
+    shapes = {"cut": MaskShape(0.25, 0.3), "whole": MaskShape(0.35, 0.0), "tiny": MaskShape(0.01, 0.0)}
+    assert plainest_masks(shapes | {"empty": MaskShape(0.0, 0.0)}) == ["whole", "tiny", "cut"]
 
 
 @pytest.mark.usefixtures("_uncompressed")
@@ -355,6 +355,14 @@ def test_a_picture_that_does_not_become_small_enough_is_a_failure(leaky, tmp_pat
     assert render_assets.main([str(leaky), "--out", str(tmp_path / "assets"), "--num-proc", "1"]) == 1
     assert f"{PORTRAIT}: has " in capsys.readouterr().err
     assert not (tmp_path / "assets").exists()
+
+
+@pytest.mark.usefixtures("_uncompressed")
+def test_a_picture_that_cannot_be_written_is_a_failure_and_leaves_nothing_half_written(leaky, tmp_path, capsys):
+    (tmp_path / PORTRAIT).mkdir()
+    assert render_assets.main([str(leaky), "--out", str(tmp_path), "--num-proc", "1"]) == 1
+    assert PORTRAIT in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == [PORTRAIT]
 
 
 def test_wrong_usage_has_status_2(leaky, tmp_path):
