@@ -9,6 +9,7 @@ file with the columns `path` and `mask`, or a folder of PNG files that are named
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -264,6 +265,44 @@ class MaskPredictions:
         if png is None:
             raise _no_mask()
         return mask_of_png(png)
+
+
+def rows_of_tiles(place: Path, predicted: Sequence[str], tiles: Sequence[str], split: str) -> npt.NDArray[np.intp]:
+    """Find each prediction's tile.
+
+    Args:
+        place: the file or folder of the predictions, for messages.
+        predicted: the paths of the predictions.
+        tiles: the paths of the split's tiles, each once.
+        split: name of the split, for messages.
+
+    Returns:
+        shape (predictions,): the place of each prediction's tile in `tiles`.
+
+    Raises:
+        PredictionError: there are not as many predictions of each tile as tiles: one.
+    """
+    rows = {path: row for row, path in enumerate(tiles)}
+    counts = Counter(predicted)
+    unknown = [path for path in counts if path not in rows]
+    if unknown:
+        raise PredictionError(
+            f"{place}: {_some(unknown)} of no tile of the split {split}, whose paths are such as {tiles[0]}; leave out "
+            "what is not of this split"
+        )
+    doubled = [path for path, count in counts.items() if count > 1]
+    if doubled:
+        raise PredictionError(f"{place}: {_some(doubled)} predicted more than once; leave one prediction of each")
+    missing = [path for path in tiles if path not in counts]
+    if missing:
+        raise PredictionError(f"{place}: {_some(missing)} not predicted; predict every tile of the split {split}")
+    return np.array([rows[path] for path in predicted], np.intp)
+
+
+def _some(paths: Sequence[str]) -> str:
+    """Say how many paths there are, and name the first."""
+    names = ", ".join(paths[:3]) + (", ..." if len(paths) > 3 else "")
+    return f"1 path ({names}) is" if len(paths) == 1 else f"{len(paths)} paths ({names}) are"
 
 
 def _kind_of(file: Path, field: pa.Field) -> tuple[str, pa.DataType]:
