@@ -37,7 +37,7 @@ class Metric(NamedTuple):
 
 CLASS_METRICS = (
     Metric("balanced_accuracy", "balanced accuracy"),
-    Metric("f1", "F1"),
+    Metric("f1", "F1 of glaciar"),
     Metric("average_precision", "average precision"),
     Metric("roc_auc", "ROC AUC"),
     Metric("brier_score", "Brier score", "0 is best"),

@@ -63,9 +63,12 @@ def report(found: Evaluation) -> Iterator[str]:
     yield ""
     yield from _confusion(found)
     yield ""
-    rule = f"{'A tile is glaciar' if asked.config == CLASSIFICATION else 'Masks of probabilities count'} from"
+    rules = {
+        CLASSIFICATION: f"A tile is glaciar from a score of {asked.threshold:g} up.",
+        SEGMENTATION: f"A boundary may be {asked.tolerance:g} pixels off.",
+    }
     yield from _wrapped(
-        f"{rule} {asked.threshold:g} up. Intervals: percentiles of {asked.replicates} replicates that draw "
+        f"{rules[asked.config]} Intervals: expanded percentiles of {asked.replicates} replicates that draw "
         f"{found.resampled} with replacement, seed {asked.seed}."
     )
     for note in found.notes:

@@ -25,13 +25,14 @@ from mask_metrics import TOLERANCE
 from mask_metrics import TileCounts
 from predictions import THRESHOLD
 from predictions import MaskPredictions
+from predictions import PredictedScores
 from predictions import read_scores
 from predictions import rows_of_tiles
 from tile_groups import groups_of_tiles
 from tqdm import tqdm
 from true_tiles import Source
 from true_tiles import TrueTiles
-from true_tiles import published_groups
+from true_tiles import pinned
 
 from rock_glacier_dataset import CLASS_NAMES
 from rock_glacier_dataset import CONFIG_NAMES
@@ -89,7 +90,7 @@ class Evaluation(NamedTuple):
     """What was found.
 
     Attributes:
-        request: what was asked; its source with the commit that was evaluated.
+        request: what was asked, with the commit and the groups that were taken.
         tiles: number of tiles.
         groups: number of groups; None where they are not known.
         results: the metrics.
@@ -129,7 +130,7 @@ class Evaluation(NamedTuple):
                 "replicates": asked.replicates,
                 "seed": asked.seed,
                 "level": LEVEL,
-                "interval": "percentile",
+                "interval": "expanded percentile",
             },
             "metrics": {result.metric.key: _result_as_json(result) for result in self.results},
             "confusion_matrix": {
@@ -159,15 +160,14 @@ def evaluate(request: Request, progress: bool = False) -> Evaluation:
         ValueError: the groups are not.
         Exception: whatever loading the dataset raises.
     """
-    request = request._replace(source=request.source.pinned())
     # The predictions are opened first: what is wrong with them is soon told, and loading takes its time.
     if request.config == CLASSIFICATION:
-        return _evaluate_scores(request, progress)
-    return _evaluate_masks(request, progress)
+        return _evaluate_scores(request, read_scores(request.predictions), progress)
+    return _evaluate_masks(request, MaskPredictions(request.predictions, request.threshold), progress)
 
 
-def _evaluate_scores(request: Request, progress: bool) -> Evaluation:
-    predicted = read_scores(request.predictions)
+def _evaluate_scores(request: Request, predicted: PredictedScores, progress: bool) -> Evaluation:
+    request = _pinned(request)
     tiles = TrueTiles(request.source, request.config, request.split)
     rows = rows_of_tiles(request.predictions, predicted.paths, tiles.paths, request.split)
     groups = _groups(request, tiles.paths)
@@ -183,8 +183,8 @@ def _evaluate_scores(request: Request, progress: bool) -> Evaluation:
     return _found(request, groups, _results(CLASS_METRICS, values, intervals), CLASS_NAMES, confusion, [])
 
 
-def _evaluate_masks(request: Request, progress: bool) -> Evaluation:
-    predicted = MaskPredictions(request.predictions, request.threshold)
+def _evaluate_masks(request: Request, predicted: MaskPredictions, progress: bool) -> Evaluation:
+    request = _pinned(request)
     tiles = TrueTiles(request.source, request.config, request.split)
     rows = rows_of_tiles(request.predictions, predicted.paths, tiles.paths, request.split)
     groups = _groups(request, tiles.paths)
@@ -200,9 +200,14 @@ def _evaluate_masks(request: Request, progress: bool) -> Evaluation:
     return _found(request, groups, _results(MASK_METRICS, values, intervals), PIXEL_CLASSES, confusion, notes)
 
 
+def _pinned(request: Request) -> Request:
+    """Return what was asked, with the commit of the Hub dataset, and the groups that lie with the dataset."""
+    source, groups = pinned(request.source)
+    return request._replace(source=source, groups=request.groups or groups)
+
+
 def _groups(request: Request, paths: Sequence[str]) -> npt.NDArray[np.intp] | None:
-    file = request.groups or published_groups(request.source)
-    return None if file is None else np.array(groups_of_tiles(file, paths), np.intp)
+    return None if request.groups is None else np.array(groups_of_tiles(request.groups, paths), np.intp)
 
 
 def _resampling(
@@ -239,13 +244,19 @@ def _notes_on_intervals(request: Request, groups: int | None, results: Sequence[
         yield "There are no intervals: all tiles are of one group, and one group says nothing of another."
     elif groups < FEW_GROUPS:
         yield f"The intervals are not to be relied on: {groups} groups are few, and they come out too narrow."
+    undefined = [metric.name for metric, value, _ in results if math.isnan(value)]
+    if undefined:
+        lacking = "class in the truth" if request.config == CLASSIFICATION else "rock glacier in either mask"
+        yield f"Not defined, for want of a {lacking}: {', '.join(undefined)}."
+    left_out: dict[int, list[str]] = {}
     for metric, value, interval in results:
-        if math.isnan(value):
-            yield f"The {metric.name} is not defined: it would divide by zero, for lack of tiles of one class."
-        elif interval.undefined:
+        if not math.isnan(value):
+            left_out.setdefault(interval.undefined, []).append(metric.name)
+    for number, names in left_out.items():
+        if number:
             yield (
-                f"The {metric.name} is not defined in {interval.undefined} of {request.replicates} replicates, which "
-                "its interval leaves out."
+                f"Not defined in {number} of {request.replicates} replicates, which the intervals leave out: "
+                f"{', '.join(names)}."
             )
 
 
@@ -253,8 +264,8 @@ def _notes_on_masks(request: Request, counts: npt.NDArray[np.int64], are_probabi
     if are_probabilities:
         yield f"The predicted masks are floats: a pixel is rock glacier from {request.threshold:g} up."
     without_rock_glacier, without_boundary = mask_metrics.tiles_left_out(counts)
-    yield (
-        f"Over tiles, IoU and Dice leave out {without_rock_glacier} tiles where neither mask shows rock glacier, and "
-        f"boundary F1 {without_boundary} where neither has a boundary; a boundary may be {request.tolerance:g} pixels "
-        "off."
-    )
+    if without_boundary:  # which are those without rock glacier, and those that are full of it
+        yield (
+            f"The means over tiles leave out those where neither mask shows rock glacier, {without_rock_glacier} of "
+            f"{len(counts)}; boundary F1, those where neither has a boundary, {without_boundary}."
+        )

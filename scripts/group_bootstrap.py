@@ -7,14 +7,18 @@ as the groups are independent of one another.
 
 Sources: A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application (Cambridge University Press, 1997),
 3.8, of hierarchical data; C. A. Field and A. H. Welsh, "Bootstrapping clustered data", Journal of the Royal Statistical
-Society B 69 (2007) 369-390, who find this way, their cluster bootstrap, consistent. The intervals are the percentile
-intervals of B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (Chapman & Hall, 1993), chapter 13: they
-stay within a metric's range, and need no estimate of a standard error or of an acceleration, which a few groups give
-badly (an adjusted interval, BCa, would). With few groups they are too narrow all the same, see `FEW_GROUPS`.
+Society B 69 (2007) 369-390, who find this way, their cluster bootstrap, consistent.
+
+The ends of an interval are percentiles of the replicates (B. Efron and R. J. Tibshirani, An Introduction to the
+Bootstrap, Chapman & Hall, 1993, chapter 13), which stay within a metric's range. They are set somewhat wider apart, as
+T. C. Hesterberg advises ("What teachers should know about the bootstrap", The American Statistician 69 (2015) 371-386,
+expanded percentile interval), for with few groups plain percentiles lie too close to one another. The adjusted interval
+BCa, tried on simulated scores, covered the truth about as often; it is not defined where a metric is at its best value.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Iterator
@@ -23,14 +27,17 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 from tqdm import tqdm
 
 REPLICATES = 2000
 
 LEVEL = 0.95
 
-FEW_GROUPS = 20
-"""Below as many groups, an interval is not to be relied on."""
+FEW_GROUPS = 30
+"""Below as many groups, an interval is not to be relied on: on simulated scores, closely alike within a group, nominal
+95 % came out as 88 to 95 % with 60 groups, 86 to 94 % with 30, 82 to 94 % with 20 and 78 to 94 % with 10, ROC AUC and
+average precision having the least."""
 
 Weights = npt.NDArray[np.float64]
 """Shape (replicates, tiles): how often each tile is in each replicate."""
@@ -109,13 +116,30 @@ def bootstrap(
         for weights in resampled(groups, replicates, seed):
             values.append(statistic(weights))
             bar.update(len(weights))
-    return [_interval(of_metric, bool(groups.any())) for of_metric in np.concatenate(values).T]
+    return [_interval(of_metric, int(groups.max()) + 1) for of_metric in np.concatenate(values).T]
 
 
-def _interval(values: npt.NDArray[np.float64], has_groups: bool) -> Interval:
+def _interval(values: npt.NDArray[np.float64], groups: int) -> Interval:
     defined = values[np.isfinite(values)]
     undefined = values.size - defined.size
-    if not has_groups or not defined.size:
+    if groups == 1 or not defined.size:
         return Interval(np.nan, np.nan, undefined)
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    tail = tail_of_interval(groups)
+    low, high = np.quantile(defined, [tail, 1 - tail])
     return Interval(float(low), float(high), undefined)
+
+
+def tail_of_interval(groups: int) -> float:
+    """Return the share of replicates beyond each end of an interval, by Hesterberg (2015).
+
+    The t distribution stands in for the normal one, and the variance of a sample, which divides by the number less 1,
+    for that of the replicates, which divides by the number.
+
+    Args:
+        groups: number of groups, 2 at least.
+
+    Example:
+        >>> [round(tail_of_interval(groups), 4) for groups in (10, 100, 10_000)]
+        [0.0086, 0.0231, 0.025]
+    """
+    return float(special.ndtr(-math.sqrt(groups / (groups - 1)) * special.stdtrit(groups - 1, (1 + LEVEL) / 2)))

@@ -217,7 +217,7 @@ class MaskPredictions:
         if place.is_dir():
             self.paths = _paths_of_folder(place)
             return
-        _check_suffix(place, (".parquet",), " or a folder of PNG files such as test/glaciar/12.png")
+        _check_suffix(place, (".parquet",), " of masks, or a folder of PNG files")
         with _open_parquet(place) as parquet:
             names = parquet.schema_arrow.names
             self._column = next((name for name in MASK_COLUMNS if name in names), MASK_COLUMNS[0])
@@ -371,7 +371,7 @@ def _open_parquet(file: Path) -> pq.ParquetFile:
 
 def _check_suffix(file: Path, suffixes: Sequence[str], others: str = "") -> None:
     if file.suffix not in suffixes:
-        raise PredictionError(f"{file}: is no file of predictions by its name; it is a {' or '.join(suffixes)}{others}")
+        raise PredictionError(f"{file}: is no {' or '.join(suffixes)} file by its name; give one{others}")
 
 
 def _check_columns(file: Path, wanted: Sequence[str], found: Sequence[str]) -> None:

@@ -7,11 +7,8 @@ from typing import Any
 from typing import NamedTuple
 
 import datasets
-from huggingface_hub import HfApi
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
-from huggingface_hub.errors import LocalEntryNotFoundError
-from huggingface_hub.errors import OfflineModeIsEnabled
+from huggingface_hub import snapshot_download
+from huggingface_hub.utils import LocalEntryNotFoundError  # type: ignore[attr-defined]
 from mask_formats import Mask
 from mask_formats import mask_of_png
 from tile_groups import GROUPS_NAME
@@ -32,14 +29,39 @@ class Source(NamedTuple):
     repo_id: str | None = None
     revision: str | None = None
 
-    def pinned(self) -> Source:
-        """Return the source with the commit that its revision names now; as it is where the Hub is not asked."""
-        if self.repo_id is None:
-            return self
-        try:
-            return self._replace(revision=HfApi().dataset_info(self.repo_id, revision=self.revision).sha)
-        except OfflineModeIsEnabled:
-            return self
+
+class PinnedSource(NamedTuple):
+    """A source as it is now.
+
+    Attributes:
+        source: with the commit of the Hub dataset as its revision.
+        groups: the file of groups that lies with the dataset; None where there is none.
+    """
+
+    source: Source
+    groups: Path | None
+
+
+def pinned(source: Source) -> PinnedSource:
+    """Find out the commit that a source's revision names now, from the Hub or else its cache, and the groups.
+
+    Raises:
+        OSError: the Hub cannot be reached, and its cache holds nothing of the dataset; or it has no such dataset.
+    """
+    if source.repo_id is None:
+        groups = Path(source.data_dir or "") / GROUPS_NAME
+        return PinnedSource(source, groups if groups.is_file() else None)
+    try:
+        folder = snapshot_download(
+            source.repo_id, repo_type="dataset", revision=source.revision, allow_patterns=[f"data/{GROUPS_NAME}"]
+        )
+    except LocalEntryNotFoundError as error:
+        raise ConnectionError(
+            f"{source.repo_id}: the Hub cannot be reached, and its cache does not hold this dataset; connect, or give "
+            "--data-dir"
+        ) from error
+    groups = Path(folder) / "data" / GROUPS_NAME
+    return PinnedSource(source._replace(revision=Path(folder).name), groups if groups.is_file() else None)
 
 
 class TrueTiles:
@@ -84,25 +106,3 @@ def _load(source: Source, config: str, split: str) -> Any:
     if source.repo_id is None:
         return rock_glacier_dataset.load_dataset(config, split=split, data_dir=source.data_dir)
     return datasets.load_dataset(source.repo_id, name=config, split=split, revision=source.revision)
-
-
-def published_groups(source: Source) -> Path | None:
-    """Return the file of groups that lies with the dataset; None where there is none.
-
-    Raises:
-        OSError: the Hub has to be asked, and cannot be.
-    """
-    if source.repo_id is None:
-        beside = Path(source.data_dir or "") / GROUPS_NAME
-        return beside if beside.is_file() else None
-    try:
-        return Path(
-            hf_hub_download(source.repo_id, f"data/{GROUPS_NAME}", repo_type="dataset", revision=source.revision)
-        )
-    except LocalEntryNotFoundError as error:
-        raise OSError(
-            f"{source.repo_id}: data/{GROUPS_NAME} is not in the cache, and the Hub cannot be reached; connect, or "
-            "give --groups"
-        ) from error
-    except EntryNotFoundError:
-        return None
