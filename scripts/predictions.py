@@ -214,6 +214,7 @@ class MaskPredictions:
         self._place = place
         self._threshold = threshold
         self.are_probabilities = False
+        self._kind = "file"
         if place.is_dir():
             self.paths = _paths_of_folder(place)
             return
@@ -241,7 +242,6 @@ class MaskPredictions:
             yield path, mask
 
     def _of_folder(self) -> Iterator[tuple[str, Any]]:
-        self._kind = "file"
         for path in self.paths:
             yield path, (self._place / path).read_bytes()
 
@@ -252,16 +252,17 @@ class MaskPredictions:
                 column = batch[self._column]
                 if isinstance(column, pa.ExtensionArray):
                     column = column.storage
-                yield from zip(_paths_of(self._place, batch["path"]), column, strict=True)
+                contents = column if self._kind == "array" else column.to_pylist()
+                yield from zip(_paths_of(self._place, batch["path"]), contents, strict=True)
 
     def _mask_of(self, content: Any) -> Mask:
         if self._kind == "array":
             return mask_of_array(_array_of(content), self._threshold)
-        png = content if self._kind == "file" else content.as_py()
-        if self._kind == "image" and png is not None:
-            if png["bytes"] is None and png.get("path"):
-                raise ValueError(f"is but the name of a file, {png['path']}; write the image's bytes into the column")
-            png = png["bytes"]
+        png = content
+        if self._kind == "image" and content is not None:
+            png = content["bytes"]
+            if png is None and content.get("path"):
+                raise ValueError(f"is but the name of a file, {content['path']}; write its bytes into the column")
         if png is None:
             raise _no_mask()
         return mask_of_png(png)
@@ -354,7 +355,7 @@ def _paths_of_folder(folder: Path) -> list[str]:
 def _paths_of(file: Path, column: pa.Array | pa.ChunkedArray) -> list[str]:
     try:
         paths: list[str] = column.cast(pa.string()).to_pylist()
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise PredictionError(f"{file}: the column path holds no text ({error})") from None
     if column.null_count:
         raise PredictionError(f"{file}: row {paths.index(None) + 1} has no path; name the tile")  # type: ignore[arg-type]
