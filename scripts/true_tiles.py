@@ -99,7 +99,7 @@ class TrueTiles:
         try:
             return mask_of_png(self._examples[row]["masks"]["bytes"])
         except ValueError as error:
-            raise ValueError(f"{self.paths[row]}: the true mask {error}; audit the archives") from None
+            raise ValueError(f"{self.paths[row]}: the true mask cannot be used ({error}); audit the archives") from None
 
 
 def _load(source: Source, config: str, split: str) -> Any:
