@@ -2,10 +2,13 @@
 """Check everything about a folder of archives, and report all that is wrong at once.
 
     python scripts/audit_archives.py data
-    python scripts/audit_archives.py data --json audit.json
+    python scripts/audit_archives.py data --json audit.json --html audit.html
 
 Every tile and mask is decoded and checked; every pair of tiles that was cut over the same ground is found, pixel
 by pixel, at any offset, and so are tiles that are one another turned or mirrored.
+
+The tables on the terminal are for a first look, the JSON for programs, and the HTML page for people: it shows the tiles
+and masks of each finding, and is one file that loads nothing from elsewhere.
 """
 
 from __future__ import annotations
@@ -20,11 +23,14 @@ from pathlib import Path
 
 from archive_audit import Audit
 from archive_audit import audit
+from audit_report import across_splits
+from audit_report import report_page
 from command_line import run
 from command_line import say
 from findings import Finding
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from worker_tasks import BACKENDS
 from worker_tasks import BackendError
 from worker_tasks import Workers
@@ -38,14 +44,17 @@ EXAMPLES = 3
 
 
 def tables(found: Audit) -> Iterator[Table]:
-    """Yield what a person reads: tiles, masks, and findings by code with some examples."""
-    tiles = Table("tiles", *SPLIT_NAMES, box=None, header_style="bold", pad_edge=False)
+    """Yield what a person reads: tiles, masks, and findings by code with some examples.
+
+    Their columns have names of their own, for without colour the tables say the same.
+    """
+    tiles = _table("tiles", *SPLIT_NAMES)
     for name in CLASS_NAMES:
         tiles.add_row(name, *(str(found.tiles[split][name]) for split in SPLIT_NAMES))
     tiles.add_row("both", *(str(sum(found.tiles[split].values())) for split in SPLIT_NAMES))
     yield tiles
     if found.coverage:
-        masks = Table("rock glacier in masks", *SPLIT_NAMES, box=None, header_style="bold", pad_edge=False)
+        masks = _table("rock glacier in masks", *SPLIT_NAMES)
         covered = [found.coverage.get(split) for split in SPLIT_NAMES]
         masks.add_row("masks that show one", *(str(one.masks) if one else "none" for one in covered))
         for name in ("mean", "least", "most"):
@@ -53,34 +62,39 @@ def tables(found: Audit) -> Iterator[Table]:
             masks.add_row(f"{name} share of pixels", *shares)
         yield masks
     if found.findings:
-        findings = Table("finding", "number", "examples", box=None, header_style="bold", pad_edge=False)
+        findings = Table("finding", box=None, header_style="bold", pad_edge=False)
+        findings.columns[0].no_wrap = True
+        findings.add_column("number", justify="right", no_wrap=True)
+        findings.add_column("examples", overflow="fold")
         for (code, severity), group in itertools.groupby(found.findings, lambda one: (one.code, one.severity)):
             several = list(group)
-            style = "red" if severity == "error" else "yellow"
-            findings.add_row(f"[{style}]{severity}[/] {code}", str(len(several)), _examples(several))
+            named = Text.assemble((severity, "red" if severity == "error" else "yellow"), f" {code}")
+            findings.add_row(named, str(len(several)), _examples(several))
         yield findings
 
 
-def _examples(findings: Sequence[Finding]) -> str:
+def _table(subject: str, *columns: str) -> Table:
+    """Make a table of numbers, in columns of the same width in each such table."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(subject, min_width=len("rock glacier in masks"), no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", min_width=10, no_wrap=True)
+    return table
+
+
+def _examples(findings: Sequence[Finding]) -> Text:
     more = len(findings) - EXAMPLES
-    shown = [_escaped(finding.message) for finding in findings[:EXAMPLES]]
-    return "\n".join(shown + ([f"... and {more} more"] if more > 0 else []))
-
-
-def _escaped(message: str) -> str:
-    from rich.markup import escape
-
-    return escape(message)
+    shown = [finding.message for finding in findings[:EXAMPLES]]
+    return Text("\n".join(shown + ([f"... and {more} more"] if more > 0 else [])))  # a Text, for a [name] is no style
 
 
 def verdict(found: Audit) -> str:
-    """Say in one line what came of it."""
-    splits = {path: path.split("/")[0] for path in found.groups}
-    across = sum(splits[pair["a"]] != splits[pair["b"]] for pair in found.overlaps)
+    """Say in two lines what came of it."""
     tiles = sum(sum(counts.values()) for counts in found.tiles.values())
     return (
         f"{tiles} tiles in {len(set(found.groups.values()))} groups, {len(found.overlaps)} overlapping "
-        f"pairs ({across} across splits): {_count(found.errors, 'error')}, {_count(found.warnings, 'warning')}"
+        f"pairs ({across_splits(found)} across splits)\n"
+        f"{_count(found.errors, 'error')}, {_count(found.warnings, 'warning')}"
     )
 
 
@@ -110,6 +124,9 @@ Two tiles show the same ground when at some offset they are the same, pixel by
 pixel, over the rectangle that they share, which is at least 16 x 16 pixels
 with 16 colours. The same ground on another date or resampled is not seen.
 
+The page of --html is one file that works without a network: the verdict, the
+counts as pictures, tiles and masks, and each finding with what it is about.
+
 With --backend dask, ray or spark the work is done by a cluster that sees
 DATA_DIR under the same path; for dask, DASK_SCHEDULER_ADDRESS names it.
 
@@ -118,6 +135,7 @@ the archives cannot be read at all, 2 for wrong usage.""",
     )
     parser.add_argument("data_dir", metavar="DATA_DIR", help="folder of archives: train.zip and so on")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the whole report to this file too")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page with pictures to this file")
     parser.add_argument(
         "--num-proc", metavar="N", type=int, help="processes that work on this machine (default: one for each core)"
     )
@@ -136,8 +154,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.num_proc is not None and options.num_proc < 1:
         parser.error(f"--num-proc is {options.num_proc}; it is 1 at least")
-    if options.json and (options.json.is_dir() or not options.json.parent.is_dir()):
-        parser.error(f"--json is {options.json}; name a file in a folder that is there")
+    for option, file in (("--json", options.json), ("--html", options.html)):
+        if file and (file.is_dir() or not file.parent.is_dir()):
+            parser.error(f"{option} is {file}; name a file in a folder that is there")
+    if options.html and options.json and options.html.resolve() == options.json.resolve():
+        parser.error(f"--json and --html are both {options.html}; name two files")
     errors = 0
 
     def check() -> None:
@@ -148,10 +169,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for table in tables(found):
             with console.capture() as captured:
                 console.print(table)
-            say(captured.get())
+            say("\n".join(map(str.rstrip, captured.get().splitlines())) + "\n")
         say(verdict(found))
         if options.json:
             _write_beside(options.json, json.dumps(found.as_json(), indent=2) + "\n")
+        if options.html:
+            _write_beside(options.html, report_page(found, options.data_dir, progress=True))
 
     status = run(parser.prog, check, (ArchiveError, BackendError, OSError))
     return status or int(errors > 0)

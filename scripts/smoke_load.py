@@ -6,8 +6,8 @@
     python scripts/smoke_load.py --repo-id alkzar90/rock-glacier-dataset  # what is published on the Hub
     python scripts/smoke_load.py --repo-id alkzar90/rock-glacier-dataset --revision script --trust-remote-code
 
-Every config and split is loaded, whole and streaming, and a line is printed for each: config, split, the way it was
-loaded, number of examples, features and first path.
+Every config and split is loaded, whole and streaming, and a line of a table is printed for each: config, split, the way
+it was loaded, number of examples, and the first one. The table is plain text of at most 80 columns, wherever it goes.
 """
 
 from __future__ import annotations
@@ -72,7 +72,6 @@ class LoadedSplit(NamedTuple):
         split: name of the split.
         way: "whole" or "streaming".
         examples: number of examples.
-        features: names of the features, in order.
         first_path: path of the first example.
     """
 
@@ -80,12 +79,32 @@ class LoadedSplit(NamedTuple):
     split: str
     way: str
     examples: int
-    features: list[str]
     first_path: str
 
     def __str__(self) -> str:
-        features = ", ".join(self.features)
-        return f"{self.config} {self.split} {self.way}: {self.examples} examples ({features}), first {self.first_path}"
+        """Return its row of the table, in at most 80 columns.
+
+        Example:
+            >>> print(HEADINGS)
+            config                split       loaded     examples  first example
+            >>> print(LoadedSplit("image-segmentation", "test", "whole", 2700, "test/glaciar/3.png"))
+            image-segmentation    test        whole          2700  glaciar/3.png
+        """
+        first = self.first_path.removeprefix(f"{self.split}/")
+        return _row(self.config, self.split, self.way, str(self.examples), _shortened(first))
+
+
+def _row(config: str, split: str, way: str, examples: str, first: str) -> str:
+    return f"{config:20}  {split:10}  {way:9}  {examples:>8}  {first}"
+
+
+def _shortened(text: str, width: int = 25) -> str:
+    """Leave out the middle of a text that is too long for the last column of 80."""
+    kept = width - len("...")
+    return text if len(text) <= width else f"{text[: kept // 2]}...{text[-(kept - kept // 2) :]}"
+
+
+HEADINGS = _row("config", "split", "loaded", "examples", "first example")
 
 
 class SmokeError(Exception):
@@ -146,7 +165,7 @@ def _check_split(config: str, split: str, way: str, examples: Any) -> LoadedSpli
         paths[path] = None
     if not paths:
         raise SmokeError(f"{place}: no examples")
-    return LoadedSplit(config, split, way, len(paths), list(expected), next(iter(paths)))
+    return LoadedSplit(config, split, way, len(paths), next(iter(paths)))
 
 
 def _undecoded(examples: Any) -> Any:
@@ -172,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Load every config and split as a user would, whole and streaming, and check what comes. "
         "Without arguments: from synthetic sample archives, made in a temporary folder.",
-        epilog="Prints a line for each config, split and way: number of examples, features and first path. "
+        epilog="Prints a line for each config, split and way: number of examples, and the first one without its split. "
         "Exit status: 0 when all is as it should be, 1 when it is not, 2 for wrong usage.",
     )
     origin = parser.add_mutually_exclusive_group()
@@ -218,8 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 sample = Path(temporary) / "sample"
                 make_sample_archives(sample, **SAMPLE_SIZES)
                 origin = Origin(str(sample), sizes=SAMPLE_SIZES)
-            for found in smoke_load(origin, options.name or CONFIG_NAMES, ways, temporary):
-                say(found)
+            loaded = smoke_load(origin, options.name or CONFIG_NAMES, ways, temporary)
+            for number, found in enumerate(loaded):
+                say(found if number else f"{HEADINGS}\n{found}")
 
     return run(parser.prog, load, Exception)  # whatever a client library raises, one line says it
 

@@ -16,6 +16,7 @@ from conftest import SAMPLE_SIZES
 from hub_server import HubServer
 from hub_server import client_environment
 from PIL import Image
+from smoke_load import LoadedSplit
 from smoke_load import Origin
 
 from rock_glacier_dataset import CONFIG_NAMES
@@ -32,13 +33,14 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 
 
 def expected_lines(sizes: dict[str, int], ways: tuple[str, ...] = ("whole", "streaming")) -> list[str]:
-    columns = {"image-classification": "image, labels, path", "image-segmentation": "image, masks, path"}
-    return [
-        f"{config} {split} {way}: {sizes[split]} examples ({columns[config]}), first {split}/cordillera/0.png"
-        for config in columns
+    """The table's headings, and a row for each config, way and split."""
+    rows = [
+        f"{config:22}{split:12}{way:9}{sizes[split]:10}  cordillera/0.png"
+        for config in ("image-classification", "image-segmentation")
         for way in ways
         for split in SPLIT_NAMES
     ]
+    return ["config                split       loaded     examples  first example", *rows]
 
 
 def test_without_arguments_it_loads_a_sample_and_prints_a_line_for_each():
@@ -49,7 +51,18 @@ def test_without_arguments_it_loads_a_sample_and_prints_a_line_for_each():
 
 def test_a_folder_is_loaded_in_the_configs_and_ways_asked_for(sample, capsys):
     assert smoke_load.main(["--data-dir", str(sample), "--name", "image-segmentation", "--streaming"]) == 0
-    assert capsys.readouterr().out.splitlines() == expected_lines(SAMPLE_SIZES, ("streaming",))[3:]
+    headings, *rows = expected_lines(SAMPLE_SIZES, ("streaming",))
+    assert capsys.readouterr().out.splitlines() == [headings, *rows[3:]]
+
+
+@pytest.mark.parametrize("number", ["0", "1512", "9" * 18])
+def test_a_row_fits_a_terminal_of_80_columns(number):
+    path = f"validation/glaciar/{number}.png"
+    row = str(LoadedSplit("image-classification", "validation", "streaming", 11_700_000, path))
+    assert len(row) <= 80
+    assert row.isprintable()
+    assert row.split()[:4] == ["image-classification", "validation", "streaming", "11700000"]
+    assert row.endswith(f"{number[-5:]}.png")
 
 
 def test_real_archives_pass(real_archives, capsys):
@@ -61,7 +74,7 @@ def test_a_faulty_folder_gives_one_line_and_status_1(sample_copy, capsys):
     (sample_copy / "test_masks.zip").unlink()
     assert smoke_load.main(["--data-dir", str(sample_copy)]) == 1
     out, err = capsys.readouterr()
-    assert out.splitlines() == expected_lines(SAMPLE_SIZES)[:6]
+    assert out.splitlines() == expected_lines(SAMPLE_SIZES)[:7]
     record, fault = err.splitlines()
     assert "not audited" in record
     assert fault.partition(": error: ")[2].startswith("test_masks.zip: not in")
