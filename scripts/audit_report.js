@@ -8,6 +8,7 @@
 
   const { findings, pictures: pictureRows, tileSize } = JSON.parse(document.getElementById("report").textContent);
   document.documentElement.classList.add("with-script");
+  document.querySelector(".without-script")?.remove();
   const strength = document.getElementById("strength");
   strength?.addEventListener("input", () => {
     document.documentElement.style.setProperty("--strength", String(strength.value / 100));

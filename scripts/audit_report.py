@@ -46,7 +46,7 @@ GALLERY_TILES = 12
 """Tiles of each split and class that the gallery shows."""
 
 MOST_WITHOUT_SCRIPT = 100
-"""Findings that stand in the page as text, for a browser that runs no script."""
+"""Findings that stand in the page as text, for where its script does not run."""
 
 MEANINGS = {
     "archive-unreadable": "an archive is missing, damaged, or does not fit its set",

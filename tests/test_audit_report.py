@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import zipfile
+from pathlib import Path
 
 import audit_archives
 import audit_report
@@ -67,14 +68,19 @@ def report_of(page: str) -> dict:  # type: ignore[type-arg]
     return json.loads(block)
 
 
-@pytest.fixture(scope="module")
-def spoilt(sample, tmp_path_factory):
-    """A sample with a fault of each code, and with names that would be elements of a page. Not to be changed."""
-    folder = shutil.copytree(sample, tmp_path_factory.mktemp("spoilt") / f"a{HOSTILE}")
+def spoil(folder: Path) -> None:
+    """Plant a fault of each code in a sample, and names that would be elements of a page."""
     plant_all(folder)
     with zipfile.ZipFile(folder / "train.zip", "a") as archive:
         for name in (f"train/{HOSTILE}/1.png", f"train/glaciar/{CLOSING}.png"):
             archive.writestr(name, b"")
+
+
+@pytest.fixture(scope="module")
+def spoilt(sample, tmp_path_factory):
+    """A spoilt sample. Not to be changed."""
+    folder = shutil.copytree(sample, tmp_path_factory.mktemp("spoilt") / f"a{HOSTILE}")
+    spoil(folder)
     return folder
 
 
@@ -156,7 +162,7 @@ def test_a_finding_has_its_tiles_its_pair_its_splits_and_classes(page_of_spoilt)
     unreadable = of_code["archive-unreadable"]
     assert (unreadable["tiles"], unreadable["splits"], unreadable["classes"]) == ([], ["validation"], [])
     of_archives = [one for one in report_of(page_of_spoilt)["findings"] if one["code"] == "manifest-mismatch"]
-    assert [(one["path"], one["splits"]) for one in of_archives] == [("train.zip", ["train"]), ("test.zip", ["test"])]
+    assert [(one["path"], one["splits"]) for one in of_archives] == [("test.zip", ["test"]), ("train.zip", ["train"])]
 
 
 def test_tiles_that_are_damaged_are_left_out_and_tiles_of_another_format_are_shown(spoilt):

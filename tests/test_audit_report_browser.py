@@ -1,0 +1,204 @@
+"""The audit's page in headless Chromium: no fault on the console, and everything on it works."""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+from archive_audit import audit
+from audit_report import report_page
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+from playwright.sync_api import expect
+from playwright.sync_api import sync_playwright
+from test_audit_report import CLOSING
+from test_audit_report import HOSTILE
+from test_audit_report import many_findings
+from test_audit_report import spoil
+from worker_tasks import Workers
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+FLAGS = [
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),  # root has no other way
+]
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+
+pytestmark = [
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="left out: no Chromium here to open the page in (apt install chromium)"
+    ),
+    pytest.mark.xdist_group("browser"),  # so that one browser is started
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(sample, tmp_path_factory):
+    """Where the page of a spoilt sample is."""
+    folder = tmp_path_factory.mktemp("page")
+    spoil(shutil.copytree(sample, folder / "spoilt"))
+    (folder / "audit.html").write_text(report_page(audit(folder / "spoilt", Workers(1)), folder / "spoilt"))
+    return (folder / "audit.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def address_of_many(sample, tmp_path_factory):
+    """Where a page of 5,000 findings is."""
+    folder = tmp_path_factory.mktemp("page")
+    found = audit(sample, Workers(1))._replace(findings=many_findings(5000))
+    (folder / "audit.html").write_text(report_page(found, sample))
+    return (folder / "audit.html").as_uri()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open a page in a window of its own, and see in the end that nothing went wrong or was asked for."""
+    contexts, faults = [], []
+
+    def open_it(address: str, **options) -> Page:
+        context = browser.new_context(**({"viewport": DESKTOP} | options))
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: faults.append(message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("dialog", lambda dialog: faults.append(dialog.message) or dialog.dismiss())
+        allowed = ("data:", address.partition("#")[0])
+        page.on("request", lambda one: None if one.url.startswith(allowed) else faults.append(one.url))
+        page.goto(address)
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def shown(page: Page) -> list[str]:
+    return page.locator("#list .finding code").all_inner_texts()
+
+
+def test_the_verdict_comes_first_and_hostile_names_are_text(address, open_page):
+    page = open_page(address)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("18 errors, 0 warnings")
+    expect(page.locator("#count")).to_have_text("All 18 findings")
+    expect(page.locator("#list")).to_contain_text(HOSTILE)
+    expect(page.locator("#list")).to_contain_text(CLOSING)
+    assert page.locator("img:not([src^='data:'])").count() == 0
+    assert page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth === 128)")
+
+
+def test_the_filters_work_by_keyboard_together_and_from_an_address(address, open_page):
+    page = open_page(address)
+    of_empty = page.get_by_role("group", name="Code").get_by_role("checkbox", name="mask-empty")
+    of_empty.focus()
+    page.keyboard.press("Space")
+    assert shown(page) == ["mask-empty"]
+    expect(page.get_by_role("status")).to_have_text("1 of 18 findings match the filters")
+    page.get_by_role("checkbox", name="duplicate-pixels").check()
+    assert shown(page) == ["mask-empty", "duplicate-pixels"]
+    page.get_by_role("group", name="Split").get_by_role("checkbox", name="train").check()
+    assert shown(page) == ["duplicate-pixels"]  # which is of a test tile and a train tile
+    page.get_by_role("group", name="Class").get_by_role("checkbox", name="glaciar").check()
+    assert shown(page) == []
+    again = open_page(page.url.replace("class=glaciar", "class=cordillera"))
+    assert shown(again) == ["duplicate-pixels"]
+    again.get_by_role("button", name="Clear the filters").click()
+    expect(again.get_by_role("status")).to_have_text("All 18 findings")
+    assert "=" not in again.url
+    again.get_by_label("Path or text").fill("NIEVE")
+    assert shown(again) == ["class-unknown"]
+
+
+def test_a_code_of_the_table_leads_to_its_findings(address, open_page):
+    page = open_page(address)
+    page.get_by_role("link", name="mask-orphan").click()
+    assert shown(page) == ["mask-orphan"]
+    expect(page.get_by_role("checkbox", name="mask-orphan")).to_be_checked()
+
+
+def test_masks_are_laid_over_tiles_and_taken_away(address, open_page):
+    page = open_page(address)
+    overlays = page.locator(".overlay:visible")
+    assert overlays.count() > 10
+    switch = page.get_by_role("checkbox", name="Masks")
+    switch.focus()
+    page.keyboard.press("Space")
+    assert overlays.count() == 0
+    page.keyboard.press("Space")
+    page.get_by_label("Strength").fill("40")
+    assert overlays.first.evaluate("(overlay) => getComputedStyle(overlay).opacity") == "0.4"
+
+
+def test_a_pair_is_drawn_in_place_with_what_it_shares(address, open_page):
+    page = open_page(f"{address}#code=overlap-across-splits")
+    pair = page.get_by_role(
+        "img", name="train/cordillera/1.png and, 64 pixels right and 0 down of it, test/cordillera/1.png"
+    )
+    expect(pair).to_be_visible()
+    places = pair.locator("image:not(.overlay)").evaluate_all("images => images.map((one) => one.x.baseVal.value)")
+    assert places == [0, 64]
+    frame = pair.locator(".shared").evaluate("frame => ['x', 'y', 'width', 'height'].map((k) => frame.getAttribute(k))")
+    assert frame == ["64", "0", "64", "128"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_it_is_accessible_and_fits(address, open_page, scheme, viewport):
+    page = open_page(address, color_scheme=scheme, viewport=viewport)
+    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], one["impact"], one["nodes"][0]["html"]) for one in found] == []
+
+
+def test_5000_findings_come_in_batches(address_of_many, open_page):
+    page = open_page(address_of_many)
+    expect(page.get_by_role("status")).to_have_text("All 5,000 findings")
+    assert len(shown(page)) == 50
+    page.get_by_role("button", name="Show 50 more of 4,950").press("Enter")
+    assert len(shown(page)) == 100
+    assert page.evaluate("document.activeElement === document.querySelector('#list').children[50]")
+    page.get_by_role("checkbox", name="mask-empty").check()
+    expect(page.get_by_role("status")).to_have_text("2,500 of 5,000 findings match the filters")
+    assert set(shown(page)) == {"mask-empty"}
+
+
+def test_a_print_holds_what_the_filters_left(address_of_many, open_page):
+    page = open_page(address_of_many)
+    page.get_by_label("Path or text").fill("glaciar/12")
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(page.get_by_role("button", name="Show")).to_be_hidden()
+    expect(page.locator("#filters")).to_be_hidden()
+    assert len(shown(page)) == 110  # 120 to 129, and 1200 to 1299
+    page.get_by_label("Path or text").evaluate(
+        "(field) => { field.value = ''; field.dispatchEvent(new Event('input', {bubbles: true})); }"
+    )
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(page.get_by_text("4,500 more match, and are not printed.")).to_be_visible()
+    assert page.pdf()[:4] == b"%PDF"
+
+
+def test_without_scripts_it_says_what_was_found(address, open_page):
+    page = open_page(address, java_script_enabled=False)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("18 errors, 0 warnings")
+    expect(page.get_by_text("the first 18 of 18 findings as text")).to_be_visible()
+    expect(page.get_by_text("no mask in train_masks.zip")).to_be_visible()
+    expect(page.locator("#filters")).to_be_hidden()
+    page.get_by_role("checkbox", name="Masks").uncheck()
+    assert page.locator(".overlay:visible").count() == 0
