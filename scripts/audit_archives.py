@@ -39,6 +39,9 @@ from rock_glacier_dataset import CLASS_NAMES
 from rock_glacier_dataset import SPLIT_NAMES
 from rock_glacier_dataset import ArchiveError
 
+PIPED_WIDTH = 80
+"""Columns of the tables where standard output is no terminal."""
+
 EXAMPLES = 3
 """Findings of each code that the report on the terminal shows; the JSON holds all."""
 
@@ -165,7 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nonlocal errors
         found = audit(options.data_dir, Workers(options.num_proc, options.backend, progress=True))
         errors = found.errors
-        console = Console(highlight=False)
+        # Of a pipe, rich would take the width of the terminal that stands at another of its streams.
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
         for table in tables(found):
             with console.capture() as captured:
                 console.print(table)

@@ -22,7 +22,9 @@
 
   // A tile that the gallery shows stands there, any other in the block of JSON: none is in the page twice.
   const pictures = new Map();
-  for (const [path, [tile, overlay, share]] of Object.entries(pictureRows)) pictures.set(path, { tile, overlay, share });
+  for (const [path, [tile, overlay, share]] of Object.entries(pictureRows)) {
+    pictures.set(path, { tile, overlay, share });
+  }
   for (const shown of document.querySelectorAll("[data-path]")) {
     pictures.set(shown.dataset.path, {
       tile: shown.querySelector(".ground")?.getAttribute("src") ?? "",

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,16 +18,20 @@ from collections.abc import Callable
 import audit_archives
 import numpy as np
 import pytest
+from archive_audit import Audit
+from archive_audit import Coverage
 from archive_audit import audit
 from archive_contents import Members
 from archive_contents import rewrite
 from conftest import REPOSITORY
 from conftest import SAMPLE_SIZES
 from findings import CODES
+from findings import Finding
 from make_sample_archives import class_sizes
 from PIL import Image
 from worker_tasks import Workers
 
+from rock_glacier_dataset import CLASS_NAMES
 from rock_glacier_dataset import SPLIT_NAMES
 from rock_glacier_dataset import ArchiveError
 
@@ -209,10 +214,54 @@ def test_the_table_fits_a_terminal_and_says_all(sample_copy, tmp_path):
     done = subprocess.run([sys.executable, str(SCRIPT), str(sample_copy)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "\x1b" not in done.stdout
-    assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert not re.search(" $", done.stdout, re.MULTILINE)
     assert "error member-name" in done.stdout
     assert "test/glaciar/07.png" in done.stdout
     assert done.stdout.splitlines()[-1].endswith("1 error, 0 warnings")
+
+
+def far_too_much(found: Audit) -> Audit:
+    """An audit with numbers and names as large as they can be, and with names that look like what they are not."""
+    path = f"validation/glaciar/{'9' * 18}.png"
+    odd = f"test/[red]:warning:[/]{'x' * 200}/1.png"
+    messages = [
+        f"{name}: {one}: stands twice in the archive; remove one" for name, one in [("validation.zip", path)] * 4
+    ]
+    findings = [Finding("overlap-across-splits", "error", path, message) for message in messages * 25_000]
+    findings.append(Finding("class-unknown", "warning", odd, f"test.zip: {odd}: has an unknown class"))
+    pairs = [{"a": path, "b": "test/glaciar/1.png", "dx": 0, "dy": 0, "pixels": 16384}] * 100_000
+    tiles = {split: dict.fromkeys(CLASS_NAMES, 787_500) for split in SPLIT_NAMES}
+    groups = {f"train/glaciar/{number}.png": number for number in range(100_000)}
+    coverage = {split: Coverage(787_500, 1.0, 1.0, 1.0) for split in SPLIT_NAMES}
+    return found._replace(tiles=tiles, findings=findings, overlaps=pairs, groups=groups, coverage=coverage)
+
+
+def test_the_tables_fit_80_columns_whatever_they_hold(sample, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(audit_archives, "audit", lambda *arguments: far_too_much(audit(sample, ALONE)))
+    assert audit_archives.main([str(sample)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert all(line.isprintable() for line in lines)
+    assert "test/[red]:warning:[/]xxx" in "".join(line.strip() for line in lines)
+    assert any(line.startswith("error overlap-across-splits  100000  validation.zip:") for line in lines)
+    assert any(line.startswith("warning class-unknown") for line in lines)
+    assert any(line.endswith("... and 99997 more") for line in lines)
+    assert lines[-1] == "100000 errors, 1 warning"
+
+
+@pytest.mark.parametrize("has_colour", [True, False])
+def test_colour_is_only_an_addition(sample_copy, monkeypatch, capsys, has_colour):
+    other = (zipfile.ZipInfo("test/glaciar/07.png"), b"")
+    rewrite(sample_copy / "test.zip", with_another(other))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    if not has_colour:
+        monkeypatch.setenv("NO_COLOR", "1")
+    audit_archives.main([str(sample_copy), "--num-proc", "1"])
+    out = capsys.readouterr().out
+    assert ("\x1b[31m" in out) == has_colour
+    assert "error member-name" in re.sub(r"\x1b\[[0-9;]*m", "", out)
 
 
 def test_warnings_alone_end_well(sample_copy, capsys):

@@ -11,6 +11,7 @@ import pytest
 from archive_audit import audit
 from audit_report import report_page
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Dialog
 from playwright.sync_api import Page
 from playwright.sync_api import expect
 from playwright.sync_api import sync_playwright
@@ -71,13 +72,17 @@ def open_page(browser):
     """Open a page in a window of its own, and see in the end that nothing went wrong or was asked for."""
     contexts, faults = [], []
 
+    def refuse(dialog: Dialog) -> None:
+        faults.append(dialog.message)
+        dialog.dismiss()
+
     def open_it(address: str, **options) -> Page:
         context = browser.new_context(**({"viewport": DESKTOP} | options))
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: faults.append(message.text))
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("dialog", lambda dialog: faults.append(dialog.message) or dialog.dismiss())
+        page.on("dialog", refuse)
         allowed = ("data:", address.partition("#")[0])
         page.on("request", lambda one: None if one.url.startswith(allowed) else faults.append(one.url))
         page.goto(address)
