@@ -63,7 +63,7 @@
 
   function told(share) {
     if (share === null || share === undefined) return "";
-    return share ? `${(100 * share).toFixed(1)} % rock glacier` : "empty mask";
+    return share ? `${(100 * share).toFixed(1)}\u00a0% rock glacier` : "empty mask";
   }
 
   // A path may break behind each slash, and not within a name.

@@ -208,10 +208,12 @@ def _gallery(found: Audit) -> list[tuple[str, str, int, list[str]]]:
     for path in found.groups:
         tiles.setdefault(tuple(path.split("/")[:2]), []).append(path)
     gallery = []
-    for split, name in itertools.product(SPLIT_NAMES, CLASS_NAMES):
+    for number, (split, name) in enumerate(itertools.product(SPLIT_NAMES, CLASS_NAMES)):
         paths = tiles.get((split, name), [])
-        chosen = np.random.default_rng(_SEED).choice(len(paths), min(GALLERY_TILES, len(paths)), replace=False)
-        gallery.append((split, name, len(paths), [paths[number] for number in sorted(chosen.tolist())]))
+        chosen = np.random.default_rng([_SEED, number]).choice(
+            len(paths), min(GALLERY_TILES, len(paths)), replace=False
+        )
+        gallery.append((split, name, len(paths), [paths[place] for place in sorted(chosen.tolist())]))
     return gallery
 
 
