@@ -23,9 +23,9 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from archive_audit import CODES
 from archive_audit import Audit
-from archive_audit import Finding
+from findings import CODES
+from findings import Finding
 from markupsafe import Markup
 from report_pictures import TILE_PATH
 from report_pictures import Picture

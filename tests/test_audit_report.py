@@ -17,13 +17,13 @@ import audit_archives
 import audit_report
 import numpy as np
 import pytest
-from archive_audit import CODES
-from archive_audit import Finding
 from archive_audit import audit
 from archive_contents import rewrite
 from audit_report import GALLERY_TILES
 from audit_report import MEANINGS
 from audit_report import report_page
+from findings import CODES
+from findings import Finding
 from PIL import Image
 from planted_faults import plant_all
 from report_pictures import overlay_uri

@@ -78,7 +78,12 @@ def test_pillow_is_given_a_tile_inflated(sample, monkeypatch):
     png = next(iter(contents(sample, "train").values()))
     read = []
     original = tile_pixels._by_pillow
-    monkeypatch.setattr(tile_pixels, "_by_pillow", lambda png: read.append(len(png)) or original(png))
+
+    def by_pillow_as_told(png):
+        read.append(len(png))
+        return original(png)
+
+    monkeypatch.setattr(tile_pixels, "_by_pillow", by_pillow_as_told)
     decoded(png)
     assert len(read) == 1
     assert read[0] > 4 * TILE_SIZE**2 > len(png)
