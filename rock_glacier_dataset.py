@@ -12,24 +12,30 @@ archives are, how one is read and checked, and what a user does with a mask.
 from __future__ import annotations
 
 import base64
+import collections
 import concurrent.futures
 import contextlib
+import errno
 import hashlib
 import inspect
 import itertools
 import json
+import math
 import os
 import posixpath
 import re
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 from typing import Any
 from typing import NamedTuple
+from typing import TypeVar
 from urllib.parse import unquote
 
 import datasets
@@ -1087,3 +1093,176 @@ def class_indices_to_mask(indices: np.ndarray) -> Image.Image:
         )
     colours = np.array([BACKGROUND_COLOUR, ROCK_GLACIER_COLOUR], np.uint8)
     return Image.fromarray(colours[indices.astype(np.intp)])
+
+
+# --------------------------------------------------------------------------------------------------------------- arrays
+
+
+def load_arrays(
+    name: str | None = None,
+    *,
+    split: str | datasets.Split,
+    data_dir: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    num_proc: int | None = None,
+    rgb: bool = True,
+) -> dict[str, np.ndarray]:
+    """Load a split as arrays: decoded once, on all cores, into files of the cache that later calls only map.
+
+    The files stand in the folder of the prepared dataset, whose name is made of the config and the archives' state: of
+    each archive its size and date, of a Hub dataset the commit. So other archives, or another revision, have other
+    arrays. Several processes may ask at once: one decodes, and the others wait for it.
+
+    Args:
+        name: `image-classification` (default) or `image-segmentation`.
+        split: `train`, `validation` or `test`; a part of one is a slice of its arrays.
+        data_dir: folder of archives, local or any URL that fsspec opens; without it, the Hub dataset's.
+        revision: branch, tag or commit of the Hub dataset; `main` without it.
+        cache_dir: where the prepared dataset and the arrays are kept; without it, where `datasets` keeps its own.
+        num_proc: number of processes that prepare the shards of a split, and of threads that decode; without it one
+            process, and a thread for each core.
+        rgb: whether to leave out the alpha channel.
+
+    Returns:
+        the columns by name, in the order of the examples, mapped from files that are never written to: a change that a
+        program makes to an array stays with that process.
+
+        - `image`: uint8 array of shape `(N, 128, 128, 3)`, or `(N, 128, 128, 4)` without `rgb`, values in [0, 255].
+        - `labels` (`image-classification`): int64 array of shape `(N,)`, values in {0, 1}.
+        - `masks` (`image-segmentation`): uint8 array of shape `(N, 128, 128)`, values in {0, 1}, as
+          `mask_to_class_indices` makes them.
+        - `path`: array of str, of shape `(N,)`.
+
+    Raises:
+        ArchiveError: at the first fault of the archives, an image that cannot be decoded and a mask of other colours
+            among them; no arrays are left in the cache then.
+        ValueError: if there is no such config or split.
+        OSError: if the disk has too little room (`errno.ENOSPC`), found out before anything is decoded.
+
+    Example:
+        >>> arrays = load_arrays("image-segmentation", split="test", data_dir="sample")
+        >>> {name: array.shape for name, array in arrays.items()}
+        {'image': (24, 128, 128, 3), 'masks': (24, 128, 128), 'path': (24,)}
+    """
+    from filelock import FileLock
+
+    if str(split) not in SPLIT_NAMES:
+        raise ValueError(
+            f"there is no split {str(split)!r} to load as arrays, the splits are {', '.join(SPLIT_NAMES)}; "
+            "load one of them and slice its arrays"
+        )
+    builder = RockGlacierDataset(
+        None if cache_dir is None else os.fspath(cache_dir), config_name=name, data_dir=data_dir, revision=revision
+    )
+    folder = os.path.join(builder.cache_dir, f"{split}-{'rgb' if rgb else 'rgba'}")
+    if not os.path.isdir(folder):
+        builder.download_and_prepare(num_proc=num_proc)
+        with FileLock(f"{folder}.lock"):
+            if not os.path.isdir(folder):
+                _write_arrays(builder.as_dataset(split=str(split)), folder, rgb, num_proc or _count_cores())
+    # Copied on write, for torch warns of arrays that may not be written to. (`datasets` replaces `np.load` in here.)
+    columns = features_of(builder.config.name)
+    return {column: np.lib.format.open_memmap(os.path.join(folder, f"{column}.npy"), "c") for column in columns}
+
+
+def _count_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _write_arrays(examples: datasets.Dataset, folder: str, rgb: bool, workers: int) -> None:
+    """Decode a prepared split into a file for each column, in a folder beside that is renamed when all are written."""
+    from datasets.utils.logging import is_progress_bar_enabled
+    from datasets.utils.logging import tqdm
+
+    mode = "RGB" if rgb else "RGBA"
+    shapes = {"image": (TILE_SIZE, TILE_SIZE, len(mode)), "masks": (TILE_SIZE, TILE_SIZE)}
+    shapes = {column: (len(examples), *shape) for column, shape in shapes.items() if column in examples.features}
+    unfinished = f"{folder}.incomplete"
+    shutil.rmtree(unfinished, ignore_errors=True)  # which a process left behind that was killed
+    _check_room(os.path.dirname(folder), sum(math.prod(shape) for shape in shapes.values()))
+    os.mkdir(unfinished)
+    try:
+        small_columns: dict[str, list[np.ndarray]] = {}
+        with contextlib.ExitStack() as stack:
+            files = {}
+            for column, shape in shapes.items():
+                files[column] = stack.enter_context(open(os.path.join(unfinished, f"{column}.npy"), "wb"))
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(files[column], header)
+            bar = stack.enter_context(
+                tqdm(total=len(examples), desc="Decoding", unit=" tiles", disable=not is_progress_bar_enabled())
+            )
+            # Threads, for Pillow lets go of the interpreter lock while it decodes. What they read and decode is written
+            # rather than put into mapped files, so that the memory that this takes stays what it is as the data grows.
+            for batch in _map_in_order(lambda rows: _decode_rows(rows, mode), _read_batches(examples), workers):
+                for column, values in batch.items():
+                    if column in files:
+                        files[column].write(values.data)
+                    else:
+                        small_columns.setdefault(column, []).append(values)
+                bar.update(len(batch["path"]))
+        for column, parts in small_columns.items():
+            np.save(os.path.join(unfinished, f"{column}.npy"), np.concatenate(parts))
+        os.rename(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _check_room(folder: str, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"the arrays need {needed / 2**20:,.0f} MiB in {folder}, where {free / 2**20:,.0f} MiB are free; "
+            "make room, or name a folder on another disk as cache_dir",
+        )
+
+
+def _read_batches(examples: datasets.Dataset) -> Iterator[list[dict[str, Any]]]:
+    """Yield the examples of a prepared split, undecoded, by the batches that they were written in."""
+    import pyarrow
+
+    for file in examples.cache_files:
+        with pyarrow.OSFile(file["filename"]) as opened, pyarrow.ipc.open_stream(opened) as batches:
+            for batch in batches:
+                yield batch.to_pylist()
+
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def _map_in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int) -> Iterator[_Result]:
+    """Yield a function's results in the order of the items, of which no more are read than keep the threads busy."""
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        pending: collections.deque[concurrent.futures.Future[_Result]] = collections.deque()
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _decode_rows(rows: list[dict[str, Any]], mode: str) -> dict[str, np.ndarray]:
+    """Decode some examples into an array for each column."""
+    columns = {"image": np.stack([_decode(row, "image", lambda tile: np.asarray(tile.convert(mode))) for row in rows])}
+    if "masks" in rows[0]:
+        columns["masks"] = np.stack([_decode(row, "masks", mask_to_class_indices) for row in rows])
+    else:
+        columns["labels"] = np.array([row["labels"] for row in rows], np.int64)
+    columns["path"] = np.array([row["path"] for row in rows])
+    return columns
+
+
+def _decode(row: dict[str, Any], column: str, to_array: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+    """Decode an image as `datasets` does, and turn it into an array."""
+    archive = row["path"].split("/")[0] + ("_masks" if column == "masks" else "")
+    try:
+        return to_array(datasets.Image().decode_example(row[column]))
+    except Exception as fault:  # Pillow has no end of errors for a broken file
+        error = ArchiveError(f"{archive}: {row['path']}: cannot be decoded ({fault}); {_REPLACE}")
+        error.code, error.path = "png-corrupt", row["path"]
+        raise error from None
