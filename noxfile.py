@@ -8,7 +8,7 @@ nox.options.reuse_existing_virtualenvs = True
 DATASETS_VERSIONS = ["2.14.7", "2.21.0", "3.6.0", "4.0.0", "4.8.5", "5.2.0"]
 """The oldest that the dataset is for, the last 2, the last 3, the first and the last 4, and the newest."""
 
-LOADING_TESTS = ["test_rock_glacier_dataset", "test_loading_script", "test_hub", "test_smoke_load"]
+LOADING_TESTS = ["test_rock_glacier_dataset", "test_load_arrays", "test_loading_script", "test_hub", "test_smoke_load"]
 PUBLISHING_TESTS = ["test_parquet_shards", "test_published"]
 FAULT_TESTS = ["test_bad_archives"]
 

@@ -6,7 +6,7 @@ One file with two faces: `datasets` < 4 runs it as a loading script, and every v
     >>> tiles = load_dataset("image-segmentation", split="train", data_dir="sample")
 
 `RockGlacierDataset` is the data sheet and `load_dataset` the way in; then comes the way that the data goes: where the
-archives are, how one is read and checked, and what a user does with a mask.
+archives are, how one is read and checked, and what a user makes of it: class indices of masks, and arrays to train on.
 """
 
 from __future__ import annotations
@@ -1058,10 +1058,12 @@ def mask_to_class_indices(mask: Image.Image | np.ndarray) -> np.ndarray:
             f"a mask is an RGBA image of {TILE_SIZE} x {TILE_SIZE} pixels or a uint8 array of shape "
             f"(..., {TILE_SIZE}, {TILE_SIZE}, 4); got {colours.dtype} of shape {colours.shape}"
         )
-    rock_glacier = (colours == np.array(ROCK_GLACIER_COLOUR, np.uint8)).all(axis=-1)
-    background = (colours == np.array(BACKGROUND_COLOUR, np.uint8)).all(axis=-1)
-    if not (rock_glacier | background).all():
-        where = tuple(np.argwhere(~(rock_glacier | background))[0])
+    pixels = np.ascontiguousarray(colours).view(np.uint32)[..., 0]  # of four bytes that are compared as one number
+    expected = np.array([ROCK_GLACIER_COLOUR, BACKGROUND_COLOUR], np.uint8).view(np.uint32)
+    rock_glacier = pixels == expected[0]
+    known = rock_glacier | (pixels == expected[1])
+    if not known.all():
+        where = tuple(np.argwhere(~known)[0])
         raise ValueError(
             f"a mask has the two colours {ROCK_GLACIER_COLOUR} and {BACKGROUND_COLOUR} alone; "
             f"got {tuple(colours[where].tolist())} at y={where[-2]}, x={where[-1]}"
@@ -1114,6 +1116,9 @@ def load_arrays(
     each archive its size and date, of a Hub dataset the commit. So other archives, or another revision, have other
     arrays. Several processes may ask at once: one decodes, and the others wait for it.
 
+    `image[rows]` gathers a batch, `torch.from_numpy` and JAX take an array as it is. A worker process that is forked
+    shares the arrays; one that is spawned would be sent a copy of them, and had better load them itself.
+
     Args:
         name: `image-classification` (default) or `image-segmentation`.
         split: `train`, `validation` or `test`; a part of one is a slice of its arrays.
@@ -1132,7 +1137,7 @@ def load_arrays(
         - `labels` (`image-classification`): int64 array of shape `(N,)`, values in {0, 1}.
         - `masks` (`image-segmentation`): uint8 array of shape `(N, 128, 128)`, values in {0, 1}, as
           `mask_to_class_indices` makes them.
-        - `path`: array of str, of shape `(N,)`.
+        - `path`: array of str, of shape `(N,)`, such as `train/cordillera/1512.png`.
 
     Raises:
         ArchiveError: at the first fault of the archives, an image that cannot be decoded and a mask of other colours
@@ -1173,7 +1178,6 @@ def _count_cores() -> int:
 
 def _write_arrays(examples: datasets.Dataset, folder: str, rgb: bool, workers: int) -> None:
     """Decode a prepared split into a file for each column, in a folder beside that is renamed when all are written."""
-    from datasets.utils.logging import is_progress_bar_enabled
     from datasets.utils.logging import tqdm
 
     mode = "RGB" if rgb else "RGBA"
@@ -1191,9 +1195,7 @@ def _write_arrays(examples: datasets.Dataset, folder: str, rgb: bool, workers: i
                 files[column] = stack.enter_context(open(os.path.join(unfinished, f"{column}.npy"), "wb"))
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(files[column], header)
-            bar = stack.enter_context(
-                tqdm(total=len(examples), desc="Decoding", unit=" tiles", disable=not is_progress_bar_enabled())
-            )
+            bar = stack.enter_context(tqdm(total=len(examples), desc="Decoding", unit=" tiles"))
             # Threads, for Pillow lets go of the interpreter lock while it decodes. What they read and decode is written
             # rather than put into mapped files, so that the memory that this takes stays what it is as the data grows.
             for batch in _map_in_order(lambda rows: _decode_rows(rows, mode), _read_batches(examples), workers):
@@ -1248,21 +1250,37 @@ def _map_in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], 
 
 def _decode_rows(rows: list[dict[str, Any]], mode: str) -> dict[str, np.ndarray]:
     """Decode some examples into an array for each column."""
-    columns = {"image": np.stack([_decode(row, "image", lambda tile: np.asarray(tile.convert(mode))) for row in rows])}
+    columns = {"image": np.stack([np.asarray(_decode(row, "image").convert(mode)) for row in rows])}
     if "masks" in rows[0]:
-        columns["masks"] = np.stack([_decode(row, "masks", mask_to_class_indices) for row in rows])
+        columns["masks"] = np.stack([_decode_mask(row) for row in rows])
     else:
         columns["labels"] = np.array([row["labels"] for row in rows], np.int64)
     columns["path"] = np.array([row["path"] for row in rows])
     return columns
 
 
-def _decode(row: dict[str, Any], column: str, to_array: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
-    """Decode an image as `datasets` does, and turn it into an array."""
-    archive = row["path"].split("/")[0] + ("_masks" if column == "masks" else "")
+def _decode(row: dict[str, Any], column: str) -> Image.Image:
     try:
-        return to_array(datasets.Image().decode_example(row[column]))
-    except Exception as fault:  # Pillow has no end of errors for a broken file
-        error = ArchiveError(f"{archive}: {row['path']}: cannot be decoded ({fault}); {_REPLACE}")
-        error.code, error.path = "png-corrupt", row["path"]
-        raise error from None
+        return datasets.Image().decode_example(row[column])
+    except MemoryError:
+        raise
+    except Exception as error:  # of many kinds, by what is damaged
+        raise _fault_of_example(row, column, f"cannot be decoded ({error}); {_REPLACE}", "png-corrupt") from None
+
+
+def _decode_mask(row: dict[str, Any]) -> np.ndarray:
+    mask = _decode(row, "masks")
+    try:
+        return mask_to_class_indices(mask)
+    except ValueError as error:
+        raise _fault_of_example(
+            row, "masks", f"{error}; save it again in these, without antialiasing", "mask-values"
+        ) from None
+
+
+def _fault_of_example(row: dict[str, Any], column: str, what: str, code: str) -> ArchiveError:
+    path = row["path"]
+    archive = path.split("/")[0] + ("_masks" if column == "masks" else "") + ".zip"
+    error = ArchiveError(f"{archive}: {path}: {what}")
+    error.code, error.path = code, path
+    return error

@@ -14,7 +14,9 @@ Makes archives of synthetic tiles, by default as many as the release has, and pr
   same tiles as tar files;
 * the peak memory of each, and of preparing both configs at ten times the tiles;
 * examples a second, whole and streaming, with and without decoding;
-* the bytes that uploading and streaming move, to and from a Hub on the loopback interface.
+* the bytes that uploading and streaming move, to and from a Hub on the loopback interface;
+* tiles a second that a training loop is given: random batches of arrays, as a ratio to decoding with Pillow on one core,
+  and where there is torch, each loader against one over a folder of PNG files.
 
 Every measurement is made in a process of its own. Each round takes all of them in turn, the first to warm up, and what
 is printed is the median of the others; a ratio is the median of the ratios of one round's times.
@@ -42,6 +44,9 @@ import datasets
 import numpy as np
 from archive_audit import audit
 from benchmark_hub import measure_moved
+from benchmark_loaders import DECODING
+from benchmark_loaders import GATHERING
+from benchmark_loaders import measure_loaders
 from command_line import run
 from command_line import say
 from contract_archives import Tile
@@ -397,6 +402,15 @@ def summarise_moved(moved: dict[str, int]) -> Iterator[Result]:
         yield Result(f"bytes moved by {name}", number / 2**20, "MiB", bounds.get(name, ""))
 
 
+def summarise_loaders(rates: dict[str, list[float]]) -> Iterator[Result]:
+    """Turn tiles a second into lines of the report."""
+    pairs = zip(rates[GATHERING], rates[DECODING], strict=True)
+    ratio = statistics.median(gathered / decoded for gathered, decoded in pairs)
+    yield Result(f"{GATHERING} / {DECODING}", ratio, "x", "should be at least 100")
+    for name, of_rounds in rates.items():
+        yield Result(name, statistics.median(of_rounds), "tiles/s")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Measure how fast the dataset is prepared and read, as ratios to reading the archives and writing "
@@ -437,7 +451,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = run_rounds(inputs, options.rounds, Path(temporary))
             found |= measure_tenfold(inputs.archives, Path(temporary))
             moved = measure_moved(inputs.archives, Path(temporary))
-        results = [*summarise(found), *summarise_moved(moved)]
+            loaders = measure_loaders(inputs.archives, inputs.image_folder, Path(temporary))
+        results = [*summarise(found), *summarise_moved(moved), *summarise_loaders(loaders)]
         for result in results:
             say(result)
         if options.json:
@@ -447,6 +462,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "results": [result._asdict() for result in results],
                 "measurements": {name: [one._asdict() for one in several] for name, several in found.items()},
                 "moved": moved,
+                "loaders": loaders,
             }
             options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
