@@ -15,8 +15,8 @@ Makes archives of synthetic tiles, by default as many as the release has, and pr
 * the peak memory of each, and of preparing both configs at ten times the tiles;
 * examples a second, whole and streaming, with and without decoding;
 * the bytes that uploading and streaming move, to and from a Hub on the loopback interface;
-* tiles a second that a training loop is given: random batches of arrays, as a ratio to decoding with Pillow on one core,
-  and where there is torch, each loader against one over a folder of PNG files.
+* tiles a second that a training loop is given: random batches of arrays, as a ratio to decoding with Pillow on one
+  core, and where there is torch, each loader beside one over a folder of PNG files.
 
 Every measurement is made in a process of its own. Each round takes all of them in turn, the first to warm up, and what
 is printed is the median of the others; a ratio is the median of the ratios of one round's times.

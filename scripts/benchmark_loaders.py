@@ -134,7 +134,7 @@ class _Files:
     def __getitem__(self, row: int) -> tuple[np.ndarray, int]:
         file, label = self._files[row]
         with Image.open(file) as tile:
-            return np.asarray(tile.convert("RGB")).transpose(2, 0, 1), label
+            return np.array(tile.convert("RGB")).transpose(2, 0, 1), label
 
 
 def _arrays(tiles: Tiles) -> dict[str, np.ndarray]:
@@ -163,6 +163,7 @@ def _epoch_of(examples: Any, workers: int, **options: Any) -> Epoch:
 def _rate(work: Callable[[Tiles], Epoch], tiles: Tiles) -> float:
     """Return the tiles a second of a work: of whole epochs, their workers' start among them, after a first one."""
     datasets.disable_progress_bar()
+    multiprocessing.set_start_method(None, force=True)  # a loader's workers start as a user's, not as this process did
     epoch = work(tiles)
     if work in (decode, gather):
         epoch()  # as a training loop does from its second epoch on, without which it measures the kernel's page faults
@@ -184,10 +185,12 @@ def _works() -> Iterator[tuple[str, Callable[[Tiles], Epoch]]]:
         'DataLoader over with_format("torch")': load_from_prepared,
         "DataLoader over the stream": load_from_stream,
     }
-    if importlib.util.find_spec("torchvision") is None:
-        loaders["DataLoader over a folder, with Pillow"] = load_from_files
-    else:
+    try:
+        importlib.import_module("torchvision.datasets")
         loaders["DataLoader over torchvision's ImageFolder"] = load_from_image_folder
+    except (ImportError, RuntimeError) as error:  # the latter where it was built for another torch
+        print(f"a plain folder stands in for torchvision's ImageFolder: {error}", file=sys.stderr)
+        loaders["DataLoader over a folder, with Pillow"] = load_from_files
     for name, loader in loaders.items():
         for workers in (0, 2):
             yield f"{name}, {workers} workers", functools.partial(loader, workers=workers)

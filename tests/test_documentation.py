@@ -65,11 +65,12 @@ def staged_with_groups(sample: Path, staged_copy: Path) -> Path:
 def test_the_readmes_python_runs_as_it_stands(
     folder_with_sample: Path, staged_with_groups: Path, tmp_path: Path
 ) -> None:
-    assert len(blocks("python")) > 1
+    code = "\n".join(block for block in blocks("python") if "torch" not in block)  # test_torch_loaders.py runs those
+    assert code
     with HubServer() as hub:
         hub.add_repository(rock_glacier_dataset.REPO_ID, staged_with_groups)
         environment = client_environment(hub, tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
-        command = [sys.executable, "-c", "\n".join(blocks("python"))]
+        command = [sys.executable, "-c", code]
         done = subprocess.run(
             command, cwd=folder_with_sample, env=environment, capture_output=True, text=True, check=False
         )
