@@ -1116,8 +1116,8 @@ def load_arrays(
     each archive its size and date, of a Hub dataset the commit. So other archives, or another revision, have other
     arrays. Several processes may ask at once: one decodes, and the others wait for it.
 
-    `image[rows]` gathers a batch, `torch.from_numpy` and JAX take an array as it is. A worker process that is forked
-    shares the arrays; one that is spawned would be sent a copy of them, and had better load them itself.
+    `image[rows]` gathers a batch; `torch.from_numpy` and `jax.dlpack.from_dlpack` take an array without a copy. A worker
+    process that is forked shares the arrays; one that is spawned would be sent a copy, and had better load them itself.
 
     Args:
         name: `image-classification` (default) or `image-segmentation`.
