@@ -1116,7 +1116,7 @@ def load_arrays(
     each archive its size and date, of a Hub dataset the commit. So other archives, or another revision, have other
     arrays. Several processes may ask at once: one decodes, and the others wait for it.
 
-    `image[rows]` gathers a batch; `torch.from_numpy` and `jax.dlpack.from_dlpack` take an array without a copy. A worker
+    `image[rows]` gathers a batch; `torch.from_numpy` and `jax.dlpack.from_dlpack` take an array uncopied. A worker
     process that is forked shares the arrays; one that is spawned would be sent a copy, and had better load them itself.
 
     Args:
