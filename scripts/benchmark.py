@@ -316,18 +316,24 @@ def measure_tenfold(archives: Path, scratch: Path) -> dict[str, list[Measurement
     tenfold = scratch / "tenfold"
     tenfold.mkdir()
     _write_tenfold(archives, tenfold)
-    works = (prepare_classification, prepare_segmentation, audit_all)
-    return {
+    works = (prepare_classification, prepare_segmentation)
+    found = {
         f"{work.__name__}_tenfold": [_measure_in(work, tenfold, scratch)]
         for work in tqdm(works, desc="Measuring ten times the tiles", unit=" runs")
     }
+    return found | {"audit_memory_tenfold": [measure_audit_memory(tenfold, scratch)]}
+
+
+def measure_audit_memory(archives: Path, scratch: Path) -> Measurement:
+    """Measure the memory of all processes of an audit, apart from its time: looking at them takes time from them."""
+    return measure(audit_all, archives, scratch, family=True)
 
 
 def _measure_in(work: Work, data: Path, scratch: Path, folder: Path | None = None) -> Measurement:
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch)))
-        return measure(work, data, folder, family=work is audit_all)
+        return measure(work, data, folder)
 
 
 class Result(NamedTuple):
@@ -374,15 +380,17 @@ def summarise(found: dict[str, list[Measurement]]) -> Iterator[Result]:
         note = f"{seconds(f'prepare_{peer}'):.2f} s against {seconds('prepare_classification'):.2f} s{should}"
         name = f"{peer.replace('_', '')} / prepare image-classification"
         yield Result(name, ratio(f"prepare_{peer}", "prepare_classification"), "x", note)
-    bounds = {"prepare_classification": 300, "prepare_segmentation": 300, "stage_both": 400, "audit_all": 600}
+    bounds = {"prepare_classification": 300, "prepare_segmentation": 300, "stage_both": 400, "audit_memory": 600}
     kinds = ("limit", "prepare", "stage", "audit")
     for name in (name for name in found if name.startswith(kinds) and not name.endswith("tenfold")):
+        if name == "audit_all":
+            continue  # of its parent alone; audit_memory is of all its processes
         should = f"should be at most {bounds[name]}" if name in bounds else ""
-        yield Result(f"peak memory of {name.replace('_', ' ')}", memory(name), "MiB", should)
+        yield Result(f"peak memory of {name.replace('_', ' ').replace(' memory', '')}", memory(name), "MiB", should)
     for name in (name for name in found if name.endswith("tenfold")):
         once = name.removesuffix("_tenfold")
-        if once == "audit_all":
-            yield Result("peak memory of audit all, ten times", memory(name), "MiB", "should be at most 1024")
+        if once == "audit_memory":
+            yield Result("peak memory of audit, ten times", memory(name), "MiB", "should be at most 1024")
             continue
         note = f"{memory(name):.0f} MiB against {memory(once):.0f} MiB; should be at most 1.10"
         yield Result(f"peak memory of {once.replace('_', ' ')}, ten times", memory(name) / memory(once), "x", note)
@@ -449,6 +457,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="rock-glacier-") as temporary:
             inputs = make_inputs(Path(temporary), options.tiles)
             found = run_rounds(inputs, options.rounds, Path(temporary))
+            found["audit_memory"] = [measure_audit_memory(inputs.archives, Path(temporary))]
             found |= measure_tenfold(inputs.archives, Path(temporary))
             moved = measure_moved(inputs.archives, Path(temporary))
             loaders = measure_loaders(inputs.archives, inputs.image_folder, Path(temporary))

@@ -256,6 +256,7 @@ class LandmarkTable:
         joined = np.concatenate([np.zeros(0, LANDMARK), *found])
         self._landmarks = joined[np.argsort(joined["hash"], kind="stable")]
         self._hashes = np.ascontiguousarray(self._landmarks["hash"])
+        self._tiles = np.ascontiguousarray(self._landmarks["tile"])
         self._upper_bits = np.zeros(2**_BITMAP_BITS, bool)
         self._upper_bits[self._hashes >> np.uint32(32 - _BITMAP_BITS)] = True
         self._lower_bits = np.zeros(2**_BITMAP_BITS, bool)
@@ -281,15 +282,12 @@ class LandmarkTable:
         wanted = flat[windows]
         first = np.searchsorted(self._hashes, wanted, "left")
         counts = np.searchsorted(self._hashes, wanted, "right") - first
-        hit = np.flatnonzero(counts)
-        y, x = np.divmod(windows[hit], hashes.shape[1])
-        rows = np.concatenate([np.zeros(0, np.intp), *map(np.arange, first[hit], first[hit] + counts[hit])])
-        found = self._landmarks[rows]
-        y, x = np.repeat(y, counts[hit]), np.repeat(x, counts[hit])
-        other = np.flatnonzero(found["tile"] != tile)
+        rows = np.repeat(first - counts.cumsum() + counts, counts) + np.arange(counts.sum())
+        other = np.flatnonzero(self._tiles[rows] != tile)  # of its own landmarks each is found
         if not other.size:
             return np.zeros(0, PROPOSAL)
-        found, y, x = found[other], y[other], x[other]
+        found = self._landmarks[rows[other]]
+        y, x = np.divmod(np.repeat(windows, counts)[other], hashes.shape[1])
         dx, dy = x - found["x"], y - found["y"]
         # The landmark's tile is the lower one, and its landmark goes out from its corner in the shared rectangle.
         fits = (dy >= 0) & (dy <= _FIRST_TO_LAST) & np.where(found["right"], dx <= 0, dx >= 0)

@@ -113,7 +113,7 @@ def check_chunks(png: bytes) -> None:
     place = len(_SIGNATURE)
     for kind, content in _chunks(png):
         place += _CHUNK.size + len(content) + _CHECKSUM_SIZE
-        if zlib_ng.crc32(kind + content).to_bytes(_CHECKSUM_SIZE, "big") != png[place - _CHECKSUM_SIZE : place]:
+        if _checksum(kind, content) != png[place - _CHECKSUM_SIZE : place]:
             raise ValueError(f"the checksum of its chunk {kind!r} is wrong")
 
 
@@ -145,4 +145,8 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
-    return _CHUNK.pack(len(content), kind) + content + zlib_ng.crc32(kind + content).to_bytes(_CHECKSUM_SIZE, "big")
+    return b"".join((_CHUNK.pack(len(content), kind), content, _checksum(kind, content)))
+
+
+def _checksum(kind: bytes, content: bytes) -> bytes:
+    return zlib_ng.crc32(content, zlib_ng.crc32(kind)).to_bytes(_CHECKSUM_SIZE, "big")
