@@ -56,7 +56,7 @@ def train_pixel_classifier(images: Images, masks: Masks, seed: int, num_proc: in
         images: shape (tiles, 128, 128, 3).
         masks: shape (tiles, 128, 128).
         seed: of the tiles and pixels that are drawn.
-        num_proc: number of processes and threads.
+        num_proc: number of processes that describe pixels.
 
     Raises:
         NoRockGlacierError: no pixel, or each, is rock glacier.
@@ -70,7 +70,8 @@ def train_pixel_classifier(images: Images, masks: Masks, seed: int, num_proc: in
             "give archives with tiles of both classes and their masks"
         )
     classifier = HistGradientBoostingClassifier(class_weight="balanced", early_stopping=False, random_state=seed)
-    with threadpool_limits(num_proc):
+    # OpenMP's threads wait for each other by turning in circles, which takes minutes where others use the cores too.
+    with threadpool_limits(1):
         return classifier.fit(features, labels)
 
 

@@ -95,7 +95,9 @@ def relief_of(brightness: _Map) -> _Map:
     Args:
         brightness: float32 array of shape (128, 128), mean of red, green and blue, values in [0, 1].
     """
-    relief: _Map = (brightness - brightness.mean()) / (brightness.std() + _LEAST)
+    # In double precision, the mean of a flat tile is its brightness, and what is left of that is nothing at all.
+    above = brightness - np.float32(brightness.mean(dtype=np.float64))
+    relief: _Map = above / (above.std() + _LEAST)
     return relief
 
 
@@ -115,7 +117,8 @@ def _colour(red: _Map, green: _Map, blue: _Map, brightness: _Map) -> _Named:
     places = [round(percentile / 100 * (brightness.size - 1)) for percentile in PERCENTILES]
     found: _Named = {}
     for name, values in maps.items():
-        numbers = (values.mean(), values.std(), *np.sort(values, None)[places])
+        mean, deviation = values.mean(dtype=np.float64), values.std(dtype=np.float64)
+        numbers = (mean, deviation, *np.sort(values, None)[places])
         found |= {f"{name} {kind}": float(number) for kind, number in zip(names, numbers, strict=True)}
     return found
 
