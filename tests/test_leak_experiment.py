@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import leak_experiment
 import numpy as np
@@ -49,7 +50,7 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def measure(folder: Path, out: Path, *more: str) -> tuple[int, dict]:
+def measure(folder: Path, out: Path, *more: str) -> tuple[int, dict[str, Any]]:
     arguments = [str(folder), "--class", "glaciarRoca=glaciar", "--num-proc", "1", "--json", str(out), *more]
     status = leak_experiment.main(arguments)
     return status, json.loads(out.read_text()) if status == 0 else {}
