@@ -296,7 +296,8 @@ together; with the tiles' own classes, and as a control with classes dealt to
 groups of tiles at random, where there is nothing to learn but the ground.""",
         epilog="""TILES holds PNG files as build_archives.py takes them.
 
-  python scripts/leak_experiment.py tiles --class glaciarRoca=glaciar --out leak.png --json leak.json
+  python scripts/leak_experiment.py tiles --class glaciarRoca=glaciar \\
+      --out leak.png --json leak.json
 
 Prints a line for each model: mean balanced accuracy and, in brackets, between
 which values the middle 95 % of the repeats lie. The difference of the tiles'
