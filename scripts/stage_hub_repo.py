@@ -62,7 +62,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 GROUPS_NAME = "groups.csv"
 """The file beside the archives that tells which tiles show the same ground; build_archives.py writes it."""
 
-COPIED_FILES = (MODULE_FILE, "LICENSE", "CITATION.cff")
+COPIED_FILES = (MODULE_FILE, "LICENSE", "CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md")
 
 
 class ShardWork(NamedTuple):

@@ -42,6 +42,7 @@ from huggingface_hub import constants
 from huggingface_hub import get_token
 from read_back import run_in_fresh_cache
 from staged_folder import ARCHIVES_FOLDER
+from staged_folder import ASSETS_FOLDER
 from staged_folder import CARD_FILE
 from staged_folder import MODULE_FILE
 from staged_folder import StagedError
@@ -56,7 +57,7 @@ MAIN = "main"
 
 SCRIPT_BRANCH = "script"
 
-_BESIDE_SCRIPT = (CARD_FILE, "LICENSE", "CITATION.cff")
+_BESIDE_SCRIPT = (CARD_FILE, "LICENSE", "CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md")
 
 
 def script_files(staged: StagedFolder, repo_id: str, folder: Path) -> dict[str, Path]:
@@ -80,7 +81,11 @@ def script_files(staged: StagedFolder, repo_id: str, folder: Path) -> dict[str, 
         )
     card = folder / CARD_FILE
     card.write_text(card_of_script(staged.card), encoding="utf-8", newline="\n")
-    beside = {name: staged.files[name] for name in _BESIDE_SCRIPT if name in staged.files}
+    beside = {
+        name: path
+        for name, path in staged.files.items()
+        if name in _BESIDE_SCRIPT or name.startswith(f"{ASSETS_FOLDER}/")
+    }
     script = f"{repo_id.partition('/')[2]}.py"
     return {**archives, **beside, CARD_FILE: card, script: staged.files[MODULE_FILE]}
 

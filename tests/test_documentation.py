@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import doctest
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -15,18 +16,22 @@ import pytest
 import yaml
 from archive_audit import audit
 from archive_contents import contents
+from card_blocks import PLAIN
+from card_blocks import README
+from card_blocks import RUNNER
+from card_blocks import blocks
 from conftest import REPOSITORY
 from findings import CODES
 from hub_server import HubServer
 from hub_server import client_environment
 from make_sample_archives import make_sample_archives
+from stage_hub_repo import stage
 from worker_tasks import Workers
 
 import rock_glacier_dataset
 from rock_glacier_dataset import RELEASE_SIZES
 from rock_glacier_dataset import SPLIT_NAMES
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MODULES = ["rock_glacier_dataset", *(path.stem for path in sorted((REPOSITORY / "scripts").glob("*.py")))]
 
 
@@ -43,10 +48,6 @@ def _working_folder(folder_with_sample: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(folder_with_sample)
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
 @pytest.mark.parametrize("module", MODULES)
 def test_the_examples_of_docstrings_give_what_they_show(module: str) -> None:
     if module == "torch_baselines":
@@ -55,33 +56,56 @@ def test_the_examples_of_docstrings_give_what_they_show(module: str) -> None:
     assert failed == 0
 
 
-@pytest.fixture
-def staged_with_groups(sample: Path, staged_copy: Path) -> Path:
-    """What is staged of archives that build_archives.py made: the groups of tiles are beside them."""
-    rows = [("path", "group"), *audit(sample, Workers(1)).groups.items()]
-    with (staged_copy / "data" / "groups.csv").open("w", newline="") as file:
+@pytest.fixture(scope="module")
+def published_sample(folder_with_sample: Path) -> Path:
+    """The sample as it goes to the Hub, with the groups of its tiles beside it."""
+    groups = folder_with_sample / "sample" / "groups.csv"
+    rows = [("path", "group"), *audit(groups.parent, Workers(1)).groups.items()]
+    with groups.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
-    return staged_copy
+    stage(groups.parent, folder_with_sample / "staged")
+    groups.unlink()
+    return folder_with_sample / "staged"
 
 
-def test_the_readmes_python_runs_as_it_stands(
-    folder_with_sample: Path, staged_with_groups: Path, tmp_path: Path
+def test_the_readmes_python_prints_what_it_shows(
+    folder_with_sample: Path, published_sample: Path, tmp_path: Path
 ) -> None:
-    code = "\n".join(block for block in blocks("python") if "torch" not in block)  # test_torch_loaders.py runs those
-    assert code
     with HubServer() as hub:
-        hub.add_repository(rock_glacier_dataset.REPO_ID, staged_with_groups)
-        environment = client_environment(hub, tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
-        command = [sys.executable, "-c", code]
+        hub.add_repository(rock_glacier_dataset.REPO_ID, published_sample)
         done = subprocess.run(
-            command, cwd=folder_with_sample, env=environment, capture_output=True, text=True, check=False
+            [sys.executable, "-c", RUNNER],
+            input=json.dumps([block.code for block in PLAIN]),
+            cwd=folder_with_sample,
+            env=client_environment(hub, tmp_path) | {"PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=False,
         )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout) == [block.output for block in PLAIN]
+
+
+@pytest.mark.parametrize("name", rock_glacier_dataset.CONFIG_NAMES)
+def test_the_readme_goes_to_a_scored_model_in_under_ten_lines(
+    name: str, tmp_path: Path, folder_with_sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = (one for one in blocks("bash") if "baseline.py" in one and name in one)
+    assert block.count("\n") < 10
+    install, *commands = block.splitlines()
+    assert "pip install" in install
+    for command in commands:
+        _, script, *arguments = shlex.split(command)
+        arguments = [one.replace("sample", str(folder_with_sample / "sample")) for one in arguments]
+        arguments = [str(tmp_path / one) if one.startswith(("labelled", "masked")) else one for one in arguments]
+        main = importlib.import_module(Path(script).stem).main
+        assert main(arguments) == 0
+    assert "95 %" in capsys.readouterr().out
 
 
 def test_the_readmes_way_to_the_hub_works(sample: Path, tmp_path: Path) -> None:
     (way,) = (block for block in blocks("bash") if "upload.py" in block)
-    assert way.count("\n") == 5
+    assert way.count("\n") == 6
     for folder, kind in (("tiles", ""), ("masks", "_masks")):
         for split in SPLIT_NAMES:
             for name, png in contents(sample, split, kind).items():
@@ -107,7 +131,7 @@ def test_the_readmes_way_to_the_hub_works(sample: Path, tmp_path: Path) -> None:
 
 
 def test_the_readmes_leaky_sample_makes_the_audit_bite(tmp_path: Path) -> None:
-    (block,) = (block for block in blocks("bash") if "leaky" in block)
+    (block,) = (one for one in blocks("bash") if "leaky" in one)
     (tmp_path / "scripts").symlink_to(REPOSITORY / "scripts")
     make, audit_it = (shlex.split(command)[1:] for command in block.split("&&"))
     for arguments, status in ((make, 0), (audit_it, 1)):

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 import datasets
 import pytest
 from archive_contents import contents
+from card_blocks import OF_SCRIPT
 from conftest import REPOSITORY
 from conftest import SAMPLE_SIZES
 from hub_faults import RecordedRequest
@@ -197,6 +198,17 @@ def test_shards_of_archives_come_as_shards_of_parquet_one_to_one(published_shard
         for split in sorted(SPLIT_NAMES)
         for shard in range(SHARDS)
     }
+
+
+@pytest.mark.skipif(not RUNS_SCRIPTS, reason="datasets runs no scripts from 4 on; test_hub.py sees it refuse them")
+def test_the_readmes_call_of_the_loading_script_prints_what_it_shows(published, tmp_path):
+    names = "from datasets import load_dataset\n"
+    (block,) = OF_SCRIPT
+    environment = client_environment(published, tmp_path)
+    command = [sys.executable, "-c", names + block.code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout == block.output
 
 
 @pytest.mark.skipif(not RUNS_SCRIPTS, reason="datasets runs no scripts from 4 on; test_hub.py sees it refuse them")

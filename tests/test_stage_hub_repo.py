@@ -24,7 +24,7 @@ from conftest import SAMPLE_SIZES
 from dataset_card import size_category
 from huggingface_hub import DatasetCard
 from make_sample_archives import make_sample_archives
-from render_assets import PICTURES
+from stage_hub_repo import COPIED_FILES
 from stage_hub_repo import stage
 from test_rock_glacier_dataset import CONFIGS
 from test_rock_glacier_dataset import assert_holds
@@ -50,8 +50,8 @@ def load(folder: Path, config: str | None = None, *, streaming: bool = False, ho
 def test_it_holds_the_card_the_parquet_the_archives_the_module_and_the_papers(staged, sample):
     found = files_of(staged)
     archives = {f"data/{path.name}": path.read_bytes() for path in sample.iterdir()}
-    copied = {name: (REPOSITORY / name).read_bytes() for name in ("rock_glacier_dataset.py", "LICENSE", "CITATION.cff")}
-    copied |= {f"assets/{name}": (REPOSITORY / "assets" / name).read_bytes() for name in PICTURES}
+    copied = {name: (REPOSITORY / name).read_bytes() for name in COPIED_FILES}
+    copied |= {f"assets/{path.name}": path.read_bytes() for path in (REPOSITORY / "assets").iterdir()}
     assert {name: found[name] for name in archives | copied} == archives | copied
     assert found.keys() - archives.keys() - copied.keys() == {"README.md", "id2label.json", *PARQUET}
     assert json.loads(found["id2label.json"]) == {"0": "cordillera", "1": "glaciar"}
@@ -60,7 +60,7 @@ def test_it_holds_the_card_the_parquet_the_archives_the_module_and_the_papers(st
 def test_pictures_are_copied_whichever_there_are_and_hidden_files_are_not(sample, tmp_path, monkeypatch):
     project = tmp_path / "project"
     project.mkdir()
-    for name in ("README.md", "rock_glacier_dataset.py", "LICENSE", "CITATION.cff"):
+    for name in ("README.md", *COPIED_FILES):
         (project / name).write_bytes((REPOSITORY / name).read_bytes())
     monkeypatch.setattr(stage_hub_repo, "PROJECT", project)
     stage(sample, tmp_path / "without")

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import collections
 import itertools
+import json
+import os
 import subprocess
 import sys
 import warnings
@@ -15,9 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 from archive_contents import contents
+from card_blocks import OF_TORCH
+from card_blocks import RUNNER
 from conftest import REPOSITORY
 from datasets.distributed import split_dataset_by_node
-from test_documentation import blocks
+from make_sample_archives import make_sample_archives
 
 from rock_glacier_dataset import load_arrays
 from rock_glacier_dataset import load_dataset
@@ -160,9 +164,16 @@ def test_a_stream_in_order_resumes_from_the_state_of_its_loader(nodes: int, work
     assert sorted(seen) == members(sharded_sample)
 
 
-@pytest.mark.parametrize("block", [block for block in blocks("python") if "torch" in block])
-def test_the_readmes_loaders_run_as_they_stand(block: str, sample: Path, tmp_path: Path) -> None:
-    (tmp_path / "sample").symlink_to(sample)
-    command = [sys.executable, "-c", f"import sys; sys.path.append({str(REPOSITORY)!r})\n{block}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_the_readmes_loaders_print_what_it_shows(tmp_path: Path) -> None:
+    make_sample_archives(tmp_path / "sample")
+    done = subprocess.run(
+        [sys.executable, "-c", RUNNER],
+        input=json.dumps([block.code for block in OF_TORCH]),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout) == [block.output for block in OF_TORCH]

@@ -368,8 +368,9 @@ def test_the_script_branch_holds_the_script_its_archives_and_a_card_without_data
     assert done.status == 0, done.messages
     repository = server.repositories[REPO_ID]
     script = tree_of(repository, "script")
-    wanted = {name: digest for name, digest in digests_of(user.staged).items() if name.startswith("data/")}
-    wanted |= {name: digests_of(user.staged)[name] for name in ("LICENSE", "CITATION.cff")}
+    staged = digests_of(user.staged)
+    wanted = {name: digest for name, digest in staged.items() if name.startswith(("data/", "assets/"))}
+    wanted |= {name: staged[name] for name in ("LICENSE", "CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md")}
     wanted["rock-glacier-dataset.py"] = digests_of(user.staged)["rock_glacier_dataset.py"]
     assert {name: digest for name, digest in script.items() if name != "README.md"} == wanted
     blob = repository.find("script").tree["README.md"]
