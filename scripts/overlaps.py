@@ -27,13 +27,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tile_pixels import Pixels
 
 from rock_glacier_dataset import TILE_SIZE
+
+if TYPE_CHECKING:  # the sample generator comes by here, and needs nothing but datasets and Pillow
+    from tile_pixels import Pixels
 
 WINDOW = 16
 """Width and height of a window, and the least of the shared rectangle, in pixels."""

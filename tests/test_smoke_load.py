@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -43,8 +44,13 @@ def expected_lines(sizes: dict[str, int], ways: tuple[str, ...] = ("whole", "str
     return ["config                split       loaded     examples  first example", *rows]
 
 
-def test_without_arguments_it_loads_a_sample_and_prints_a_line_for_each():
-    done = run()
+PACKAGES_OF_EXTRAS = ("jinja2", "joblib", "matplotlib", "natsort", "rich", "scipy", "sklearn", "torch", "zlib_ng")
+
+
+def test_without_arguments_it_loads_a_sample_and_prints_a_line_for_each(tmp_path):
+    for package in PACKAGES_OF_EXTRAS:  # which a newcomer has not
+        (tmp_path / f"{package}.py").write_text("raise ImportError('not needed to load')")
+    done = run(env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == expected_lines(smoke_load.SAMPLE_SIZES)
 
