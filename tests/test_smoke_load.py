@@ -44,7 +44,7 @@ def expected_lines(sizes: dict[str, int], ways: tuple[str, ...] = ("whole", "str
     return ["config                split       loaded     examples  first example", *rows]
 
 
-PACKAGES_OF_EXTRAS = ("jinja2", "joblib", "matplotlib", "natsort", "rich", "scipy", "sklearn", "torch", "zlib_ng")
+PACKAGES_OF_EXTRAS = ("jinja2", "joblib", "matplotlib", "natsort", "rich", "sklearn", "zlib_ng")
 
 
 def test_without_arguments_it_loads_a_sample_and_prints_a_line_for_each(tmp_path):
