@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,19 +52,13 @@ def shard_name(split: str, shard: int, shards: int) -> str:
     return f"{split}-{shard:05d}-of-{shards:05d}.parquet"
 
 
-def write_shard(
-    path: Path,
-    features: datasets.Features,
-    examples: Iterable[Mapping[str, Any]],
-    on_written: Callable[[int], object] | None = None,
-) -> ParquetShard:
+def write_shard(path: Path, features: datasets.Features, examples: Iterable[Mapping[str, Any]]) -> ParquetShard:
     """Write examples to a Parquet file.
 
     Args:
         path: the file to write.
         features: what an example holds; images are given as the bytes of their files.
         examples: in the order of the rows; taken as they come, so that memory does not grow with their number.
-        on_written: called with the size in bytes of the rows after each row group, for a progress bar.
 
     Returns:
         what was written.
@@ -88,8 +81,6 @@ def write_shard(
             writer.write_table(table, row_group_size=ROWS_PER_GROUP)
             rows += table.num_rows
             num_bytes += table.nbytes
-            if on_written is not None:
-                on_written(table.nbytes)
     return ParquetShard(path.name, rows, num_bytes, path.stat().st_size)
 
 

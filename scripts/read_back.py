@@ -34,8 +34,8 @@ from hub_errors import without_token
 from huggingface_hub import constants
 from staged_folder import StagedError
 from staged_folder import StagedFolder
-from staged_folder import check_repo_id
 from staged_folder import read_staged
+from staged_folder import repo_id_option
 from tqdm import tqdm
 
 from rock_glacier_dataset import CONFIG_NAMES
@@ -150,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
         "not or cannot be loaded, 2 for wrong usage.",
     )
     parser.add_argument("staged", metavar="STAGED", type=Path, help="folder that stage_hub_repo.py wrote")
-    parser.add_argument("--repo-id", metavar="ID", required=True, help="the Hub dataset")
+    parser.add_argument("--repo-id", metavar="ID", type=repo_id_option, required=True, help="the Hub dataset")
     parser.add_argument("--revision", metavar="REV", default="main", help="branch, tag or commit (default: main)")
     parser.add_argument(
         "--this-cache", action="store_true", help="load into the cache that the environment names, not into a new one"
@@ -162,10 +162,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    try:
-        check_repo_id(options.repo_id)
-    except ValueError as error:
-        parser.error(str(error))
     is_same = True
 
     def compare() -> None:

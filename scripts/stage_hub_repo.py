@@ -43,6 +43,7 @@ from staged_folder import CARD_FILE
 from staged_folder import MODULE_FILE
 from staged_folder import check_repo_id
 from staged_folder import refuse_module_name
+from staged_folder import repo_id_option
 from worker_tasks import BACKENDS
 from worker_tasks import BackendError
 from worker_tasks import Workers
@@ -261,6 +262,7 @@ before), 2 for wrong usage.""",
     parser.add_argument(
         "--repo-id",
         metavar="ID",
+        type=repo_id_option,
         default=REPO_ID,
         help="the Hub dataset that the card's calls are to load (default: %(default)s)",
     )
@@ -293,7 +295,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--num-proc is {options.num_proc}; it is 1 at least")
     with _usage_errors(parser):
         refuse_module_name(options.out)
-        check_repo_id(options.repo_id)
 
     def write() -> None:
         print(audit_record(str(options.data_dir)), file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import tempfile
 from collections.abc import Mapping
@@ -94,6 +95,15 @@ def check_repo_id(repo_id: str) -> None:
     if not is_id:
         raise ValueError(f"{repo_id!r} is no Hub dataset; its id is <user or organization>/<name>")
     refuse_module_name(repo_id)
+
+
+def repo_id_option(text: str) -> str:
+    """Take what a command line is given as `--repo-id`; see `check_repo_id`."""
+    try:
+        check_repo_id(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def read_staged(folder: Path) -> StagedFolder:

@@ -47,8 +47,8 @@ from staged_folder import CARD_FILE
 from staged_folder import MODULE_FILE
 from staged_folder import StagedError
 from staged_folder import StagedFolder
-from staged_folder import check_repo_id
 from staged_folder import read_staged
+from staged_folder import repo_id_option
 
 from rock_glacier_dataset import RELEASE_SIZES
 from rock_glacier_dataset import REPO_ID
@@ -255,7 +255,11 @@ when something is not, 2 for wrong usage.""",
     )
     parser.add_argument("staged", metavar="STAGED", type=Path, help="folder that stage_hub_repo.py wrote")
     parser.add_argument(
-        "--repo-id", metavar="ID", required=True, help=f"the Hub dataset, such as {REPO_ID}; made if need be"
+        "--repo-id",
+        metavar="ID",
+        type=repo_id_option,
+        required=True,
+        help=f"the Hub dataset, such as {REPO_ID}; made if need be",
     )
     parser.add_argument("--private", action="store_true", help="make the repository private, if it is made")
     parser.add_argument(
@@ -285,10 +289,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    try:
-        check_repo_id(options.repo_id)
-    except ValueError as error:
-        parser.error(f"--repo-id: {error}")
     if options.tag == "" or not options.revision:
         parser.error(f"{'--tag' if options.tag == '' else '--revision'} is empty; name one, or leave the option out")
     if options.create_pr and (options.revision != MAIN or options.tag or options.script_branch):

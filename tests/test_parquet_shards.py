@@ -132,21 +132,20 @@ def test_no_image_is_decoded(features, rows, tmp_path, monkeypatch):
     assert write_shard(tmp_path / "shard.parquet", features, rows).examples == ROWS
 
 
-def test_examples_are_taken_a_row_group_at_a_time_and_counted(features, rows, tmp_path):
-    taken: list[object] = []
-    progress: list[tuple[int, int]] = []
+def test_examples_are_written_a_row_group_at_a_time_and_counted(features, rows, tmp_path):
     path = tmp_path / "shard.parquet"
+    sizes: list[int] = []
 
     def taking():
         for row in rows:
-            taken.append(row)
+            sizes.append(path.stat().st_size)
             yield row
 
-    shard = write_shard(path, features, taking(), lambda size: progress.append((len(taken), size)))
-    assert [so_far for so_far, _ in progress] == [100, 200, 250]
-    sizes = [size for _, size in progress]
-    assert sum(sizes) > sum(len(value) for row in rows for value in row.values() if isinstance(value, (bytes, str)))
-    assert shard == ("shard.parquet", ROWS, sum(sizes), path.stat().st_size)
+    shard = write_shard(path, features, taking())
+    assert [number for number in range(1, ROWS) if sizes[number] > sizes[number - 1]] == [100, 200]
+    nbytes = sum(len(value) for row in rows for value in row.values() if isinstance(value, (bytes, str)))
+    assert (shard.name, shard.examples, shard.file_bytes) == (path.name, ROWS, path.stat().st_size)
+    assert nbytes < shard.num_bytes < 2 * nbytes
 
 
 def test_a_shard_without_examples_is_a_whole_file(features, tmp_path):

@@ -87,8 +87,19 @@ REMEDIES = {
 """For each fault what the error tells to do."""
 
 TROUBLES = {
-    "401": [(401, step) for step in (LOOK, CREATE, PREUPLOAD, BATCH, COMMIT, READ_BACK, TAG)],
-    "403": [(403, step) for step in (CREATE, PREUPLOAD, BATCH, SEND, COMMIT, TAG)],
+    "401, 403 and 429": [
+        (401, LOOK),
+        (403, CREATE),
+        (429, CREATE),
+        (401, PREUPLOAD),
+        (429, BATCH),
+        (403, SEND),
+        (403, COMMIT),
+        (429, COMMIT),
+        (401, READ_BACK),
+        (401, TAG),
+        (429, TAG),
+    ],
     "404 and 409": [
         *((404, step) for step in (PREUPLOAD, BATCH, COMMIT)),
         (409, COMMIT),
@@ -96,7 +107,6 @@ TROUBLES = {
         (404, TAG),
         (409, TAG),
     ],
-    "429": [(429, step) for step in (CREATE, PREUPLOAD, BATCH, SEND, COMMIT, TAG)],
     "500 and 503": [
         (500, CREATE),
         (503, PREUPLOAD),
