@@ -31,11 +31,14 @@ from findings import Finding
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from tile_groups import GROUPS_NAME
 from worker_tasks import BACKENDS
 from worker_tasks import BackendError
 from worker_tasks import Workers
 
+import rock_glacier_dataset
 from rock_glacier_dataset import CLASS_NAMES
+from rock_glacier_dataset import MANIFEST_NAME
 from rock_glacier_dataset import SPLIT_NAMES
 from rock_glacier_dataset import ArchiveError
 
@@ -115,6 +118,10 @@ def _write_beside(path: Path, text: str) -> None:
         beside.unlink(missing_ok=True)
 
 
+def _is_of_archives(name: str) -> bool:
+    return bool(rock_glacier_dataset._ARCHIVE_NAME.fullmatch(name)) or name in (MANIFEST_NAME, GROUPS_NAME)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -160,6 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for option, file in (("--json", options.json), ("--html", options.html)):
         if file and (file.is_dir() or not file.parent.is_dir()):
             parser.error(f"{option} is {file}; name a file in a folder that is there")
+        if file and file.parent.resolve() == Path(options.data_dir).resolve() and _is_of_archives(file.name):
+            parser.error(f"{option} is {file}, which is audited, and would be lost; name another file")
     if options.html and options.json and options.html.resolve() == options.json.resolve():
         parser.error(f"--json and --html are both {options.html}; name two files")
     errors = 0

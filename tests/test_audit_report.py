@@ -291,3 +291,15 @@ def test_a_page_that_can_be_no_file_is_refused_first(sample, tmp_path, monkeypat
         audit_archives.main([str(sample), "--html", name, "--json", "same.json"])
     assert ended.value.code == 2
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["--html", "--json"])
+@pytest.mark.parametrize("name", ["train.zip", "test_masks-00000-of-00002.zip", "manifest.json", "groups.csv"])
+def test_no_report_takes_the_place_of_what_is_audited(sample, monkeypatch, capsys, option, name):
+    before = {path: path.stat() for path in sample.iterdir()}
+    monkeypatch.chdir(sample.parent)
+    with pytest.raises(SystemExit) as ended:
+        audit_archives.main([str(sample), option, f"{sample.name}/{name}"])
+    assert ended.value.code == 2
+    assert f"{option} is {sample.name}/{name}, which is audited" in capsys.readouterr().err
+    assert {path: path.stat() for path in sample.iterdir()} == before
