@@ -209,14 +209,15 @@
   }
 
   function recall() {
-    if (!location.hash.includes("=")) return;
-    const values = new URLSearchParams(location.hash.slice(1));
+    const chosen = location.hash.slice(1);
+    if (chosen && !chosen.includes("=")) return; // a part of the page
+    const values = new URLSearchParams(chosen); // none where one went back to the page as it was opened
     for (const input of form.querySelectorAll("input[type=checkbox]")) {
       input.checked = values.getAll(input.name).includes(input.value);
     }
     form.elements.text.value = values.get("text") ?? "";
     filter();
-    document.getElementById("findings").scrollIntoView();
+    if (chosen) document.getElementById("findings").scrollIntoView();
   }
 
   form.addEventListener("submit", (event) => event.preventDefault());

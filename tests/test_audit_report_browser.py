@@ -135,6 +135,13 @@ def test_a_code_of_the_table_leads_to_its_findings(address, open_page):
     page.get_by_role("link", name="mask-orphan").click()
     assert shown(page) == ["mask-orphan"]
     expect(page.get_by_role("checkbox", name="mask-orphan")).to_be_checked()
+    page.go_back()
+    expect(page.get_by_role("status")).to_have_text("All 18 findings")
+    expect(page.get_by_role("checkbox", name="mask-orphan")).not_to_be_checked()
+    page.go_forward()
+    expect(page.get_by_role("status")).to_have_text("1 of 18 findings match the filters")
+    page.get_by_role("link", name="Gallery").click()  # a part of the page, which leaves the filters as they are
+    expect(page.get_by_role("status")).to_have_text("1 of 18 findings match the filters")
 
 
 def test_masks_are_laid_over_tiles_and_taken_away(address, open_page):
