@@ -199,8 +199,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--num-proc is {options.num_proc}; it is 1 at least")
     if options.seed < 0:
         parser.error(f"--seed is {options.seed}; it is 0 at least")
-    if options.out.exists() and not options.out.is_dir():
-        parser.error(f"--out is {options.out}, a file; name a folder")
+    nearest = next(folder for folder in (options.out, *options.out.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        parser.error(f"--out is {options.out}, but {nearest} is a file; name a folder")
 
     def render() -> None:
         with own_settings():

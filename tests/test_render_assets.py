@@ -367,7 +367,8 @@ def test_a_picture_that_cannot_be_written_is_a_failure_and_leaves_nothing_half_w
 
 def test_wrong_usage_has_status_2(leaky, tmp_path):
     (tmp_path / "file").touch()
-    for arguments in (["--num-proc", "0"], ["--seed", "-1"], ["--out", str(tmp_path / "file")], ["--ouput", "x"]):
+    in_file = (["--out", str(tmp_path / "file")], ["--out", str(tmp_path / "file" / "assets")])
+    for arguments in (["--num-proc", "0"], ["--seed", "-1"], *in_file, ["--ouput", "x"]):
         with pytest.raises(SystemExit) as ended:
             render_assets.main([str(leaky), *arguments])
         assert ended.value.code == 2
