@@ -25,6 +25,7 @@ from findings import CODES
 from hub_server import HubServer
 from hub_server import client_environment
 from make_sample_archives import make_sample_archives
+from render_assets import PICTURES
 from stage_hub_repo import stage
 from worker_tasks import Workers
 
@@ -173,3 +174,43 @@ def test_the_card_keeps_the_sections_of_the_hubs_template() -> None:
         Licensing Information, Citation Information, Contributions"""
     wanted = [heading.strip() for heading in expected.split(",")]
     assert [heading for heading in headings if heading in wanted] == wanted
+
+
+def anchor(heading: str) -> str:
+    """Return what GitHub and the Hub make of a heading to link to."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_links_and_pictures_lead_somewhere_on_the_hub_too(staged: Path) -> None:
+    prose = re.sub(r"^ *```.*?^ *```$", "", README, flags=re.MULTILINE | re.DOTALL)
+    anchors = {f"#{anchor(heading)}" for heading in re.findall(r"^#+ (.*)$", prose, re.MULTILINE)}
+    links = re.findall(r"\]\(([^)]+)\)", prose)
+    assert len(links) > 30
+    for link in links:
+        assert link in anchors or ((REPOSITORY / link).is_file() and (staged / link).is_file()), link
+
+
+def test_the_table_of_contents_names_each_section_in_order() -> None:
+    _, found, rest = README.partition("## Table of Contents\n")
+    contents_of_card, found, sections = rest.partition("\n## Load it")
+    assert found
+    named = [f"#{anchor(one)}" for one in re.findall(r"^#{2,3} (.*)$", found + sections, re.MULTILINE)]
+    named.remove("#leaderboard")  # within "Score it"
+    assert re.findall(r"\]\((#[^)]+)\)", contents_of_card) == ["#quick-start", *named]
+
+
+def test_pictures_of_the_sample_say_so_in_their_alternative_text() -> None:
+    pictures = dict(re.findall(r"!\[([^]]*)\]\(assets/([^)]+)\)", README))
+    assert set(pictures.values()) == {*PICTURES, "leak.png"}
+    for text, name in pictures.items():
+        assert len(text) > 80
+        assert ("ynthetic sample" in text) == (name != "leak.png")
+
+
+def test_the_card_tells_the_leak_as_it_was_measured() -> None:
+    scores = json.loads((REPOSITORY / "assets" / "leak.json").read_text(encoding="utf-8"))["scores"]
+    text = " ".join(README.split())
+    for labels, scheme in (("classes", "random"), ("classes", "grouped"), ("control", "random")):
+        models = [scores[labels][model][scheme] for model in ("linear", "forest", "nearest")]
+        means = [model["balanced_accuracy"]["mean"] for model in models]
+        assert "score {:.2f}, {:.2f} and {:.2f}".format(*means) in text
