@@ -29,7 +29,8 @@ _CHUNK = struct.Struct(">L4s")  # length of the content, type; a checksum of 4 b
 _CHECKSUM_SIZE = 4
 _RGBA_BY_ROWS = bytes((8, 6, 0, 0, 0))  # of IHDR: depth, colour type, compression, filter, interlacing
 _NOT_PLAIN: tuple[type[BaseException], ...] = (ValueError, zlib_ng.error)  # type: ignore[assignment]
-_SMALL = 4096  # bytes of a file that is inflated in no time
+_SMALL = 4096  # bytes that are inflated in no time
+_MOST_INFLATED = 1032  # bytes that a deflated byte holds at most: https://zlib.net/zlib_tech.html
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -81,6 +82,8 @@ def _by_pillow(png: bytes) -> Pixels:
 def _inflated(png: bytes, rows: int | None = None) -> bytes:
     """Make a PNG file of the same image, or of its upper rows, whose pixels are stored and not deflated.
 
+    All else stays as it is in the file, for Pillow refuses some files for a chunk beside the pixels.
+
     Raises:
         ValueError, zlib_ng.error: the file is damaged, or not 8-bit RGBA, row by row, in one stream.
     """
@@ -90,18 +93,25 @@ def _inflated(png: bytes, rows: int | None = None) -> bytes:
     first, count = kinds.index(b"IDAT"), kinds.count(b"IDAT")
     if kind != b"IHDR" or header[8:] != _RGBA_BY_ROWS or set(kinds[first : first + count]) != {b"IDAT"}:
         raise ValueError("not a plain RGBA file")
-    height = int.from_bytes(header[4:8], "big") if rows is None else rows
-    wanted = height * (1 + 4 * int.from_bytes(header[:4], "big"))
+    width, height = (int.from_bytes(header[place : place + 4], "big") for place in (0, 4))
+    height = height if rows is None else min(height, rows)
+    wanted = height * (1 + 4 * width)
     stream = b"".join(content for _, content in chunks[first : first + count])
+    # What a header claims, and what a short stream can swell to, are no sizes to take memory by.
+    if not 0 < wanted <= _MOST_INFLATED * len(stream) or (rows is None and len(stream) > wanted + _SMALL):
+        raise ValueError("its pixels are too few or too many")
     if rows is None:
         filtered = zlib_ng.decompress(stream, bufsize=wanted)
     else:
         filtered = zlib_ng.decompressobj().decompress(stream, wanted)
     if len(filtered) != wanted:
         raise ValueError("its pixels are too few or too many")
-    header = header[:4] + height.to_bytes(4, "big") + header[8:]
-    stored = ((b"IHDR", header), (b"IDAT", zlib_ng.compress(filtered, 0)), (b"IEND", b""))
-    return _SIGNATURE + b"".join(_chunk(kind, content) for kind, content in stored)
+    start = len(_SIGNATURE) + _size_of(chunks[:first])
+    before, after = png[:start], png[start + _size_of(chunks[first : first + count]) :]
+    if rows is not None:
+        header = header[:4] + height.to_bytes(4, "big") + header[8:]
+        before = _SIGNATURE + _chunk(b"IHDR", header) + before[len(_SIGNATURE) + _size_of(chunks[:1]) :]
+    return b"".join((before, _chunk(b"IDAT", zlib_ng.compress(filtered, 0)), after))
 
 
 def check_chunks(png: bytes) -> None:
@@ -112,7 +122,7 @@ def check_chunks(png: bytes) -> None:
     """
     place = len(_SIGNATURE)
     for kind, content in _chunks(png):
-        place += _CHUNK.size + len(content) + _CHECKSUM_SIZE
+        place += _size_of([(kind, content)])
         if _checksum(kind, content) != png[place - _CHECKSUM_SIZE : place]:
             raise ValueError(f"the checksum of its chunk {kind!r} is wrong")
 
@@ -142,6 +152,10 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise ValueError(f"its chunk {kind!r} is cut short")
         yield kind, png[place : place + length]
         place += length + _CHECKSUM_SIZE
+
+
+def _size_of(chunks: list[tuple[bytes, bytes]]) -> int:
+    return sum(_CHUNK.size + len(content) + _CHECKSUM_SIZE for _, content in chunks)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import io
+import struct
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -67,6 +70,70 @@ def test_a_file_that_is_cut_short_is_what_pillow_makes_of_it(share):
         decoded(cut)
     with pytest.raises(OSError, match="truncated"):
         by_pillow(cut)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">L4s", len(content), kind) + content + struct.pack(">L", zlib.crc32(kind + content))
+
+
+def outcome(decode, png: bytes):
+    """The pixels, or that there are none."""
+    try:
+        return decode(png).tolist()
+    except ValueError:
+        return None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        chunk(b"zTXt", b"comment\0\0" + zlib.compress(bytes(2**21))),
+        chunk(b"gAMA", b""),
+        chunk(b"tEXt", b"comment\0x")[:-1],
+        chunk(b"IHDR", struct.pack(">LLBBBBB", 64, 64, 8, 6, 0, 0, 0)),
+        chunk(b"tEXt", b"comment\0x"),
+    ],
+    ids=["text too long", "empty", "cut short", "another header", "sound"],
+)
+def test_what_pillow_makes_of_a_chunk_beside_the_pixels_is_not_hidden(odd):
+    png = saved(noise())
+    for before in (33, len(png) - 12):
+        png_with_it = png[:before] + odd + png[before:]
+        assert outcome(decoded, png_with_it) == outcome(tile_pixels._by_pillow, png_with_it)
+
+
+@pytest.mark.parametrize("place", [1, 20, 30])
+def test_a_damaged_signature_or_header_is_not_hidden(place):
+    png = bytearray(saved(noise()))
+    png[place] ^= 1
+    assert outcome(decoded, bytes(png)) is None
+
+
+@pytest.mark.parametrize(
+    "size", [(2**31 - 1, 2**31 - 1), (2**20, 2**20), (2**31 - 1, 1), (0, TILE_SIZE), (TILE_SIZE, 0)]
+)
+def test_a_size_that_no_file_can_hold_is_no_more_than_an_error(size):
+    png = saved(noise())
+    png = png[:8] + chunk(b"IHDR", struct.pack(">LL", *size) + png[24:29]) + png[33:]
+    for decode in (decoded, lambda png: decoded_upper_rows(png, 16)):
+        assert outcome(decode, png) is None
+
+
+def test_pixels_that_swell_take_no_more_memory_than_those_that_the_header_claims():
+    png = saved(noise().crop((0, 0, 8, 8)))
+    stream = zlib.compress(zlib.decompress(png[41:-16]) + bytes(2**23))
+    swelling = png[:33] + chunk(b"IDAT", stream) + png[-12:]
+    tracemalloc.start()
+    try:
+        pixels = decoded(swelling)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(pixels, by_pillow(png))
+
+
+def test_upper_rows_are_no_more_than_there_are():
+    assert decoded_upper_rows(saved(noise().crop((0, 0, TILE_SIZE, 9))), 16).shape == (9, TILE_SIZE)
 
 
 def test_a_file_whose_last_checksums_are_lost_is_what_pillow_makes_of_it():
