@@ -93,7 +93,21 @@ def graded(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return np.add.outer(np.arange(height) // step_y, 100 * (np.arange(width) // step_x))
 
 
-GROUNDS = [textured, half_flat, noisy, graded]
+def striped(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """The same row again and again, or the same column, with some pixels of other colours."""
+    size = max(height, width)
+    pattern = textured(rng, 1, int(rng.integers(2, 40)))
+    ground = np.tile(pattern, (size, size // pattern.size + 1))[:, :size]
+    ground[tuple(rng.integers(0, size, (2, rng.integers(0, 20))))] = 7
+    return (ground.T if rng.integers(2) else ground)[:height, :width]
+
+
+def of_few_colours(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """As many colours as an overlap needs, one less or one more."""
+    return rng.integers(0, LEAST_COLOURS + rng.integers(-1, 2), (height, width))
+
+
+GROUNDS = [textured, half_flat, noisy, graded, of_few_colours]
 
 
 @settings(max_examples=32, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -105,6 +119,18 @@ def test_every_overlap_is_found_and_no_other(ground, seed, flips):
     tiles = [cut(raster, rng.integers(0, height - 127), rng.integers(0, width - 127)) for _ in range(3)]
     tiles.append(cut(ground(rng, TILE_SIZE, TILE_SIZE), 0, 0))
     assert find_overlaps(tiles) == all_overlaps(tiles)
+
+
+@settings(max_examples=32, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(ground=st.sampled_from([*GROUNDS, striped]), seed=st.integers(0, 2**32 - 1), narrow=st.integers(15, 20))
+def test_a_narrow_overlap_is_found_at_each_corner(ground, seed, narrow):
+    rng = np.random.default_rng(seed)
+    a, b = (cut(ground(rng, TILE_SIZE, TILE_SIZE), 0, 0) for _ in range(2))
+    shape = rng.permutation([narrow, rng.integers(15, TILE_SIZE + 1)])
+    ends = [(slice(None, size), slice(-size, None))[:: rng.choice([1, -1])] for size in shape.tolist()]
+    (top, bottom), (left, right) = ends
+    b[top, left] = a[bottom, right]
+    assert find_overlaps([a, b]) == all_overlaps([a, b])
 
 
 @pytest.mark.parametrize("dx", [-112, -37, 0, 64, 112])
