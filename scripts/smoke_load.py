@@ -137,8 +137,8 @@ def smoke_load(origin: Origin, configs: Sequence[str], ways: Sequence[str], cach
             if origin.sizes and found.examples != origin.sizes[split]:
                 raise SmokeError(f"{config} {split} {way}: {found.examples} examples; {origin.sizes[split]} expected")
             yield found
-        # A reader of Parquet that is left in the middle of a file must end before the interpreter does: its threads would
-        # end the process with an abort (https://github.com/apache/arrow/issues/45214).
+        # A reader of Parquet that is left in the middle of a file must end before the interpreter does: its threads
+        # would end the process with an abort (https://github.com/apache/arrow/issues/45214).
         del loaded, examples
         gc.collect()
 

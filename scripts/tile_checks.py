@@ -6,6 +6,7 @@ between them is small: members' places, landmarks, proposals and findings, never
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -72,22 +73,19 @@ def read_landmarks(folder: str, part: Shard) -> np.ndarray:
     """Find the landmarks of a part's tiles; those that cannot be decoded have none, and `check_tiles` tells of them."""
     upper = np.zeros((len(part.members), WINDOW, TILE_SIZE), np.uint32)
     sound = np.zeros(len(part.members), bool)
+    read: dict[int, bytes] = {}
     with open_shard(folder, part) as archive:
         for row, (member, path) in enumerate(_members(archive)):
-            try:
-                upper[row] = decoded_upper_rows(archive.read_png(member, path), WINDOW) & COLOURS
-                sound[row] = True
-            except ValueError:  # an ArchiveError is one, too
-                continue
-        rich = np.flatnonzero(sound & are_corners_rich(upper))
-        found = [landmarks_of_rich(part.first + rich, upper[rich])]
-        sound[rich] = False
-        rows = np.flatnonzero(sound).tolist()
-        for row, (member, path) in zip(rows, _members(archive, rows), strict=True):
-            try:
-                found.append(landmarks(part.first + row, decoded(archive.read_png(member, path)) & COLOURS))
-            except ValueError:
-                continue
+            with contextlib.suppress(ArchiveError):
+                read[row] = archive.read_png(member, path)
+    for row, pixels in zip(read, decoded_upper_rows([*read.values()], WINDOW), strict=True):
+        if pixels is not None:
+            upper[row], sound[row] = pixels & COLOURS, True
+    rich = sound & are_corners_rich(upper)
+    found = [landmarks_of_rich(part.first + np.flatnonzero(rich), upper[rich])]
+    for row in np.flatnonzero(sound & ~rich).tolist():
+        with contextlib.suppress(ValueError):
+            found.append(landmarks(part.first + row, decoded(read[row]) & COLOURS))
     return np.concatenate([np.zeros(0, LANDMARK), *found])
 
 
@@ -122,9 +120,9 @@ def check_masks(folder: str, part: Shard) -> CheckedMasks:
     return CheckedMasks(part.split, findings, covered)
 
 
-def _members(archive: Any, rows: list[int] | slice = slice(None)) -> Iterator[tuple[tuple[int, ...], str]]:
-    """Yield an archive's members, or those in some rows, each with its path."""
-    for member in archive.members[rows].tolist():
+def _members(archive: Any) -> Iterator[tuple[tuple[int, ...], str]]:
+    """Yield an archive's members, each with its path."""
+    for member in archive.members.tolist():
         yield member, archive.member_name(member[0])
 
 

@@ -225,4 +225,6 @@ def test_upper_rows_are_those_of_the_whole(level, sample):
     tile = Image.open(io.BytesIO(next(iter(contents(sample, "train").values()))))
     file = io.BytesIO()
     tile.save(file, "PNG", compress_level=level)
-    assert np.array_equal(decoded_upper_rows(file.getvalue(), WINDOW), decoded(file.getvalue())[:WINDOW])
+    (upper,) = decoded_upper_rows([file.getvalue()], WINDOW)
+    assert upper is not None
+    assert np.array_equal(upper, decoded(file.getvalue())[:WINDOW])

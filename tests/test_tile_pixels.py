@@ -38,9 +38,29 @@ def noise(mode: str = "RGBA") -> Image.Image:
 
 @pytest.mark.parametrize("archive", ["train", "train_masks"])
 def test_tiles_and_masks_are_decoded_as_by_pillow(sample, archive):
-    for png in contents(sample, archive).values():
+    pngs = [*contents(sample, archive).values()]
+    for png, upper in zip(pngs, decoded_upper_rows(pngs, 16), strict=True):
         assert np.array_equal(decoded(png), by_pillow(png))
-        assert np.array_equal(decoded_upper_rows(png, 16), by_pillow(png)[:16])
+        assert upper is not None
+        assert np.array_equal(upper, by_pillow(png)[:16])
+
+
+@pytest.mark.parametrize("broken", [b"", b"\x05", b"\xff"])
+def test_upper_rows_are_found_beside_tiles_that_are_damaged_or_odd(broken):
+    """The first row of a tile is filtered as if there were zeros above, whatever stands beside it."""
+    sound = [saved(noise()), saved(Image.new("RGBA", (TILE_SIZE, TILE_SIZE), (9, 8, 7, 255)))]
+    rows = broken + bytes(512) + bytes(513 * 127) if broken else b""
+    header = struct.pack(">LL", TILE_SIZE, TILE_SIZE) + bytes((8, 6, 0, 0, 0))
+    damaged = saved(noise())[:8] + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    odd = saved(noise().crop((0, 0, TILE_SIZE, 9)))
+    first, none, small, last = decoded_upper_rows([sound[0], damaged, odd, sound[1]], 16)
+    assert none is None
+    for upper, png in ((first, sound[0]), (small, odd), (last, sound[1])):
+        assert np.array_equal(upper, by_pillow(png)[:16])
+
+
+def test_no_files_have_no_rows():
+    assert decoded_upper_rows([], 16) == []
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "RGB", "L", "P", "1", "LA", "I;16"])
@@ -115,8 +135,8 @@ def test_a_damaged_signature_or_header_is_not_hidden(place):
 def test_a_size_that_no_file_can_hold_is_no_more_than_an_error(size):
     png = saved(noise())
     png = png[:8] + chunk(b"IHDR", struct.pack(">LL", *size) + png[24:29]) + png[33:]
-    for decode in (decoded, lambda png: decoded_upper_rows(png, 16)):
-        assert outcome(decode, png) is None
+    assert outcome(decoded, png) is None
+    assert decoded_upper_rows([png], 16) == [None]
 
 
 def test_pixels_that_swell_take_no_more_memory_than_those_that_the_header_claims():
@@ -130,10 +150,6 @@ def test_pixels_that_swell_take_no_more_memory_than_those_that_the_header_claims
     finally:
         tracemalloc.stop()
     assert np.array_equal(pixels, by_pillow(png))
-
-
-def test_upper_rows_are_no_more_than_there_are():
-    assert decoded_upper_rows(saved(noise().crop((0, 0, TILE_SIZE, 9))), 16).shape == (9, TILE_SIZE)
 
 
 def test_a_file_whose_last_checksums_are_lost_is_what_pillow_makes_of_it():
