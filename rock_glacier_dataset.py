@@ -196,7 +196,10 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
         state = [hash, self._folder]
         if not _HUB_FOLDER.fullmatch(self._folder):  # whose state is the commit in its URL
             files = _list_files(self._folder, self._download_config)
-            state += sorted(f"{name} {file.stamp}" for name, file in files.items() if _is_part(name))
+            parts = {name: file for name, file in files.items() if _is_part(name)}
+            state += sorted(f"{name} {file.stamp}" for name, file in parts.items())
+            if not _is_url(self._folder):  # a date can be set, and two archives may have one
+                state += [_digest_of_checksums(name, parts[name].path) for name in sorted(parts)]
         super().__init__(
             cache_dir,
             dataset_name,
@@ -676,6 +679,20 @@ def _check_across_shards(
         _check_counts(counts, tiles[0][0], keys)
 
 
+def _digest_of_checksums(name: str, path: str) -> str:
+    """Return a digest of a local archive's directory, which holds each member's checksum; of a manifest, of all of it.
+
+    So it costs next to nothing, and changes with the content. "" where a file cannot be read, which is told later.
+    """
+    try:
+        if name == MANIFEST_NAME:
+            return sha256_of_file(path)
+        with _Archive(name, path, "", datasets.DownloadConfig(), members=np.empty(0, _MEMBER)) as archive:
+            return hashlib.sha256(archive.read_directory()[0]).hexdigest()
+    except (ArchiveError, OSError):
+        return ""
+
+
 def sha256_of_file(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits, as manifest.json has it."""
     digest = hashlib.sha256()
@@ -749,7 +766,7 @@ class _Archive:
         self._file = _open(name, path, download_config)
         try:
             self._size = self._file.seek(0, os.SEEK_END)
-            self.members = self._sort_members(*self._read_directory()) if members is None else members
+            self.members = self._sort_members(*self.read_directory()) if members is None else members
         except BaseException:
             self._file.close()
             raise
@@ -796,7 +813,7 @@ class _Archive:
             raise self.fault(what, remedy, name, code)
         return png
 
-    def _read_directory(self) -> tuple[bytes, int, int]:
+    def read_directory(self) -> tuple[bytes, int, int]:
         """Return the directory, its number of entries, and the number of bytes before the archive, almost always 0."""
         size = self._size
         tail_start = max(0, size - 2**16 - _END_RECORD.size)  # the record may end in a comment of 2 ** 16 - 1 bytes
@@ -1113,8 +1130,8 @@ def load_arrays(
     """Load a split as arrays: decoded once, on all cores, into files of the cache that later calls only map.
 
     The files stand in the folder of the prepared dataset, whose name is made of the config and the archives' state: of
-    each archive its size and date, of a Hub dataset the commit. So other archives, or another revision, have other
-    arrays. Several processes may ask at once: one decodes, and the others wait for it.
+    each local archive its size, its date and its members' checksums, of one at a URL what the server says of it, of a
+    Hub dataset the commit. So other archives, or another revision, have other arrays. Several processes may ask at once: one decodes, and the others wait for it.
 
     `image[rows]` gathers a batch; `torch.from_numpy` and `jax.dlpack.from_dlpack` take an array uncopied. A worker
     process that is forked shares the arrays; one that is spawned would be sent a copy, and had better load them itself.

@@ -20,10 +20,13 @@ import pytest
 from archive_contents import Members
 from archive_contents import rewrite
 from conftest import REPOSITORY
+from hub_server import HubServer
+from hub_server import client_environment
 from PIL import Image
 
 import rock_glacier_dataset
 from rock_glacier_dataset import CONFIG_NAMES
+from rock_glacier_dataset import REPO_ID
 from rock_glacier_dataset import SPLIT_NAMES
 from rock_glacier_dataset import ArchiveError
 from rock_glacier_dataset import load_arrays
@@ -134,6 +137,59 @@ def test_another_archive_has_other_arrays(sample_copy: Path, cache: Path) -> Non
     assert before["path"][0] == after["path"][0] == "test/cordillera/0.png"
     assert after["image"][0, 5, 5].tolist() == [1, 2, 3]
     assert before["image"][0, 5, 5].tolist() != [1, 2, 3]
+
+
+def test_another_archive_of_the_same_size_and_date_has_other_arrays(sample_copy: Path, cache: Path) -> None:
+    (sample_copy / "manifest.json").unlink()
+    archive = sample_copy / "test.zip"
+    before, status = load_arrays(split="test", data_dir=sample_copy, cache_dir=cache), archive.stat()
+
+    def swap(members: Members) -> Members:
+        (first, one), (second, other), *rest = members
+        return [(first, other), (second, one), *rest]
+
+    rewrite(archive, swap)
+    os.utime(archive, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (archive.stat().st_size, archive.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    after = load_arrays(split="test", data_dir=sample_copy, cache_dir=cache)
+    assert before["path"].tolist() == after["path"].tolist()
+    np.testing.assert_array_equal(after["image"][:2], before["image"][1::-1])
+    assert (before["image"][0] != before["image"][1]).any()
+
+
+def test_another_revision_has_other_arrays(sample: Path, sample_copy: Path, tmp_path: Path) -> None:
+    """By tag, by the branch that moves on, and by commit, from one cache, and then without the Hub."""
+    changed(sample_copy / "test.zip", "test/cordillera/0.png", png_of(Image.new("RGBA", (128, 128), (1, 2, 3, 255))))
+    code = """
+import sys, rock_glacier_dataset
+for revision in sys.argv[1:]:
+    arrays = rock_glacier_dataset.load_arrays(split="test", revision=revision)
+    print(revision, *arrays["image"][0, 5, 5])
+"""
+
+    def colours(*revisions: str, **environment: str) -> dict[str, list[int]]:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *revisions],
+            cwd=REPOSITORY,
+            env={**client_environment(hub, tmp_path / "home"), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        lines = map(str.split, done.stdout.splitlines())
+        return {revision: list(map(int, colour)) for revision, *colour in lines}
+
+    with HubServer() as hub:
+        repository = hub.add_repository(REPO_ID, {f"data/{file.name}": file for file in sample.iterdir()})
+        repository.create_tag("v1")
+        repository.commit({f"data/{file.name}": file for file in sample_copy.iterdir()}, delete=["data/manifest.json"])
+        commits = list(repository.commits)
+        found = colours("v1", "main", *commits)
+    first = load_arrays(split="test", data_dir=sample, cache_dir=tmp_path / "cache")["image"][0, 5, 5].tolist()
+    assert found == {"v1": first, "main": [1, 2, 3], commits[0]: first, commits[1]: [1, 2, 3]}
+    assert len([*tmp_path.glob("home/datasets/**/image.npy")]) == 2
+    assert colours("v1", commits[1], HF_HUB_OFFLINE="1") == {"v1": first, commits[1]: [1, 2, 3]}
 
 
 @pytest.mark.parametrize("split", ["training", "train[:10%]", "train+test", None])
