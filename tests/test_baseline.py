@@ -4,14 +4,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import baseline
 import evaluate
 import numpy as np
+import pixel_classifier
 import pytest
+import tile_classifiers
+import tile_parts
 from archive_contents import rewrite
 from baseline import MODELS
 from baseline import RECORD_NAME
@@ -23,6 +28,7 @@ from pixel_classifier import best_threshold
 from pixel_classifier import train_pixel_classifier
 from predictions import MaskPredictions
 from predictions import read_scores
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from tile_classifiers import fitted
 from tile_classifiers import scores_of
@@ -34,11 +40,21 @@ CLASSIFICATION, SEGMENTATION = CONFIG_NAMES
 PLAIN = {CLASSIFICATION: "linear,forest", SEGMENTATION: "pixels"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small_models() -> Iterator[None]:
+    """Fewer trees than the baselines have, which tell as much of the sample."""
+    fewer = functools.partial(HistGradientBoostingClassifier, max_iter=20)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tile_classifiers, "TREES", 40)
+        patch.setattr(pixel_classifier, "HistGradientBoostingClassifier", fewer)
+        yield
+
+
 @pytest.fixture(scope="module")
 def familiar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sample whose test tiles were cut over the ground of train: what was learnt there is seen again."""
     folder = tmp_path_factory.mktemp("samples") / "familiar"
-    make_sample_archives(folder, train=48, validation=4, test=16, overlap=1)
+    make_sample_archives(folder, train=24, validation=4, test=8, overlap=1)
     return folder
 
 
@@ -64,7 +80,7 @@ def test_there_is_a_file_for_each_model_and_a_record(trained, config):
     record = json.loads((trained[config] / RECORD_NAME).read_text())
     assert record["config"] == config
     assert record["seed"] == 0
-    assert record["tiles"] == {"train": 48, "validation": 4, "test": 16}
+    assert record["tiles"] == {"train": 24, "validation": 4, "test": 8}
     assert {"python", "numpy", "scipy", "scikit-learn"} == set(record["versions"])
     for told in record["models"].values():
         assert len(told["features"]) > 20
@@ -105,7 +121,8 @@ def test_the_command_that_is_printed_scores(sample, tmp_path, monkeypatch, capsy
         assert "4 tiles" in capsys.readouterr().out
 
 
-def test_the_same_seed_gives_the_same_bytes_however_many_work(familiar, trained, tmp_path):
+def test_the_same_seed_gives_the_same_bytes_however_many_work(familiar, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(tile_parts, "PART", 8)  # so that there is something to deal
     again = [str(familiar), str(tmp_path / "again"), "--name", SEGMENTATION, "--models", "pixels", "--num-proc", "2"]
     assert baseline.main(again) == 0
     assert files_of(tmp_path / "again") == files_of(trained[SEGMENTATION])

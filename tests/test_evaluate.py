@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import cast
 
 import evaluate
@@ -379,30 +381,28 @@ def test_the_model_index_is_what_the_hub_client_reads(sample, masks, capsys):
     assert f"see that {sample} holds its archives" in err
 
 
-def test_it_takes_the_truth_and_the_groups_from_the_hub_and_then_from_the_cache(staged_copy, scores, masks, tmp_path):
+def test_it_takes_the_truth_and_the_groups_from_the_hub_and_then_from_the_cache(staged_copy, masks, capsys):
     everyone = [path for split in ("train", "validation", "test") for path in contents(staged_copy / "data", split)]
     write_groups(staged_copy / "data" / "groups.csv", np.arange(len(everyone)) // 2, everyone)
-
-    def run_script(*arguments, **environment):
-        return subprocess.run(
-            [sys.executable, str(SCRIPT), *map(str, arguments), "--repo-id", REPO_ID, *FAST],
-            env=client_environment(hub, tmp_path / "home") | environment,
+    repo_id = "somebody/glaciers"
+    with HubServer() as hub:
+        commit = hub.add_repository(repo_id, staged_copy).find("main").sha
+        done = subprocess.run(
+            [sys.executable, SCRIPT, masks, *MASKS, *FAST, "--repo-id", repo_id],
+            env=client_environment(hub, Path(os.environ["HF_HOME"])),  # the cache of this process, which is offline
             capture_output=True,
             text=True,
             check=False,
         )
-
-    with HubServer() as hub:
-        hub.add_repository(REPO_ID, staged_copy)
-        block = run_script(scores, *CLASSES, "--model-index", "--model-name", "mine")
-        report = run_script(masks, *MASKS)
-        commit = hub.repositories[REPO_ID].refs["refs/heads/main"]
-    assert block.returncode == report.returncode == 0, block.stderr + report.stderr
-    _, results = read_by_the_hub_client(block.stdout)
-    assert {(one.dataset_type, one.dataset_revision) for one in results} == {(REPO_ID, commit)}
-    assert report.stdout.splitlines()[0] == "image-segmentation, test: 6 tiles in 3 groups"
-    offline = run_script(masks, *MASKS, HF_HUB_OFFLINE="1")
-    assert (offline.returncode, offline.stdout) == (0, report.stdout), offline.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "image-segmentation, test: 6 tiles in 3 groups"
+    status, lines, error = run(capsys, masks, *MASKS, "--repo-id", repo_id)
+    assert (status, lines) == (0, done.stdout.splitlines()), error
+    assert run(capsys, masks, *MASKS, "--repo-id", repo_id, "--revision", commit)[:2] == (0, lines)
+    of_model = ["--model-index", "--model-name", "mine", "--repo-id", repo_id]
+    status, block, _ = run(capsys, masks, *MASKS, *of_model)
+    _, results = read_by_the_hub_client("\n".join([*block, ""]))
+    assert {(one.dataset_type, one.dataset_revision) for one in results} == {(repo_id, commit)}
 
 
 def test_without_the_hub_and_its_cache_it_says_what_to_do(scores, capsys):
