@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
 import datasets
+import fsspec
 from huggingface_hub import snapshot_download
 from huggingface_hub.utils import LocalEntryNotFoundError  # type: ignore[attr-defined]
 from mask_formats import Mask
@@ -49,8 +51,7 @@ def pinned(source: Source) -> PinnedSource:
         OSError: the Hub cannot be reached, and its cache holds nothing of the dataset; or it has no such dataset.
     """
     if source.repo_id is None:
-        groups = Path(source.data_dir or "") / GROUPS_NAME
-        return PinnedSource(source, groups if groups.is_file() else None)
+        return PinnedSource(source, _groups_beside_archives(source.data_dir or ""))
     try:
         folder = snapshot_download(
             source.repo_id, repo_type="dataset", revision=source.revision, allow_patterns=[f"data/{GROUPS_NAME}"]
@@ -62,6 +63,20 @@ def pinned(source: Source) -> PinnedSource:
         ) from error
     groups = Path(folder) / "data" / GROUPS_NAME
     return PinnedSource(source._replace(revision=Path(folder).name), groups if groups.is_file() else None)
+
+
+def _groups_beside_archives(data_dir: str) -> Path | None:
+    """Find the groups in a folder of archives as the archives themselves are found, from a URL by downloading them."""
+    folder = rock_glacier_dataset._absolute(data_dir)
+    place = rock_glacier_dataset._join(folder, GROUPS_NAME)
+    if not rock_glacier_dataset._is_url(folder):
+        return Path(place) if os.path.isfile(place) else None
+    file_system, path = fsspec.core.url_to_fs(place)
+    if not file_system.exists(path):
+        return None
+    # Downloaded each time, for what was loaded from a URL before may have changed there since.
+    config = datasets.DownloadConfig(force_download=True, disable_tqdm=True)
+    return Path(datasets.DownloadManager(download_config=config).download(place))
 
 
 class TrueTiles:

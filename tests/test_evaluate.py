@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 from typing import cast
 
+import datasets
 import evaluate
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -140,6 +142,23 @@ def test_the_groups_beside_the_archives_are_taken_and_others_where_they_are_give
     assert (beside["bootstrap"]["over"], given["bootstrap"]["over"]) == ("groups", "groups")
     assert beside["metrics"]["roc_auc"]["value"] == given["metrics"]["roc_auc"]["value"]
     assert beside["metrics"]["roc_auc"] != given["metrics"]["roc_auc"]
+
+
+def test_the_groups_beside_archives_are_taken_wherever_these_are(sample_copy, scores, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(sample_copy.parent))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)  # under which a URL of memory is refused too
+    memory = fsspec.filesystem("memory")
+    for groups in ([3, 3, 5, 3, 9, 9], None):
+        if groups is None:
+            (sample_copy / "groups.csv").unlink()
+            memory.rm("/evaluated", recursive=True)
+        else:
+            write_groups(sample_copy / "groups.csv", groups)
+        memory.put(str(sample_copy), "/evaluated", recursive=True)
+        for data_dir in (sample_copy.as_uri(), f"~/{sample_copy.name}/", "memory://evaluated"):
+            _, lines, error = run(capsys, scores, "--data-dir", data_dir, *CLASSES)
+            expected = "image-classification, test: 6 tiles" + (" in 3 groups" if groups else "")
+            assert lines[:1] == [expected], (data_dir, error)
 
 
 def test_one_group_has_no_intervals(sample, scores, tmp_path, capsys):
