@@ -687,7 +687,7 @@ def _digest_of_checksums(name: str, path: str) -> str:
     try:
         if name == MANIFEST_NAME:
             return sha256_of_file(path)
-        with _Archive(name, path, "", datasets.DownloadConfig(), members=np.empty(0, _MEMBER)) as archive:
+        with _Archive(name, path, "", datasets.DownloadConfig(), members=_NO_MEMBERS) as archive:
             return hashlib.sha256(archive.read_directory()[0]).hexdigest()
     except (ArchiveError, OSError):
         return ""
@@ -727,6 +727,7 @@ _ID_DIGITS = 18  # ids stay below 10 ** 18, so that a member's key, class * 10 *
 _MEMBER_NAME = re.compile(rb"([a-z]+)/(%s)/(0|[1-9]\d{0,%d})\.png" % ("|".join(CLASS_NAMES).encode(), _ID_DIGITS - 1))
 _MEMBER = np.dtype("i8,i8,u4,u4,u4,u4", align=True)
 _MEMBER.names = ("key", "start", "packed_size", "size", "checksum", "method")
+_NO_MEMBERS = np.empty(0, _MEMBER)
 _LARGEST_MEMBER = 2**20  # bytes; a tile's pixels are 64 KiB, so that a member above this is no tile whatever it claims
 _LOCAL_BLOCK = 2**18  # bytes that one call reads; some tiles, or some hundred masks
 _REMOTE_BLOCK = 2**20  # bytes that one request to a remote archive asks for
@@ -1160,7 +1161,8 @@ def load_arrays(
         ArchiveError: at the first fault of the archives, an image that cannot be decoded and a mask of other colours
             among them; no arrays are left in the cache then.
         ValueError: if there is no such config or split.
-        OSError: if the disk has too little room (`errno.ENOSPC`), found out before anything is decoded.
+        OSError: if the disk has too little room (`errno.ENOSPC`), found out before local archives are prepared, and
+            before anything is decoded.
 
     Example:
         >>> arrays = load_arrays("image-segmentation", split="test", data_dir="sample")
@@ -1179,6 +1181,8 @@ def load_arrays(
     )
     folder = os.path.join(builder.cache_dir, f"{split}-{'rgb' if rgb else 'rgba'}")
     if not os.path.isdir(folder):
+        if not os.path.isdir(builder.cache_dir):
+            _check_room_to_prepare(builder, str(split), rgb)
         builder.download_and_prepare(num_proc=num_proc)
         with FileLock(f"{folder}.lock"):
             if not os.path.isdir(folder):
@@ -1229,13 +1233,32 @@ def _write_arrays(examples: datasets.Dataset, folder: str, rgb: bool, workers: i
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def _check_room_to_prepare(builder: RockGlacierDataset, split: str, rgb: bool) -> None:
+    """Check that the disk has room for a dataset of local archives, none of which is prepared, and a split's arrays."""
+    if _is_url(builder._folder):  # where archives are counted only as they come
+        return
+    files = _list_files(builder._folder, builder._download_config)
+    kinds = ("", "_masks") if builder._with_masks else ("",)
+    names = [name for each in SPLIT_NAMES for kind in kinds for name in _names_of(files, each, kind)]
+    tiles = 0
+    for name in _names_of(files, split, ""):
+        shard = _Archive(name, files[name].path, split, builder._download_config, members=_NO_MEMBERS)
+        with contextlib.suppress(ArchiveError), shard:  # which preparing is going to raise
+            tiles += shard.read_directory()[1]
+    of_tile = TILE_SIZE**2 * ((3 if rgb else 4) + builder._with_masks)
+    there = builder.cache_dir
+    while not os.path.isdir(there):
+        there = os.path.dirname(there)
+    _check_room(there, sum(files[name].size or 0 for name in names) + tiles * of_tile)
+
+
 def _check_room(folder: str, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(
             errno.ENOSPC,
-            f"the arrays need {needed / 2**20:,.0f} MiB in {folder}, where {free / 2**20:,.0f} MiB are free; "
-            "make room, or name a folder on another disk as cache_dir",
+            f"the arrays, and the dataset where it is yet to be prepared, need {needed / 2**20:,.1f} MiB in {folder}, "
+            f"where {free / 2**20:,.1f} MiB are free; make room, or name a folder on another disk as cache_dir",
         )
 
 

@@ -231,15 +231,22 @@ def broken_png() -> bytes:
     return png[:start] + chunk + zlib.crc32(chunk).to_bytes(4, "big") + png[start + len(chunk) + 4 :]
 
 
-def test_a_disk_too_full_is_said_before_the_work(sample: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load_dataset(data_dir=sample, cache_dir=cache)
-    usage = shutil.disk_usage(cache)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2**18))
+@pytest.mark.parametrize(("is_prepared", "free"), [(True, 12 * 128 * 128 * 3 - 1), (False, 12 * 128 * 128 * 3)])
+def test_a_disk_too_full_is_said_before_the_work(
+    is_prepared: bool, free: int, sample: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_prepared:
+        load_dataset(data_dir=sample, cache_dir=cache)
+    usage = shutil.disk_usage(sample)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=free))
     monkeypatch.setattr(rock_glacier_dataset, "_read_batches", None)
-    with pytest.raises(OSError, match=r"need 1 MiB in .*, where 0 MiB are free; make room, or .* cache_dir") as full:
+    needed = r"0\.6" if is_prepared else r"1\.\d"
+    said = rf"need {needed} MiB in .*, where 0\.6 MiB are free; make room, or .* cache_dir"
+    with pytest.raises(OSError, match=said) as full:
         load_arrays(split="train", data_dir=sample, cache_dir=cache)
     assert full.value.errno == errno.ENOSPC
     assert not [*cache.rglob("*.npy"), *cache.rglob("*.incomplete")]
+    assert bool([*cache.rglob("*.arrow")]) == is_prepared
 
 
 def test_processes_that_ask_at_once_get_the_same_arrays(sample: Path, cache: Path) -> None:
