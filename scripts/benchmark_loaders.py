@@ -161,7 +161,11 @@ def _epoch_of(examples: Any, workers: int, **options: Any) -> Epoch:
 
 
 def _rate(work: Callable[[Tiles], Epoch], tiles: Tiles) -> float:
-    """Return the tiles a second of a work: of whole epochs, their workers' start among them, after a first one."""
+    """Return the tiles a second of a work: of whole epochs, their workers' start among them.
+
+    A loader's first epoch counts, alike for each; the two plain loops, which are compared with one another, have one
+    that does not.
+    """
     datasets.disable_progress_bar()
     multiprocessing.set_start_method(None, force=True)  # a loader's workers start as a user's, not as this process did
     epoch = work(tiles)
