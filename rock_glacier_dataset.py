@@ -1132,7 +1132,8 @@ def load_arrays(
 
     The files stand in the folder of the prepared dataset, whose name is made of the config and the archives' state: of
     each local archive its size, its date and its members' checksums, of one at a URL what the server says of it, of a
-    Hub dataset the commit. So other archives, or another revision, have other arrays. Several processes may ask at once: one decodes, and the others wait for it.
+    Hub dataset the commit. So other archives, or another revision, have other arrays. Several processes may ask at
+    once: one decodes, and the others wait for it.
 
     `image[rows]` gathers a batch; `torch.from_numpy` and `jax.dlpack.from_dlpack` take an array uncopied. A worker
     process that is forked shares the arrays; one that is spawned would be sent a copy, and had better load them itself.
