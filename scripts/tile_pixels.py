@@ -33,6 +33,7 @@ _RGBA_BY_ROWS = bytes((8, 6, 0, 0, 0))  # of IHDR: depth, colour type, compressi
 _NOT_PLAIN: tuple[type[BaseException], ...] = (ValueError, zlib_ng.error)  # type: ignore[assignment]
 _SMALL = 4096  # bytes that are inflated in no time
 _MOST_INFLATED = 1032  # bytes that a deflated byte holds at most: https://zlib.net/zlib_tech.html
+_STACKED = 16  # tiles whose upper rows are decoded at once, few enough for the processor's cache
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -69,10 +70,12 @@ def decoded_upper_rows(pngs: Sequence[bytes], rows: int) -> list[Pixels | None]:
     filtered = [_filtered_rows(png, rows) for png in pngs]
     plain = [number for number, content in enumerate(filtered) if content]
     upper: list[Pixels | None] = [None] * len(pngs)
-    with contextlib.suppress(ValueError):
-        stacked = _by_pillow(_stacked([filtered[number] for number in plain], rows))
-        for number, pixels in zip(plain, stacked.reshape(len(plain), rows + 1, TILE_SIZE), strict=True):
-            upper[number] = pixels[1:]
+    for start in range(0, len(plain), _STACKED):
+        numbers = plain[start : start + _STACKED]
+        with contextlib.suppress(ValueError):
+            stacked = _by_pillow(_stacked([filtered[number] for number in numbers], rows))
+            for number, pixels in zip(numbers, stacked.reshape(len(numbers), rows + 1, TILE_SIZE), strict=True):
+                upper[number] = pixels[1:]
     for number in (number for number, pixels in enumerate(upper) if pixels is None):
         with contextlib.suppress(ValueError):
             upper[number] = _by_pillow(pngs[number])[:rows]
