@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import evaluate
 import pytest
 import yaml
 from archive_audit import audit
@@ -85,6 +86,10 @@ def test_the_readmes_python_prints_what_it_shows(
         )
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout) == [block.output for block in PLAIN]
+    (block,) = (one for one in blocks("bash") if "scores.csv" in one)
+    _, script, *arguments = shlex.split(block)
+    assert Path(script).stem == "evaluate"
+    assert evaluate.main(arguments) == 0
 
 
 @pytest.mark.parametrize("name", rock_glacier_dataset.CONFIG_NAMES)
