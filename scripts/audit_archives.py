@@ -28,6 +28,7 @@ from audit_report import report_page
 from command_line import run
 from command_line import say
 from findings import Finding
+from output_file import new_output_file
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -108,14 +109,9 @@ def _count(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def _write_beside(path: Path, text: str) -> None:
-    """Write a file under another name and rename it, so that it is whole or as it was."""
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
+def _write(file: Path, text: str) -> None:
+    with new_output_file(file) as beside:
         beside.write_text(text, encoding="utf-8", newline="\n")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _is_of_archives(name: str) -> bool:
@@ -185,9 +181,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say("\n".join(map(str.rstrip, captured.get().splitlines())) + "\n")
         say(verdict(found))
         if options.json:
-            _write_beside(options.json, json.dumps(found.as_json(), indent=2) + "\n")
+            _write(options.json, json.dumps(found.as_json(), indent=2) + "\n")
         if options.html:
-            _write_beside(options.html, report_page(found, options.data_dir, progress=True))
+            _write(options.html, report_page(found, options.data_dir, progress=True))
 
     status = run(parser.prog, check, (ArchiveError, BackendError, OSError))
     return status or int(errors > 0)
