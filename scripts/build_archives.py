@@ -390,6 +390,20 @@ def class_of_prefix(text: str) -> tuple[str, str]:
     return prefix, name
 
 
+def add_class_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--class`, which says by which prefix of its name a tile is of which class."""
+    parser.add_argument(
+        "--class",
+        dest="prefixes",
+        metavar="PREFIX=CLASS",
+        type=class_of_prefix,
+        action="append",
+        default=[],
+        help="files whose names begin with PREFIX, and folders of this name, are of this class; the longest PREFIX "
+        "counts; may be given several times",
+    )
+
+
 _RATIO = re.compile(r"\d{1,15}(\.\d{1,15}|/\d{1,15})?")  # without exponent, whose number may fill the memory
 
 
@@ -438,16 +452,7 @@ which case OUT is as it was before, 2 for wrong usage.""",
     parser.add_argument(
         "--masks", metavar="DIR", type=Path, help="folder of masks; without it, tiles alone, for image-classification"
     )
-    parser.add_argument(
-        "--class",
-        dest="prefixes",
-        metavar="PREFIX=CLASS",
-        type=class_of_prefix,
-        action="append",
-        default=[],
-        help="files whose names begin with PREFIX, and folders of this name, are of this class; the longest PREFIX "
-        "counts; may be given several times",
-    )
+    add_class_option(parser)
     parser.add_argument(
         "--split",
         choices=SPLIT_MODES,

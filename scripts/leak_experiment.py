@@ -44,8 +44,8 @@ from typing import NamedTuple
 import numpy as np
 import sklearn
 from build_archives import GROUPS_NAME
+from build_archives import add_class_option
 from build_archives import build_archives
-from build_archives import class_of_prefix
 from command_line import run
 from command_line import say
 from cross_validation import SCHEMES
@@ -306,16 +306,7 @@ options and seed give the same bytes. Exit status: 0 when all is measured, 1
 when it is not, 2 for wrong usage.""",
     )
     parser.add_argument("tiles", metavar="TILES", type=Path, help="folder of tiles")
-    parser.add_argument(
-        "--class",
-        dest="prefixes",
-        metavar="PREFIX=CLASS",
-        type=class_of_prefix,
-        action="append",
-        default=[],
-        help="files whose names begin with PREFIX, and folders of this name, are of this class; may be given several "
-        "times",
-    )
+    add_class_option(parser)
     parser.add_argument(
         "--repeats", metavar="N", type=int, default=REPEATS, help="how often to deal folds (default: %(default)s)"
     )
