@@ -146,6 +146,7 @@ def test_no_image_is_decoded_or_encoded(sample, tmp_path, monkeypatch):
     for name in ("PIL.Image.open", "PIL.Image.Image.save", "PIL.Image.Image.load"):
         monkeypatch.setattr(name, refuse)
     stage(sample, tmp_path / "staged")
+    assert files_of(tmp_path / "staged").keys() > set(PARQUET)
 
 
 def test_real_archives_are_staged(real_archives, tmp_path):
