@@ -13,39 +13,21 @@ import concurrent.futures
 import itertools
 import os
 from collections import defaultdict
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Sequence
-from typing import Any
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from archive_listing import Listing
-from archive_listing import Shard
-from findings import CODES
-from findings import Finding
-from overlaps import PROPOSAL
-from overlaps import LandmarkTable
-from overlaps import Overlap
-from overlaps import largest_overlaps
+from archive_listing import Listing, Shard
+from findings import CODES, Finding
+from overlaps import PROPOSAL, LandmarkTable, Overlap, largest_overlaps
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from tile_checks import CheckedMasks
-from tile_checks import CheckedTiles
-from tile_checks import check_masks
-from tile_checks import check_tiles
-from tile_checks import read_landmarks
-from tile_comparisons import canonical_checksums
-from tile_comparisons import compare_pairs
-from tile_comparisons import pieces_of_candidates
-from tile_comparisons import pieces_of_pairs
-from worker_tasks import Workers
-from worker_tasks import call
+from tile_checks import CheckedMasks, CheckedTiles, check_masks, check_tiles, read_landmarks
+from tile_comparisons import canonical_checksums, compare_pairs, pieces_of_candidates, pieces_of_pairs
 
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import TILE_SIZE
+from rock_glacier.parallel import Workers, call
+from rock_glacier_dataset import SPLIT_NAMES, TILE_SIZE
 
 _PART = 250
 """Tiles in one piece of work."""

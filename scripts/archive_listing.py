@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable
-from collections.abc import Iterator
-from typing import Any
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
-from findings import Finding
-from findings import finding_of
-from findings import telling
+from findings import Finding, finding_of, telling
 
 import rock_glacier_dataset
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import MANIFEST_NAME
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import ArchiveError
-from rock_glacier_dataset import sha256_of_file
+from rock_glacier_dataset import CLASS_NAMES, MANIFEST_NAME, SPLIT_NAMES, ArchiveError, sha256_of_file
 
 
 class Shard(NamedTuple):

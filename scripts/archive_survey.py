@@ -8,28 +8,19 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
 import numpy.typing as npt
 from make_sample_archives import SAMPLE_VERSION
-from tile_pixels import BACKGROUND
-from tile_pixels import ROCK_GLACIER
-from tile_pixels import decoded
+from tile_pixels import BACKGROUND, ROCK_GLACIER, decoded
 from tqdm import tqdm
 
 import rock_glacier_dataset
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import MANIFEST_NAME
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import ArchiveError
-from rock_glacier_dataset import RockGlacierDataset
+from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, MANIFEST_NAME, SPLIT_NAMES, ArchiveError, RockGlacierDataset
 
 GLACIAR = CLASS_NAMES[1]
 

@@ -17,31 +17,22 @@ import argparse
 import itertools
 import json
 import sys
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from archive_audit import Audit
-from archive_audit import audit
-from audit_report import across_splits
-from audit_report import report_page
-from command_line import run
-from command_line import say
+from archive_audit import Audit, audit
+from audit_report import across_splits, report_page
 from findings import Finding
-from output_file import new_output_file
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from tile_groups import GROUPS_NAME
-from worker_tasks import BACKENDS
-from worker_tasks import BackendError
-from worker_tasks import Workers
 
 import rock_glacier_dataset
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import MANIFEST_NAME
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import ArchiveError
+from rock_glacier.console import run, say
+from rock_glacier.files import new_output_file
+from rock_glacier.parallel import BACKENDS, BackendError, Workers
+from rock_glacier_dataset import CLASS_NAMES, MANIFEST_NAME, SPLIT_NAMES, ArchiveError
 
 PIPED_WIDTH = 80
 """Columns of the tables where standard output is no terminal."""

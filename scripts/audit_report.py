@@ -16,25 +16,19 @@ import hashlib
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterable
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
 from archive_audit import Audit
-from findings import CODES
-from findings import Finding
+from findings import CODES, Finding
 from markupsafe import Markup
-from report_pictures import TILE_PATH
-from report_pictures import Picture
-from report_pictures import read_pictures
+from report_pictures import TILE_PATH, Picture, read_pictures
 
 import rock_glacier_dataset
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import TILE_SIZE
+from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES, TILE_SIZE
 
 MOST_FINDINGS = 10_000
 """Findings that a page holds; the JSON holds all."""

@@ -24,46 +24,36 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
 import numpy.typing as npt
-from command_line import run
-from command_line import say
-from output_folder import new_output_folder
-from pixel_classifier import LEVELS
-from pixel_classifier import MOST_TRAIN_TILES
-from pixel_classifier import MOST_VALIDATION_TILES
-from pixel_classifier import Masks
-from pixel_classifier import NoRockGlacierError
-from pixel_classifier import best_threshold
-from pixel_classifier import drawn_tiles
-from pixel_classifier import levels_of
-from pixel_classifier import train_pixel_classifier
+from pixel_classifier import (
+    LEVELS,
+    MOST_TRAIN_TILES,
+    MOST_VALIDATION_TILES,
+    Masks,
+    NoRockGlacierError,
+    best_threshold,
+    drawn_tiles,
+    levels_of,
+    train_pixel_classifier,
+)
 from pixel_features import PIXEL_FEATURE_NAMES
-from predictions import write_masks
-from predictions import write_scores
-from tile_classifiers import fitted
-from tile_classifiers import scores_of
-from tile_features import FEATURE_NAMES
-from tile_features import Features
-from tile_features import features_of_tiles
+from predictions import write_masks, write_scores
+from tile_classifiers import fitted, scores_of
+from tile_features import FEATURE_NAMES, Features, features_of_tiles
 from tile_parts import map_parts
-from worker_tasks import BackendError
 
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import ArchiveError
-from rock_glacier_dataset import load_arrays
+from rock_glacier.console import run, say
+from rock_glacier.files import new_output_folder
+from rock_glacier.parallel import BackendError
+from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, SPLIT_NAMES, ArchiveError, load_arrays
 
 MODELS = {"image-classification": ("linear", "forest", "cnn"), "image-segmentation": ("pixels", "unet")}
 """The models for each config."""
@@ -150,8 +140,7 @@ def _features_of(task: Task, split: str) -> Features:
 
 
 def _classify_by_net(task: Task) -> Record:
-    from torch_baselines import predicted
-    from torch_baselines import trained
+    from torch_baselines import predicted, trained
 
     clock = _Clock()
     train, validation = ((its["image"], its["labels"]) for its in (task.arrays[_TRAIN], task.arrays[_VALIDATION]))
@@ -182,8 +171,7 @@ def _segment_by_pixels(task: Task) -> Record:
 
 
 def _segment_by_net(task: Task) -> Record:
-    from torch_baselines import predicted_levels
-    from torch_baselines import trained
+    from torch_baselines import predicted_levels, trained
 
     clock = _Clock()
     train, validation = ((its["image"], its["masks"]) for its in (task.arrays[_TRAIN], task.arrays[_VALIDATION]))

@@ -34,36 +34,26 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
 from archive_audit import audit
 from benchmark_hub import measure_moved
-from benchmark_loaders import DECODING
-from benchmark_loaders import GATHERING
-from benchmark_loaders import measure_loaders
-from command_line import run
-from command_line import say
-from contract_archives import Tile
-from contract_archives import write_split
+from benchmark_loaders import DECODING, GATHERING, measure_loaders
+from contract_archives import Tile, write_split
 from joblib.externals.loky import get_reusable_executor
 from make_sample_archives import make_sample_archives
-from measurement import Measurement
-from measurement import Work
-from measurement import measure
+from measurement import Measurement, Work, measure
 from PIL import Image
 from stage_hub_repo import stage
 from tqdm import tqdm
 
 import rock_glacier_dataset
-from rock_glacier_dataset import RELEASE_SIZES
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import RockGlacierDataset
+from rock_glacier.console import run, say
+from rock_glacier_dataset import RELEASE_SIZES, SPLIT_NAMES, RockGlacierDataset
 
 DEFAULT_ROUNDS = 7
 

@@ -40,8 +40,7 @@ def measure_moved(archives: Path, scratch: Path) -> dict[str, int]:
     """
     sys.path.append(str(_PROJECT / "tests"))
     try:
-        from hub_server import HubServer
-        from hub_server import client_environment
+        from hub_server import HubServer, client_environment
     except ImportError as error:
         print(f"the bytes moved are left out: {error}; pip install -e '.[test]'", file=sys.stderr)
         return {}

@@ -10,20 +10,16 @@ import multiprocessing
 import sys
 import time
 import zipfile
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import load_arrays
-from rock_glacier_dataset import load_dataset
+from rock_glacier_dataset import CLASS_NAMES, load_arrays, load_dataset
 
 SPLIT = "train"
 BATCH_SIZE = 64

@@ -22,46 +22,21 @@ import sys
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from archive_audit import Audit
-from archive_audit import audit
-from command_line import run
-from command_line import say
-from contract_archives import Tile
-from contract_archives import WrittenArchive
-from contract_archives import archive_name
-from contract_archives import member_name
-from contract_archives import write_manifest
-from contract_archives import write_split
-from output_folder import new_output_folder
-from tile_folders import ReadTile
-from tile_folders import SourceTile
-from tile_folders import TileFolderError
-from tile_folders import find_tiles
-from tile_folders import pair_masks
-from tile_folders import read_tile
-from tile_splits import Counts
-from tile_splits import TooLarge
-from tile_splits import asked_counts
-from tile_splits import connected_groups
-from tile_splits import deal
-from tile_splits import groups_too_large
-from tile_splits import numbered
-from tile_splits import tile_counts
+from archive_audit import Audit, audit
+from contract_archives import Tile, WrittenArchive, archive_name, member_name, write_manifest, write_split
+from tile_folders import ReadTile, SourceTile, TileFolderError, find_tiles, pair_masks, read_tile
+from tile_splits import Counts, TooLarge, asked_counts, connected_groups, deal, groups_too_large, numbered, tile_counts
 from tqdm import tqdm
-from worker_tasks import Workers
 
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import RELEASE_SIZES
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import ArchiveError
-from rock_glacier_dataset import RockGlacierDataset
+from rock_glacier.console import run, say
+from rock_glacier.files import new_output_folder
+from rock_glacier.parallel import Workers
+from rock_glacier_dataset import CLASS_NAMES, RELEASE_SIZES, SPLIT_NAMES, ArchiveError, RockGlacierDataset
 
 SPLIT_MODES = ("overlap-free", "random", "keep")
 

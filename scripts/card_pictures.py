@@ -6,40 +6,38 @@ decided here. A picture of synthetic tiles says in its last line that it is one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from archive_survey import GLACIAR
-from archive_survey import PicturedTile
+from archive_survey import GLACIAR, PicturedTile
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from picture_panel import BRIGHT
-from picture_panel import CLASS_COLOURS
-from picture_panel import FAINT
-from picture_panel import LINE
-from picture_panel import MARGIN
-from picture_panel import MUTED
-from picture_panel import PANEL
-from picture_panel import SHARED_COLOUR
-from picture_panel import WIDTH
-from picture_panel import add_axes
-from picture_panel import add_outline
-from picture_panel import add_pixels
-from picture_panel import mask_rgb
-from picture_panel import new_panel
-from picture_panel import percent
-from picture_panel import rectangle_edges
-from picture_panel import write
-from picture_panel import write_in_parts
+from picture_panel import (
+    BRIGHT,
+    CLASS_COLOURS,
+    FAINT,
+    LINE,
+    MARGIN,
+    MUTED,
+    PANEL,
+    SHARED_COLOUR,
+    WIDTH,
+    add_axes,
+    add_outline,
+    add_pixels,
+    mask_rgb,
+    new_panel,
+    percent,
+    rectangle_edges,
+    write,
+    write_in_parts,
+)
 from PIL import ImageColor
 from tile_outlines import outline_edges
 
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import TILE_SIZE
+from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES, TILE_SIZE
 
 SYNTHETIC = "Synthetic sample: made-up terrain, not satellite images"
 """What a picture says last that shows a sample's tiles or numbers."""

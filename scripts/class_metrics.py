@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from group_bootstrap import Statistic
-from group_bootstrap import Weights
+from group_bootstrap import Statistic, Weights
 from sklearn import metrics
 
 Labels = npt.NDArray[np.int64]

@@ -16,12 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.model_selection import StratifiedKFold
-from tile_classifiers import Labels
-from tile_classifiers import Scores
-from tile_classifiers import fitted
-from tile_classifiers import scores_of
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from tile_classifiers import Labels, Scores, fitted, scores_of
 
 from rock_glacier_dataset import CLASS_NAMES
 

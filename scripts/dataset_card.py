@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import datasets
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
 
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import REPO_ID
-from rock_glacier_dataset import RockGlacierDataset
+from rock_glacier_dataset import CONFIG_NAMES, REPO_ID, RockGlacierDataset
 
 _SIZE_CATEGORIES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M", 10**7: "1M<n<10M"}
 """The Hub's words, by the number of tiles that each ends at."""

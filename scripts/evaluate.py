@@ -19,31 +19,20 @@ import json
 import math
 import sys
 import textwrap
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import evaluation
-from command_line import run
-from command_line import say
-from evaluation import CLASSIFICATION
-from evaluation import MEANINGS
-from evaluation import SEGMENTATION
-from evaluation import Evaluation
-from evaluation import Request
-from evaluation import Result
-from group_bootstrap import FEW_GROUPS
-from group_bootstrap import LEVEL
-from group_bootstrap import REPLICATES
+from evaluation import CLASSIFICATION, MEANINGS, SEGMENTATION, Evaluation, Request, Result
+from group_bootstrap import FEW_GROUPS, LEVEL, REPLICATES
 from mask_metrics import TOLERANCE
 from model_index import model_index
-from output_file import new_output_file
 from predictions import THRESHOLD
 from true_tiles import Source
 
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import REPO_ID
-from rock_glacier_dataset import SPLIT_NAMES
+from rock_glacier.console import run, say
+from rock_glacier.files import new_output_file
+from rock_glacier_dataset import CONFIG_NAMES, REPO_ID, SPLIT_NAMES
 
 WIDTH = 80
 """Columns of the report."""

@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import class_metrics
 import mask_metrics
 import numpy as np
 import numpy.typing as npt
-from class_metrics import CLASS_METRICS
-from class_metrics import Metric
-from group_bootstrap import FEW_GROUPS
-from group_bootstrap import LEVEL
-from group_bootstrap import REPLICATES
-from group_bootstrap import Interval
-from group_bootstrap import bootstrap
-from mask_metrics import MASK_METRICS
-from mask_metrics import TOLERANCE
-from mask_metrics import TileCounts
-from predictions import THRESHOLD
-from predictions import MaskPredictions
-from predictions import PredictedScores
-from predictions import read_scores
-from predictions import rows_of_tiles
+from class_metrics import CLASS_METRICS, Metric
+from group_bootstrap import FEW_GROUPS, LEVEL, REPLICATES, Interval, bootstrap
+from mask_metrics import MASK_METRICS, TOLERANCE, TileCounts
+from predictions import THRESHOLD, MaskPredictions, PredictedScores, read_scores, rows_of_tiles
 from tile_groups import groups_of_tiles
 from tqdm import tqdm
-from true_tiles import Source
-from true_tiles import TrueTiles
-from true_tiles import pinned
+from true_tiles import Source, TrueTiles, pinned
 
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import TILE_SIZE
+from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, TILE_SIZE
 
 CLASSIFICATION, SEGMENTATION = CONFIG_NAMES
 

@@ -19,10 +19,7 @@ BCa, tried on simulated scores, covered the truth about as often; it is not defi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from collections.abc import Hashable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np

@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from hub_changes import find_changes
-from hub_changes import operations
-from hub_errors import HubError
-from hub_errors import hub_step
+from hub_changes import find_changes, operations
+from hub_errors import HubError, hub_step
 from huggingface_hub import HfApi
-from huggingface_hub.errors import RepositoryNotFoundError
-from huggingface_hub.errors import RevisionNotFoundError
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 

@@ -7,12 +7,10 @@ import re
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from command_line import causes
-from command_line import one_line
-from huggingface_hub import constants
-from huggingface_hub import get_token
-from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.errors import OfflineModeIsEnabled
+from huggingface_hub import constants, get_token
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+from rock_glacier.console import causes, one_line
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token with write access"
 

@@ -33,48 +33,36 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import sklearn
-from build_archives import GROUPS_NAME
-from build_archives import add_class_option
-from build_archives import build_archives
-from command_line import run
-from command_line import say
-from cross_validation import SCHEMES
-from cross_validation import Groups
-from cross_validation import Interval
-from cross_validation import Validated
-from cross_validation import balanced_accuracy
-from cross_validation import bootstrapped
-from cross_validation import interval
-from cross_validation import most_folds
-from cross_validation import relabelled
-from cross_validation import validate
+from build_archives import GROUPS_NAME, add_class_option, build_archives
+from cross_validation import (
+    SCHEMES,
+    Groups,
+    Interval,
+    Validated,
+    balanced_accuracy,
+    bootstrapped,
+    interval,
+    most_folds,
+    relabelled,
+    validate,
+)
 from leak_chart import draw_leak
-from output_file import new_output_file
 from PIL import Image
-from tile_classifiers import CLASSIFIERS
-from tile_classifiers import Labels
-from tile_features import FEATURE_NAMES
-from tile_features import Features
-from tile_features import tile_features
-from tile_folders import SourceTile
-from tile_folders import TileFolderError
-from tile_folders import find_tiles
-from tile_folders import read_tile
-from worker_tasks import BackendError
-from worker_tasks import Workers
+from tile_classifiers import CLASSIFIERS, Labels
+from tile_features import FEATURE_NAMES, Features, tile_features
+from tile_folders import SourceTile, TileFolderError, find_tiles, read_tile
 
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import ArchiveError
+from rock_glacier.console import run, say
+from rock_glacier.files import new_output_file
+from rock_glacier.parallel import BackendError, Workers
+from rock_glacier_dataset import CLASS_NAMES, ArchiveError
 
 MOST_FOLDS = 5
 """Folds by default, where both classes lie in so many groups."""

@@ -9,9 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from rock_glacier_dataset import TILE_SIZE
-from rock_glacier_dataset import class_indices_to_mask
-from rock_glacier_dataset import mask_to_class_indices
+from rock_glacier_dataset import TILE_SIZE, class_indices_to_mask, mask_to_class_indices
 
 Mask = npt.NDArray[np.uint8]
 """Shape (128, 128), values in {0, 1}: 1 is rock glacier."""

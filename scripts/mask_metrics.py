@@ -24,8 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from class_metrics import Metric
-from group_bootstrap import Statistic
-from group_bootstrap import Weights
+from group_bootstrap import Statistic, Weights
 from mask_formats import Mask
 from scipy import ndimage
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-from evaluation import SEGMENTATION
-from evaluation import Evaluation
+from evaluation import SEGMENTATION, Evaluation
 from group_bootstrap import LEVEL
-from huggingface_hub import EvalResult
-from huggingface_hub import ModelCardData
+from huggingface_hub import EvalResult, ModelCardData
 
 from rock_glacier_dataset import REPO_ID
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from tile_features import Tile
-from tile_features import relief_of
+from tile_features import Tile, relief_of
 
 SCALES = (1, 2, 4, 8)
 """Standard deviations of the Gaussians, in pixels."""

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
@@ -23,13 +20,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from mask_formats import Mask
-from mask_formats import mask_of_array
-from mask_formats import mask_of_png
-from mask_formats import png_of_mask
-from output_file import new_output_file
+from mask_formats import Mask, mask_of_array, mask_of_png, png_of_mask
 from parquet_shards import write_shard
 
+from rock_glacier.files import new_output_file
 from rock_glacier_dataset import TILE_SIZE
 
 Scores = npt.NDArray[np.float64]

@@ -16,31 +16,20 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
-from command_line import causes
-from command_line import one_line
-from command_line import run
-from command_line import say
-from hub_errors import HubError
-from hub_errors import check_token
-from hub_errors import without_token
+from hub_errors import HubError, check_token, without_token
 from huggingface_hub import constants
-from staged_folder import StagedError
-from staged_folder import StagedFolder
-from staged_folder import read_staged
-from staged_folder import repo_id_option
+from staged_folder import StagedError, StagedFolder, read_staged, repo_id_option
 from tqdm import tqdm
 
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import features_of
+from rock_glacier.console import causes, one_line, run, say
+from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES, features_of
 
 ROWS = 100
 """Rows that are compared at once."""

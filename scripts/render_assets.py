@@ -24,37 +24,22 @@ import argparse
 import concurrent.futures
 import os
 import sys
-from collections.abc import Collection
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import card_pictures
 from archive_audit import audit
-from archive_survey import Survey
-from archive_survey import read_tiles
-from archive_survey import survey
-from card_pictures import PORTRAIT_COLUMNS
-from card_pictures import PORTRAIT_ROWS
-from command_line import run
-from command_line import say
+from archive_survey import Survey, read_tiles, survey
+from card_pictures import PORTRAIT_COLUMNS, PORTRAIT_ROWS
 from matplotlib.figure import Figure
-from picture_panel import MOST_BYTES
-from picture_panel import PictureError
-from picture_panel import encoded_picture
-from picture_panel import own_settings
+from picture_panel import MOST_BYTES, PictureError, encoded_picture, own_settings
 from staged_folder import ASSETS_FOLDER
-from tile_choice import draw_tiles
-from tile_choice import plainest_masks
-from tile_choice import plainest_pairs
-from tile_choice import tonal_range
-from worker_tasks import BackendError
-from worker_tasks import Workers
+from tile_choice import draw_tiles, plainest_masks, plainest_pairs, tonal_range
 
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import MANIFEST_NAME
-from rock_glacier_dataset import ArchiveError
+from rock_glacier.console import run, say
+from rock_glacier.parallel import BackendError, Workers
+from rock_glacier_dataset import CLASS_NAMES, MANIFEST_NAME, ArchiveError
 
 ASSETS = Path(__file__).resolve().parent.parent / ASSETS_FOLDER
 """The folder of pictures that goes to the Hub with the card."""

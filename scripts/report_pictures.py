@@ -12,24 +12,17 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from tile_pixels import BACKGROUND
-from tile_pixels import ROCK_GLACIER
-from tile_pixels import Pixels
-from tile_pixels import decoded
+from tile_pixels import BACKGROUND, ROCK_GLACIER, Pixels, decoded
 from tqdm import tqdm
 
 import rock_glacier_dataset
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import TILE_SIZE
-from rock_glacier_dataset import ArchiveError
+from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES, TILE_SIZE, ArchiveError
 
 TILE_PATH = re.compile(rf"(?:{'|'.join(SPLIT_NAMES)})/(?:{'|'.join(CLASS_NAMES)})/(?:0|[1-9][0-9]{{0,17}})\.png")
 """A path as a sound archive has it, wherever it stands in a text."""

@@ -18,28 +18,26 @@ import itertools
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 from audit_record import audit_record
-from command_line import run
-from command_line import say
 from make_sample_archives import make_sample_archives
 
 import rock_glacier_dataset
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import RELEASE_SIZES
-from rock_glacier_dataset import REPO_ID
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import TILE_SIZE
-from rock_glacier_dataset import features_of
-from rock_glacier_dataset import mask_to_class_indices
+from rock_glacier.console import run, say
+from rock_glacier_dataset import (
+    CLASS_NAMES,
+    CONFIG_NAMES,
+    RELEASE_SIZES,
+    REPO_ID,
+    SPLIT_NAMES,
+    TILE_SIZE,
+    features_of,
+    mask_to_class_indices,
+)
 
 SAMPLE_SIZES: dict[str, Any] = {"train": 14, "validation": 4, "test": 6}
 

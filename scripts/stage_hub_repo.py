@@ -21,41 +21,38 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import pyarrow.parquet as pq
 from audit_record import audit_record
-from command_line import run
-from command_line import say
 from dataset_card import published_card
-from output_folder import new_output_folder
-from parquet_shards import ParquetShard
-from parquet_shards import shard_name
-from parquet_shards import write_shard
-from staged_folder import ARCHIVES_FOLDER
-from staged_folder import ASSETS_FOLDER
-from staged_folder import CARD_FILE
-from staged_folder import MODULE_FILE
-from staged_folder import check_repo_id
-from staged_folder import refuse_module_name
-from staged_folder import repo_id_option
-from worker_tasks import BACKENDS
-from worker_tasks import BackendError
-from worker_tasks import Workers
+from parquet_shards import ParquetShard, shard_name, write_shard
+from staged_folder import (
+    ARCHIVES_FOLDER,
+    ASSETS_FOLDER,
+    CARD_FILE,
+    MODULE_FILE,
+    check_repo_id,
+    refuse_module_name,
+    repo_id_option,
+)
 
 import rock_glacier_dataset
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import MANIFEST_NAME
-from rock_glacier_dataset import REPO_ID
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import ArchiveError
-from rock_glacier_dataset import RockGlacierDataset
+from rock_glacier.console import run, say
+from rock_glacier.files import new_output_folder
+from rock_glacier.parallel import BACKENDS, BackendError, Workers
+from rock_glacier_dataset import (
+    CLASS_NAMES,
+    CONFIG_NAMES,
+    MANIFEST_NAME,
+    REPO_ID,
+    SPLIT_NAMES,
+    ArchiveError,
+    RockGlacierDataset,
+)
 
 PROJECT = Path(__file__).resolve().parent.parent
 """The folder that holds what is published as it stands: the module, the README, the licence and the citation."""

@@ -12,21 +12,22 @@ from typing import NamedTuple
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
-from dataset_card import configs_of_card
-from dataset_card import infos_in_card
+from dataset_card import configs_of_card, infos_in_card
 from huggingface_hub import DatasetCard
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from parquet_shards import shard_name
 
 import rock_glacier_dataset
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import REPO_ID
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import ArchiveError
-from rock_glacier_dataset import RockGlacierDataset
-from rock_glacier_dataset import features_of
-from rock_glacier_dataset import sha256_of_file
+from rock_glacier_dataset import (
+    CONFIG_NAMES,
+    REPO_ID,
+    SPLIT_NAMES,
+    ArchiveError,
+    RockGlacierDataset,
+    features_of,
+    sha256_of_file,
+)
 
 MODULE_FILE = f"{rock_glacier_dataset.__name__}.py"
 CARD_FILE = "README.md"

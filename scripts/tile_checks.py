@@ -9,34 +9,26 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from archive_listing import Shard
-from archive_listing import open_shard
-from findings import Finding
-from findings import finding_of
-from overlaps import LANDMARK
-from overlaps import PROPOSAL
-from overlaps import WINDOW
-from overlaps import LandmarkTable
-from overlaps import are_corners_rich
-from overlaps import colour_hashes
-from overlaps import landmarks
-from overlaps import landmarks_of_rich
-from overlaps import window_hashes
-from tile_pixels import BACKGROUND
-from tile_pixels import COLOURS
-from tile_pixels import ROCK_GLACIER
-from tile_pixels import Pixels
-from tile_pixels import check_chunks
-from tile_pixels import decoded
-from tile_pixels import decoded_upper_rows
+from archive_listing import Shard, open_shard
+from findings import Finding, finding_of
+from overlaps import (
+    LANDMARK,
+    PROPOSAL,
+    WINDOW,
+    LandmarkTable,
+    are_corners_rich,
+    colour_hashes,
+    landmarks,
+    landmarks_of_rich,
+    window_hashes,
+)
+from tile_pixels import BACKGROUND, COLOURS, ROCK_GLACIER, Pixels, check_chunks, decoded, decoded_upper_rows
 
-from rock_glacier_dataset import TILE_SIZE
-from rock_glacier_dataset import ArchiveError
+from rock_glacier_dataset import TILE_SIZE, ArchiveError
 
 
 class CheckedTiles(NamedTuple):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from archive_survey import MaskShape
-from archive_survey import Survey
+from archive_survey import MaskShape, Survey
 
 from rock_glacier_dataset import TILE_SIZE
 

@@ -5,22 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable
-from collections.abc import Iterator
-from typing import Any
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from archive_listing import Listing
-from archive_listing import Shard
-from archive_listing import open_shard
-from overlaps import Overlap
-from overlaps import shared_pixels
-from tile_pixels import COLOURS
-from tile_pixels import Pixels
-from tile_pixels import decoded
-from tile_pixels import turned_alike
+from archive_listing import Listing, Shard, open_shard
+from overlaps import Overlap, shared_pixels
+from tile_pixels import COLOURS, Pixels, decoded, turned_alike
 
 from rock_glacier_dataset import TILE_SIZE
 

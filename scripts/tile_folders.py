@@ -14,32 +14,18 @@ import stat
 import struct
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
-from pathlib import Path
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from natsort import natsorted
-from natsort import ns
+from natsort import natsorted, ns
 from PIL import Image
-from tile_pixels import BACKGROUND
-from tile_pixels import COLOURS
-from tile_pixels import ROCK_GLACIER
-from tile_pixels import Pixels
-from tile_pixels import check_chunks
-from tile_pixels import decoded
-from tile_pixels import turned_alike
+from tile_pixels import BACKGROUND, COLOURS, ROCK_GLACIER, Pixels, check_chunks, decoded, turned_alike
 
 import rock_glacier_dataset
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import TILE_SIZE
-from rock_glacier_dataset import class_indices_to_mask
+from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES, TILE_SIZE, class_indices_to_mask
 
 _PASSED_OVER = ("__MACOSX", "Thumbs.db", "desktop.ini")  # what macOS and Windows put into folders unasked
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from collections.abc import Iterator
-from typing import Any
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import joblib
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
-from worker_tasks import Workers
+
+from rock_glacier.parallel import Workers
 
 _Result = TypeVar("_Result")
 

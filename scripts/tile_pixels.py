@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from zlib_ng import zlib_ng
 
-from rock_glacier_dataset import BACKGROUND_COLOUR
-from rock_glacier_dataset import ROCK_GLACIER_COLOUR
-from rock_glacier_dataset import TILE_SIZE
+from rock_glacier_dataset import BACKGROUND_COLOUR, ROCK_GLACIER_COLOUR, TILE_SIZE
 
 Pixels = npt.NDArray[np.uint32]
 """Shape (height, width): red in the lowest 8 bits, then green, blue and alpha."""

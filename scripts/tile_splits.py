@@ -12,17 +12,14 @@ Tiles are counted in arrays of shape (splits, classes), in the order of `SPLIT_N
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable
-from collections.abc import Iterable
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import SPLIT_NAMES
+from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
 Counts = npt.NDArray[np.int64]
 

@@ -13,17 +13,13 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pixel_classifier import Images
-from pixel_classifier import Masks
-from pixel_classifier import as_levels
-from torch import Tensor
-from torch import nn
+from pixel_classifier import Images, Masks, as_levels
+from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 

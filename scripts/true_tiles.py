@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import fsspec
 from huggingface_hub import snapshot_download
 from huggingface_hub.utils import LocalEntryNotFoundError  # type: ignore[attr-defined]
-from mask_formats import Mask
-from mask_formats import mask_of_png
+from mask_formats import Mask, mask_of_png
 from tile_groups import GROUPS_NAME
 
 import rock_glacier_dataset

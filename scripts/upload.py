@@ -19,39 +19,28 @@ import contextlib
 import hashlib
 import sys
 import tempfile
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from command_line import run
-from command_line import say
 from dataset_card import card_of_script
-from hub_branch import Branch
-from hub_branch import Published
-from hub_branch import is_tagged
-from hub_branch import look_at
-from hub_branch import publish
-from hub_changes import Change
-from hub_changes import find_changes
-from hub_errors import LOG_IN
-from hub_errors import HubError
-from hub_errors import check_token
-from hub_errors import hub_step
-from huggingface_hub import HfApi
-from huggingface_hub import constants
-from huggingface_hub import get_token
+from hub_branch import Branch, Published, is_tagged, look_at, publish
+from hub_changes import Change, find_changes
+from hub_errors import LOG_IN, HubError, check_token, hub_step
+from huggingface_hub import HfApi, constants, get_token
 from read_back import run_in_fresh_cache
-from staged_folder import ARCHIVES_FOLDER
-from staged_folder import ASSETS_FOLDER
-from staged_folder import CARD_FILE
-from staged_folder import MODULE_FILE
-from staged_folder import StagedError
-from staged_folder import StagedFolder
-from staged_folder import read_staged
-from staged_folder import repo_id_option
+from staged_folder import (
+    ARCHIVES_FOLDER,
+    ASSETS_FOLDER,
+    CARD_FILE,
+    MODULE_FILE,
+    StagedError,
+    StagedFolder,
+    read_staged,
+    repo_id_option,
+)
 
-from rock_glacier_dataset import RELEASE_SIZES
-from rock_glacier_dataset import REPO_ID
+from rock_glacier.console import run, say
+from rock_glacier_dataset import RELEASE_SIZES, REPO_ID
 
 MAIN = "main"
 

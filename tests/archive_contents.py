@@ -10,14 +10,14 @@ from pathlib import Path
 Members = list[tuple[zipfile.ZipInfo, bytes]]
 
 
-def contents(data_dir: Path, split: str, kind: str = "") -> dict[str, bytes]:
-    """Return the members of a split's archives by name, in the order of the archives; kind is "" or "_masks"."""
+def contents(data_dir: Path, split: str) -> dict[str, bytes]:
+    """Return the tiles and masks of a split by path, in the order in which they stand in its archives."""
     found = {}
-    for path in sorted(data_dir.glob(f"{split}{kind}*.zip")):
-        if not kind and "_masks" in path.name:
-            continue
-        with zipfile.ZipFile(path) as archive:
-            found.update({member: archive.read(member) for member in archive.namelist()})
+    stems = ("validation", "val") if split == "validation" else (split,)
+    for path in sorted(data_dir.glob("*.zip")):
+        if path.name.partition(".")[0].partition("-")[0] in stems:
+            with zipfile.ZipFile(path) as archive:
+                found.update({"/".join(name.split("/")[-3:]): archive.read(name) for name in archive.namelist()})
     return found
 
 

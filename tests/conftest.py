@@ -15,8 +15,8 @@ os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 
 import datasets  # noqa: E402
 import pytest  # noqa: E402
-from make_sample_archives import make_sample_archives  # noqa: E402
-from stage_hub_repo import stage  # noqa: E402
+
+from rock_glacier.sample.generate import make_sample_archives  # noqa: E402
 
 datasets.disable_progress_bar()
 
@@ -42,19 +42,32 @@ def sharded_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def staged(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample as it goes to the Hub. Not to be changed: copy it."""
+    """The sample as it goes to the Hub: the folders `main` and `script`. Not to be changed: copy it."""
+    from rock_glacier.publication.staging import stage
+
     folder = tmp_path_factory.mktemp("staged") / "staged"
     stage(sample, folder)
     return folder
 
 
-@pytest.fixture(scope="session")
-def real_archives() -> Path:
-    """The real tiles and masks that the project's developers have beside it."""
-    folder = REPOSITORY.parent / "shared" / "real" / "archives"
+def real_folder() -> Path:
+    """Return the folder of real tiles and masks, or skip the test where it does not exist."""
+    folder = REPOSITORY.parent / "shared" / "real"
     if not folder.is_dir():
         pytest.skip("left out: the real tiles are not part of the project (no ../shared/real)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_archives() -> Path:
+    """300 real tiles in the layout in which the curators publish the release."""
+    return real_folder() / "data_v01"
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of real tiles and masks that the project's developers have beside it."""
+    return real_folder()
 
 
 @pytest.fixture

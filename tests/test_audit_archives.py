@@ -18,22 +18,15 @@ from collections.abc import Callable
 import audit_archives
 import numpy as np
 import pytest
-from archive_audit import Audit
-from archive_audit import Coverage
-from archive_audit import audit
-from archive_contents import Members
-from archive_contents import rewrite
-from conftest import REPOSITORY
-from conftest import SAMPLE_SIZES
-from findings import CODES
-from findings import Finding
+from archive_audit import Audit, Coverage, audit
+from archive_contents import Members, rewrite
+from conftest import REPOSITORY, SAMPLE_SIZES
+from findings import CODES, Finding
 from make_sample_archives import class_sizes
 from PIL import Image
-from worker_tasks import Workers
 
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import ArchiveError
+from rock_glacier.parallel import Workers
+from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES, ArchiveError
 
 SCRIPT = REPOSITORY / "scripts" / "audit_archives.py"
 ALONE = Workers(1)

@@ -19,19 +19,14 @@ import numpy as np
 import pytest
 from archive_audit import audit
 from archive_contents import rewrite
-from audit_report import GALLERY_TILES
-from audit_report import MEANINGS
-from audit_report import report_page
-from findings import CODES
-from findings import Finding
+from audit_report import GALLERY_TILES, MEANINGS, report_page
+from findings import CODES, Finding
 from PIL import Image
 from planted_faults import plant_all
-from report_pictures import overlay_uri
-from report_pictures import read_pictures
-from tile_pixels import BACKGROUND
-from tile_pixels import ROCK_GLACIER
-from worker_tasks import Workers
+from report_pictures import overlay_uri, read_pictures
+from tile_pixels import BACKGROUND, ROCK_GLACIER
 
+from rock_glacier.parallel import Workers
 from rock_glacier_dataset import SPLIT_NAMES
 
 ALONE = Workers(1)

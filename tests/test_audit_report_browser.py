@@ -11,15 +11,10 @@ import pytest
 from archive_audit import audit
 from audit_report import report_page
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Dialog
-from playwright.sync_api import Page
-from playwright.sync_api import expect
-from playwright.sync_api import sync_playwright
-from test_audit_report import CLOSING
-from test_audit_report import HOSTILE
-from test_audit_report import many_findings
-from test_audit_report import spoil
-from worker_tasks import Workers
+from playwright.sync_api import Dialog, Page, expect, sync_playwright
+from test_audit_report import CLOSING, HOSTILE, many_findings, spoil
+
+from rock_glacier.parallel import Workers
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 FLAGS = [

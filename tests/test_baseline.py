@@ -18,23 +18,15 @@ import pytest
 import tile_classifiers
 import tile_parts
 from archive_contents import rewrite
-from baseline import MODELS
-from baseline import RECORD_NAME
+from baseline import MODELS, RECORD_NAME
 from make_sample_archives import make_sample_archives
-from pixel_classifier import LEVELS
-from pixel_classifier import NoRockGlacierError
-from pixel_classifier import as_levels
-from pixel_classifier import best_threshold
-from pixel_classifier import train_pixel_classifier
-from predictions import MaskPredictions
-from predictions import read_scores
+from pixel_classifier import LEVELS, NoRockGlacierError, as_levels, best_threshold, train_pixel_classifier
+from predictions import MaskPredictions, read_scores
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
-from tile_classifiers import fitted
-from tile_classifiers import scores_of
+from tile_classifiers import fitted, scores_of
 
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import load_arrays
+from rock_glacier_dataset import CONFIG_NAMES, load_arrays
 
 CLASSIFICATION, SEGMENTATION = CONFIG_NAMES
 PLAIN = {CLASSIFICATION: "linear,forest", SEGMENTATION: "pixels"}

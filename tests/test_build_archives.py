@@ -21,15 +21,11 @@ from archive_contents import contents
 from build_archives import main
 from conftest import REPOSITORY
 from PIL import Image
-from source_folders import files_of
-from source_folders import flat_folder
-from source_folders import save_mask
-from source_folders import save_tile
-from worker_tasks import Workers
+from source_folders import files_of, flat_folder, save_mask, save_tile
 
 import rock_glacier_dataset
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import SPLIT_NAMES
+from rock_glacier.parallel import Workers
+from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES
 
 SCRIPT = REPOSITORY / "scripts" / "build_archives.py"
 ROCA = ["--class", "glaciarRoca=glaciar", "--num-proc", "1"]

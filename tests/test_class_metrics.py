@@ -6,10 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from class_metrics import CLASS_METRICS
-from class_metrics import class_metrics
-from class_metrics import confusion_matrix
-from class_metrics import replicated_metrics
+from class_metrics import CLASS_METRICS, class_metrics, confusion_matrix, replicated_metrics
 from sklearn import metrics
 
 KEYS = [metric.key for metric in CLASS_METRICS]

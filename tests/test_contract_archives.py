@@ -11,11 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contract_archives import Tile
-from contract_archives import archive_name
-from contract_archives import shard_sizes
-from contract_archives import write_manifest
-from contract_archives import write_split
+from contract_archives import Tile, archive_name, shard_sizes, write_manifest, write_split
 
 TILES = [Tile("cordillera", n, b"tile %d" % n, None) for n in (0, 2, 10)] + [
     Tile("glaciar", n, b"tile %d" % n, b"mask %d" % n) for n in (1, 9)

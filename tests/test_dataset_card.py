@@ -6,14 +6,10 @@ from __future__ import annotations
 
 import datasets
 import pytest
-from dataset_card import card_of_script
-from dataset_card import infos_in_card
-from dataset_card import published_card
-from dataset_card import size_category
+from dataset_card import card_of_script, infos_in_card, published_card, size_category
 from huggingface_hub import DatasetCard
 
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import features_of
+from rock_glacier_dataset import CONFIG_NAMES, features_of
 
 README = """---
 pretty_name: RockGlacier

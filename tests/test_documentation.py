@@ -17,22 +17,17 @@ import pytest
 import yaml
 from archive_audit import audit
 from archive_contents import contents
-from card_blocks import PLAIN
-from card_blocks import README
-from card_blocks import RUNNER
-from card_blocks import blocks
+from card_blocks import PLAIN, README, RUNNER, blocks
 from conftest import REPOSITORY
 from findings import CODES
-from hub_server import HubServer
-from hub_server import client_environment
+from hub.server import HubServer, client_environment
 from make_sample_archives import make_sample_archives
 from render_assets import PICTURES
 from stage_hub_repo import stage
-from worker_tasks import Workers
 
 import rock_glacier_dataset
-from rock_glacier_dataset import RELEASE_SIZES
-from rock_glacier_dataset import SPLIT_NAMES
+from rock_glacier.parallel import Workers
+from rock_glacier_dataset import RELEASE_SIZES, SPLIT_NAMES
 
 MODULES = ["rock_glacier_dataset", *(path.stem for path in sorted((REPOSITORY / "scripts").glob("*.py")))]
 

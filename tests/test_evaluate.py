@@ -19,22 +19,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from archive_contents import contents
-from archive_contents import rewrite
+from archive_contents import contents, rewrite
 from conftest import REPOSITORY
-from hub_server import HubServer
-from hub_server import client_environment
-from huggingface_hub import ModelCard
-from huggingface_hub import ModelCardData
-from predictions import write_masks
-from predictions import write_scores
+from hub.server import HubServer, client_environment
+from huggingface_hub import ModelCard, ModelCardData
+from predictions import write_masks, write_scores
 from sklearn import metrics
 from test_audit_archives import changed
 
-from rock_glacier_dataset import REPO_ID
-from rock_glacier_dataset import class_indices_to_mask
-from rock_glacier_dataset import load_dataset
-from rock_glacier_dataset import mask_to_class_indices
+from rock_glacier_dataset import REPO_ID, class_indices_to_mask, load_dataset, mask_to_class_indices
 
 SCRIPT = REPOSITORY / "scripts" / "evaluate.py"
 CLASSES = ["--name", "image-classification"]

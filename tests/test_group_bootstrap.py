@@ -7,10 +7,7 @@ from __future__ import annotations
 import group_bootstrap
 import numpy as np
 import pytest
-from group_bootstrap import bootstrap
-from group_bootstrap import group_numbers
-from group_bootstrap import resampled
-from group_bootstrap import tail_of_interval
+from group_bootstrap import bootstrap, group_numbers, resampled, tail_of_interval
 
 GROUPS = np.array([0, 1, 1, 2, 2, 2, 3])
 

@@ -7,23 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_client import OWNER
-from hub_client import REPO_ID
-from hub_client import TOKEN
-from hub_client import finish_client
-from hub_client import run_client
-from hub_client import start_client
-from hub_faults import ARRIVED
-from hub_faults import DONE
-from hub_faults import Moment
-from hub_faults import drop
-from hub_faults import fail
-from hub_faults import first_of
-from hub_faults import pause
-from hub_faults import received
-from hub_faults import sent
-from hub_server import HubServer
-from hub_server import Repository
+from hub.client import OWNER, REPO_ID, TOKEN, finish_client, run_client, start_client
+from hub.faults import ARRIVED, DONE, Moment, drop, fail, first_of, pause, received, sent
+from hub.server import HubServer, Repository
 
 # More than the buffers of a connection hold: what they hold arrives even from a client that was killed.
 ARCHIVE = bytes(range(256)) * 80_000

@@ -7,16 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_client import REPO_ID
-from hub_client import TOKEN
-from hub_client import run_client
-from hub_server import EXPANDED_TREE_PAGE
-from hub_server import LFS_SIZE
-from hub_server import TREE_PAGE
-from hub_server import HubServer
-from hub_server import Repository
-from hub_server import client_environment
-from hub_server import fail
+from hub.client import REPO_ID, TOKEN, run_client
+from hub.server import EXPANDED_TREE_PAGE, LFS_SIZE, TREE_PAGE, HubServer, Repository, client_environment, fail
 
 CARD = b"---\nlicense: mit\n---\n# Rock glaciers\n"
 ARCHIVE = bytes(range(256)) * 4000

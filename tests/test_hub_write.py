@@ -8,17 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_client import OWNER
-from hub_client import REPO_ID
-from hub_client import TOKEN
-from hub_client import finish_client
-from hub_client import run_client
-from hub_client import start_client
-from hub_faults import ARRIVED
-from hub_faults import pause
-from hub_read import COMMITS_PAGE
-from hub_server import HubServer
-from hub_server import Repository
+from hub.client import OWNER, REPO_ID, TOKEN, finish_client, run_client, start_client
+from hub.faults import ARRIVED, pause
+from hub.read import COMMITS_PAGE
+from hub.server import HubServer, Repository
 
 CARD = b"---\nlicense: mit\n---\n# Rock glaciers\n"
 ARCHIVE = bytes(range(256)) * 4000

@@ -18,23 +18,17 @@ import numpy as np
 import pytest
 import tile_classifiers
 from conftest import REPOSITORY
-from cross_validation import SCHEMES
-from cross_validation import balanced_accuracy
-from cross_validation import bootstrapped
-from cross_validation import folds_of
-from cross_validation import most_folds
-from cross_validation import relabelled
-from cross_validation import validate
+from cross_validation import SCHEMES, balanced_accuracy, bootstrapped, folds_of, most_folds, relabelled, validate
 from leak_chart import draw_leak
-from leak_experiment import LABELLINGS
-from leak_experiment import read_tile_set
+from leak_experiment import LABELLINGS, read_tile_set
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from source_folders import save_tile
 from tile_classifiers import CLASSIFIERS
 from tile_features import features_of_tiles
-from worker_tasks import Workers
+
+from rock_glacier.parallel import Workers
 
 ALONE = Workers(1)
 TONES = [(60, 90, 150), (150, 90, 60), (90, 150, 60), (120, 60, 120), (60, 120, 120), (140, 140, 60)]

@@ -17,21 +17,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from archive_contents import Members
-from archive_contents import rewrite
+from archive_contents import Members, rewrite
 from conftest import REPOSITORY
-from hub_server import HubServer
-from hub_server import client_environment
+from hub.server import HubServer, client_environment
 from PIL import Image
 
 import rock_glacier_dataset
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import REPO_ID
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import ArchiveError
-from rock_glacier_dataset import load_arrays
-from rock_glacier_dataset import load_dataset
-from rock_glacier_dataset import mask_to_class_indices
+from rock_glacier_dataset import (
+    CONFIG_NAMES,
+    REPO_ID,
+    SPLIT_NAMES,
+    ArchiveError,
+    load_arrays,
+    load_dataset,
+    mask_to_class_indices,
+)
 
 DECODE = (
     "import sys, rock_glacier_dataset as r; r.load_arrays(split='train', data_dir=sys.argv[1], cache_dir=sys.argv[2])"

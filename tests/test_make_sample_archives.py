@@ -20,20 +20,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import sample_tiles
-from archive_audit import Audit
-from archive_audit import audit
+from archive_audit import Audit, audit
 from PIL import Image
-from sample_tiles import Scene
-from sample_tiles import cut_scene
-from synthetic_terrain import MOODS
-from synthetic_terrain import render_scene
-from worker_tasks import Workers
+from sample_tiles import Scene, cut_scene
+from synthetic_terrain import MOODS, render_scene
 
-from rock_glacier_dataset import BACKGROUND_COLOUR
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import ROCK_GLACIER_COLOUR
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import TILE_SIZE
+from rock_glacier.parallel import Workers
+from rock_glacier_dataset import BACKGROUND_COLOUR, CLASS_NAMES, ROCK_GLACIER_COLOUR, SPLIT_NAMES, TILE_SIZE
 
 SCRIPT = Path(make_sample_archives.__file__)
 SIZES = {"train": 12, "validation": 4, "test": 5}

@@ -6,12 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mask_metrics import MASK_METRICS
-from mask_metrics import boundary
-from mask_metrics import confusion_matrix
-from mask_metrics import replicated_metrics
-from mask_metrics import tile_counts
-from mask_metrics import tiles_left_out
+from mask_metrics import MASK_METRICS, boundary, confusion_matrix, replicated_metrics, tile_counts, tiles_left_out
 from sklearn import metrics
 
 

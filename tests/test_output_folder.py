@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from output_folder import new_output_folder
+
+from rock_glacier.files import new_output_folder
 
 
 def test_output_folder_appears_when_all_is_written(tmp_path: Path) -> None:

@@ -12,30 +12,26 @@ import numpy as np
 import pytest
 from archive_contents import contents
 from conftest import REPOSITORY
-from hypothesis import HealthCheck
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from overlaps import LEAST_COLOURS
-from overlaps import WINDOW
-from overlaps import LandmarkTable
-from overlaps import Overlap
-from overlaps import are_corners_rich
-from overlaps import colour_hashes
-from overlaps import find_overlaps
-from overlaps import landmarks
-from overlaps import landmarks_of_rich
-from overlaps import largest_overlaps
-from overlaps import shared_pixels
-from overlaps import window_hashes
+from overlaps import (
+    LEAST_COLOURS,
+    WINDOW,
+    LandmarkTable,
+    Overlap,
+    are_corners_rich,
+    colour_hashes,
+    find_overlaps,
+    landmarks,
+    landmarks_of_rich,
+    largest_overlaps,
+    shared_pixels,
+    window_hashes,
+)
 from PIL import Image
-from tile_pixels import COLOURS
-from tile_pixels import Pixels
-from tile_pixels import decoded
-from tile_pixels import decoded_upper_rows
+from tile_pixels import COLOURS, Pixels, decoded, decoded_upper_rows
 
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import TILE_SIZE
+from rock_glacier_dataset import SPLIT_NAMES, TILE_SIZE
 
 FARTHEST = TILE_SIZE - WINDOW
 

@@ -11,13 +11,10 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from parquet_shards import CONTENT_DEFINED_CHUNKING
-from parquet_shards import ROWS_PER_GROUP
-from parquet_shards import write_shard
+from parquet_shards import CONTENT_DEFINED_CHUNKING, ROWS_PER_GROUP, write_shard
 from PIL import Image
 
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import features_of
+from rock_glacier_dataset import CONFIG_NAMES, features_of
 
 ROWS = 250
 

@@ -8,17 +8,12 @@ from pathlib import Path
 import pytest
 from archive_audit import audit
 from archive_contents import contents
-from findings import CODES
-from findings import Finding
+from findings import CODES, Finding
 from make_sample_archives import make_sample_archives
-from planted_faults import FAULTS
-from planted_faults import mask_values_along_edges
-from planted_faults import plant_all
-from worker_tasks import Workers
+from planted_faults import FAULTS, mask_values_along_edges, plant_all
 
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import ArchiveError
-from rock_glacier_dataset import load_dataset
+from rock_glacier.parallel import Workers
+from rock_glacier_dataset import CONFIG_NAMES, ArchiveError, load_dataset
 
 
 @pytest.fixture(params=["sample", "sharded_sample"])

@@ -12,15 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from predictions import MaskPredictions
-from predictions import PredictionError
-from predictions import read_scores
-from predictions import rows_of_tiles
-from predictions import write_masks
-from predictions import write_scores
+from predictions import MaskPredictions, PredictionError, read_scores, rows_of_tiles, write_masks, write_scores
 
-from rock_glacier_dataset import class_indices_to_mask
-from rock_glacier_dataset import mask_to_class_indices
+from rock_glacier_dataset import class_indices_to_mask, mask_to_class_indices
 
 PATHS = ["test/cordillera/0.png", "test/glaciar/3.png", "test/glaciar/12.png"]
 MASKS = np.zeros((3, 128, 128), np.uint8)

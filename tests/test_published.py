@@ -18,25 +18,19 @@ import datasets
 import pytest
 from archive_contents import contents
 from card_blocks import OF_SCRIPT
-from conftest import REPOSITORY
-from conftest import SAMPLE_SIZES
-from hub_faults import RecordedRequest
-from hub_server import HubServer
-from hub_server import client_environment
+from conftest import REPOSITORY, SAMPLE_SIZES
+from hub.faults import RecordedRequest
+from hub.server import HubServer, client_environment
 from huggingface_hub import DatasetCard
 from stage_hub_repo import stage
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive
-from starlette.types import Scope
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 from test_loading_script import RUNS_SCRIPTS
-from test_rock_glacier_dataset import CONFIGS
-from test_rock_glacier_dataset import assert_holds
+from test_rock_glacier_dataset import CONFIGS, assert_holds
 from test_smoke_load import expected_lines
 
-from rock_glacier_dataset import REPO_ID
-from rock_glacier_dataset import SPLIT_NAMES
+from rock_glacier_dataset import REPO_ID, SPLIT_NAMES
 
 pytestmark = pytest.mark.xdist_group("published")  # so that one worker publishes, not each
 

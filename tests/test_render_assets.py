@@ -18,13 +18,8 @@ import picture_panel
 import pytest
 import render_assets
 from archive_audit import audit
-from archive_contents import change_manifest
-from archive_contents import contents
-from archive_contents import rewrite
-from archive_survey import MaskShape
-from archive_survey import PicturedTile
-from archive_survey import read_tiles
-from archive_survey import survey
+from archive_contents import change_manifest, contents, rewrite
+from archive_survey import MaskShape, PicturedTile, read_tiles, survey
 from card_pictures import SYNTHETIC
 from conftest import REPOSITORY
 from make_sample_archives import make_sample_archives
@@ -32,24 +27,13 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from picture_panel import MOST_BYTES
-from picture_panel import PANEL
-from picture_panel import WIDTH
-from picture_panel import percent
-from PIL import Image
-from PIL import ImageColor
-from render_assets import OVERLAP
-from render_assets import PICTURES
-from render_assets import PORTRAIT
-from render_assets import SPLITS
-from render_assets import TILE_AND_MASK
-from render_assets import draw_pictures
-from tile_choice import draw_tiles
-from tile_choice import plainest_masks
-from tile_choice import plainest_pairs
+from picture_panel import MOST_BYTES, PANEL, WIDTH, percent
+from PIL import Image, ImageColor
+from render_assets import OVERLAP, PICTURES, PORTRAIT, SPLITS, TILE_AND_MASK, draw_pictures
+from tile_choice import draw_tiles, plainest_masks, plainest_pairs
 from tile_outlines import outline_edges
-from worker_tasks import Workers
 
+from rock_glacier.parallel import Workers
 from rock_glacier_dataset import SPLIT_NAMES
 
 ALONE = Workers(1)

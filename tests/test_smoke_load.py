@@ -12,17 +12,12 @@ from typing import Any
 import datasets
 import pytest
 import smoke_load
-from conftest import REPOSITORY
-from conftest import SAMPLE_SIZES
-from hub_server import HubServer
-from hub_server import client_environment
+from conftest import REPOSITORY, SAMPLE_SIZES
+from hub.server import HubServer, client_environment
 from PIL import Image
-from smoke_load import LoadedSplit
-from smoke_load import Origin
+from smoke_load import LoadedSplit, Origin
 
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import load_dataset
+from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES, load_dataset
 
 SCRIPT = REPOSITORY / "scripts" / "smoke_load.py"
 

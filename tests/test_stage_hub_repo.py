@@ -16,24 +16,16 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 import stage_hub_repo
-from archive_contents import change_manifest
-from archive_contents import contents
-from archive_contents import rewrite
-from conftest import REPOSITORY
-from conftest import SAMPLE_SIZES
+from archive_contents import change_manifest, contents, rewrite
+from conftest import REPOSITORY, SAMPLE_SIZES
 from dataset_card import size_category
 from huggingface_hub import DatasetCard
 from make_sample_archives import make_sample_archives
-from stage_hub_repo import COPIED_FILES
-from stage_hub_repo import stage
-from test_rock_glacier_dataset import CONFIGS
-from test_rock_glacier_dataset import assert_holds
-from worker_tasks import Workers
+from stage_hub_repo import COPIED_FILES, stage
+from test_rock_glacier_dataset import CONFIGS, assert_holds
 
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import RELEASE_SIZES
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import ArchiveError
+from rock_glacier.parallel import Workers
+from rock_glacier_dataset import CONFIG_NAMES, RELEASE_SIZES, SPLIT_NAMES, ArchiveError
 
 SCRIPT = REPOSITORY / "scripts" / "stage_hub_repo.py"
 PARQUET = [f"{config}/{split}-00000-of-00001.parquet" for config in CONFIG_NAMES for split in SPLIT_NAMES]

@@ -10,9 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from conftest import SAMPLE_SIZES
-from staged_folder import StagedError
-from staged_folder import read_staged
-from staged_folder import refuse_module_name
+from staged_folder import StagedError, read_staged, refuse_module_name
 
 CLASSIFICATION = "image-classification"
 SEGMENTATION = "image-segmentation"

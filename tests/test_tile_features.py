@@ -6,13 +6,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pixel_features import PIXEL_FEATURE_NAMES
-from pixel_features import pixel_features
+from pixel_features import PIXEL_FEATURE_NAMES, pixel_features
 from source_folders import ground
-from tile_features import FEATURE_NAMES
-from tile_features import features_of_tiles
-from tile_features import named_features
-from tile_features import tile_features
+from tile_features import FEATURE_NAMES, features_of_tiles, named_features, tile_features
 
 
 def flat(*colour: int) -> np.ndarray:

@@ -10,19 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from source_folders import ground
-from source_folders import save_mask
-from source_folders import save_tile
-from tile_folders import SourceTile
-from tile_folders import TileFolderError
-from tile_folders import find_tiles
-from tile_folders import list_pngs
-from tile_folders import pair_masks
-from tile_folders import read_tile
+from source_folders import ground, save_mask, save_tile
+from tile_folders import SourceTile, TileFolderError, find_tiles, list_pngs, pair_masks, read_tile
 
-from rock_glacier_dataset import BACKGROUND_COLOUR
-from rock_glacier_dataset import ROCK_GLACIER_COLOUR
-from rock_glacier_dataset import class_indices_to_mask
+from rock_glacier_dataset import BACKGROUND_COLOUR, ROCK_GLACIER_COLOUR, class_indices_to_mask
 
 PREFIXES = {"glaciarRoca": "glaciar"}
 

@@ -13,10 +13,8 @@ import numpy as np
 import pytest
 import tile_pixels
 from archive_contents import contents
-from PIL import Image
-from PIL import PngImagePlugin
-from tile_pixels import decoded
-from tile_pixels import decoded_upper_rows
+from PIL import Image, PngImagePlugin
+from tile_pixels import decoded, decoded_upper_rows
 
 from rock_glacier_dataset import TILE_SIZE
 

@@ -7,15 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings
-from hypothesis import strategies
-from tile_splits import Counts
-from tile_splits import asked_counts
-from tile_splits import connected_groups
-from tile_splits import deal
-from tile_splits import groups_too_large
-from tile_splits import tile_counts
+from hypothesis import given, settings, strategies
+from tile_splits import Counts, asked_counts, connected_groups, deal, groups_too_large, tile_counts
 
 from rock_glacier_dataset import RELEASE_SIZES
 

@@ -17,14 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 from archive_contents import contents
-from card_blocks import OF_TORCH
-from card_blocks import RUNNER
+from card_blocks import OF_TORCH, RUNNER
 from conftest import REPOSITORY
 from datasets.distributed import split_dataset_by_node
 from make_sample_archives import make_sample_archives
 
-from rock_glacier_dataset import load_arrays
-from rock_glacier_dataset import load_dataset
+from rock_glacier_dataset import load_arrays, load_dataset
 
 torch = pytest.importorskip("torch", reason="left out: torch is not there (pip install -e '.[test-torch]')")
 DataLoader = torch.utils.data.DataLoader

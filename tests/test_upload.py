@@ -17,33 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import upload
-from conftest import REPOSITORY
-from conftest import SAMPLE_SIZES
-from hub_client import OWNER
-from hub_client import REPO_ID
-from hub_faults import ARRIVED
-from hub_faults import Intercept
-from hub_faults import Middleware
-from hub_faults import RecordedRequest
-from hub_faults import fail
-from hub_faults import pause
-from hub_repository import Blob
-from hub_server import HubServer
-from hub_server import Repository
-from hub_server import client_environment
+from conftest import REPOSITORY, SAMPLE_SIZES
+from hub.client import OWNER, REPO_ID
+from hub.faults import ARRIVED, Intercept, Middleware, RecordedRequest, fail, pause
+from hub.repository import Blob
+from hub.server import HubServer, Repository, client_environment
 from huggingface_hub import DatasetCard
-from upload_runs import FOREIGN_FILES
-from upload_runs import SECRET
-from upload_runs import TOKEN
-from upload_runs import User
-from upload_runs import asked
-from upload_runs import digests_of
-from upload_runs import files_of
-from upload_runs import interrupt
-from upload_runs import tree_of
+from upload_runs import FOREIGN_FILES, SECRET, TOKEN, User, asked, digests_of, files_of, interrupt, tree_of
 
-from rock_glacier_dataset import CONFIG_NAMES
-from rock_glacier_dataset import SPLIT_NAMES
+from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES
 
 TRAIN_SHARD = "train-00000-of-00001.parquet"
 COMPARED = [

@@ -10,31 +10,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import pytest
-from hub_client import OWNER
-from hub_client import REPO_ID
+from hub.client import OWNER, REPO_ID
+from hub.faults import ARRIVED, DONE, Intercept, Moment, drop, fail, first_of, pause, received, sent
+from hub.server import HubServer, Repository
 from hub_errors import LOG_IN
-from hub_faults import ARRIVED
-from hub_faults import DONE
-from hub_faults import Intercept
-from hub_faults import Moment
-from hub_faults import drop
-from hub_faults import fail
-from hub_faults import first_of
-from hub_faults import pause
-from hub_faults import received
-from hub_faults import sent
-from hub_server import HubServer
-from hub_server import Repository
-from upload_runs import FOREIGN_FILES
-from upload_runs import TOKEN
-from upload_runs import Ended
-from upload_runs import User
-from upload_runs import arrived_objects
-from upload_runs import asked
-from upload_runs import digests_of
-from upload_runs import interrupt
-from upload_runs import kill
-from upload_runs import tree_of
+from upload_runs import FOREIGN_FILES, TOKEN, Ended, User, arrived_objects, asked, digests_of, interrupt, kill, tree_of
 
 SMALL = b"small"
 

@@ -15,8 +15,8 @@ import audit_archives
 import pytest
 import stage_hub_repo
 from conftest import REPOSITORY
-from worker_tasks import BackendError
-from worker_tasks import Workers
+
+from rock_glacier.parallel import BackendError, Workers
 
 distributed = pytest.importorskip("distributed", reason="left out: pip install distributed for the test of a cluster")
 

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from conftest import REPOSITORY
-from hub_client import REPO_ID
-from hub_server import HubServer
-from hub_server import Repository
-from hub_server import client_environment
+from hub.client import REPO_ID
+from hub.server import HubServer, Repository, client_environment
 
 SCRIPTS = REPOSITORY / "scripts"
 

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hub_server import HubServer
-from hub_server import client_environment
+from hub.server import HubServer, client_environment
 
 REPO_ID = "alkzar90/rock-glacier-dataset"
 OWNER = "alkzar90"

@@ -1,4 +1,4 @@
-"""A folder that is written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,31 +10,26 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from command_line import termination_as_interruption
+from rock_glacier.console import termination_as_interruption
 
-_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
-"""What a disk says that holds no more, or not for this user."""
+_DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @contextlib.contextmanager
 def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a folder to write into that becomes `out` when all is written, or leaves nothing behind.
-
-    The folder lies beside `out` under a temporary name. When the block ends it is renamed to `out`, at once and whole;
-    when the block raises, or the process is interrupted or asked to terminate, it is removed.
+    """Give a folder to write into that becomes `out` when the block ends, or is removed when it raises.
 
     Args:
-        out: The folder to make. It may exist when it is empty. Folders above it are made if need be.
+        out: the folder to make; it may exist when it is empty. Missing parents are made.
 
     Yields:
-        The temporary folder.
+        a temporary folder beside `out`.
 
     Raises:
         FileExistsError: `out` exists and is not an empty folder; it stays as it is.
-        OSError: The folder cannot be made.
+        OSError: the folder cannot be written.
     """
-    # Resolved, so that "." has a name to be renamed to, and a link's target rather than the link is replaced.
-    target = Path(out).resolve()
+    target = Path(out).resolve()  # so that "." has a name, and a link's target rather than the link is replaced
     _refuse_occupied(target)
     made_parents = [parent for parent in target.parents if not parent.exists()]
     with termination_as_interruption():
@@ -46,7 +41,7 @@ def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
             _refuse_occupied(target)  # another process may have been faster
             temporary.chmod(_mode_of_new_folder())
             if os.name == "nt" and target.exists():
-                target.rmdir()  # Windows does not rename over an empty folder, Linux and macOS do
+                target.rmdir()  # Windows does not rename over an empty folder
             temporary.replace(target)
         except BaseException as error:
             if temporary is not None:
@@ -54,7 +49,7 @@ def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
             for parent in made_parents:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
-            if isinstance(error, OSError) and error.errno is not None and error.errno in _FULL:
+            if isinstance(error, OSError) and error.errno in _DISK_FULL:
                 remedy = "make room, or name a folder on another disk"
                 raise OSError(f"{target}: cannot be written ({os.strerror(error.errno)}); {remedy}") from error
             raise
@@ -69,7 +64,28 @@ def _refuse_occupied(target: Path) -> None:
 
 
 def _mode_of_new_folder() -> int:
-    """Return the permissions that mkdir would give a folder; mkdtemp gives its own to nobody but the owner."""
+    """Return the permissions that mkdir would give; mkdtemp gives its own to nobody but the owner."""
     mask = os.umask(0o077)
     os.umask(mask)
     return 0o777 & ~mask
+
+
+@contextlib.contextmanager
+def new_output_file(file: Path) -> Iterator[Path]:
+    """Give a path to write to that becomes `file` when the block ends, or leaves `file` as it was when it raises.
+
+    Args:
+        file: the file to make or to replace; its folder exists.
+
+    Yields:
+        a path beside it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    beside = file.with_name(f".{file.name}.tmp")
+    try:
+        yield beside
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -14,23 +14,16 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hub_repository import CHUNK
-from hub_repository import Blob
-from hub_repository import Repository
-from hub_request import HubError
-from hub_request import find_own_repository
-from hub_request import find_repository
-from hub_request import hub_of
-from hub_request import known_user
 from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from hub.repository import CHUNK, Blob, Repository
+from hub.request import HubError, find_own_repository, find_repository, hub_of, known_user
 
 
 @dataclass

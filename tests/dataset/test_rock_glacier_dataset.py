@@ -18,25 +18,23 @@ import datasets
 import fsspec
 import numpy as np
 import pytest
-from archive_contents import Members
-from archive_contents import contents
-from archive_contents import rewrite
+from archive_contents import Members, contents, rewrite
 from conftest import SAMPLE_SIZES
-from hypothesis import HealthCheck
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 import rock_glacier_dataset
-from rock_glacier_dataset import BACKGROUND_COLOUR
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import ArchiveError
-from rock_glacier_dataset import RockGlacierDataset
-from rock_glacier_dataset import class_indices_to_mask
-from rock_glacier_dataset import load_dataset
-from rock_glacier_dataset import mask_to_class_indices
+from rock_glacier_dataset import (
+    BACKGROUND_COLOUR,
+    CLASS_NAMES,
+    SPLIT_NAMES,
+    ArchiveError,
+    RockGlacierDataset,
+    class_indices_to_mask,
+    load_dataset,
+    mask_to_class_indices,
+)
 
 CONFIGS = {
     "image-classification": {

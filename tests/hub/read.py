@@ -5,31 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
-from urllib.parse import quote
-from urllib.parse import unquote
+from urllib.parse import parse_qs, quote, unquote
 
-from hub_repository import FIRST_COMMIT_DATE
-from hub_repository import Blob
-from hub_repository import Commit
-from hub_repository import below
-from hub_repository import folder_oid
-from hub_repository import folders
-from hub_request import API
-from hub_request import HubError
-from hub_request import answer_page
-from hub_request import bearer
-from hub_request import find_commit
-from hub_request import find_repository
-from hub_request import format_date
-from hub_request import hub_of
-from hub_request import is_true
 from huggingface_hub import DatasetCard
 from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.responses import Response
-from starlette.responses import StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+
+from hub.repository import FIRST_COMMIT_DATE, Blob, Commit, below, folder_oid, folders
+from hub.request import API, HubError, answer_page, bearer, find_commit, find_repository, format_date, hub_of, is_true
 
 # Entries on a page of a tree, without and with `expand`, and of a list of commits.
 TREE_PAGE = 1000

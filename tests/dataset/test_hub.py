@@ -14,17 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archive_contents import Members
-from archive_contents import contents
-from archive_contents import rewrite
-from conftest import REPOSITORY
-from conftest import SAMPLE_SIZES
-from hub_server import HubServer
-from hub_server import Repository
-from hub_server import client_environment
-from hub_server import fail
-from test_loading_script import RUNS_SCRIPTS
-from test_loading_script import SCRIPT
+from archive_contents import Members, contents, rewrite
+from conftest import REPOSITORY, SAMPLE_SIZES
+from hub.server import HubServer, Repository, client_environment, fail
+from test_loading_script import RUNS_SCRIPTS, SCRIPT
 
 from rock_glacier_dataset import SPLIT_NAMES
 

@@ -8,31 +8,28 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from hub_repository import LFS_SUFFIXES
-from hub_repository import Blob
-from hub_repository import Repository
-from hub_repository import below
-from hub_repository import full_reference
-from hub_request import API
-from hub_request import HubError
-from hub_request import bearer
-from hub_request import find_commit
-from hub_request import find_own_repository
-from hub_request import find_revision
-from hub_request import hub_of
-from hub_request import is_true
-from hub_request import known_user
-from hub_request import user_of
 from huggingface_hub import DatasetCard
 from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from hub.repository import LFS_SUFFIXES, Blob, Repository, below, full_reference
+from hub.request import (
+    API,
+    HubError,
+    bearer,
+    find_commit,
+    find_own_repository,
+    find_revision,
+    hub_of,
+    is_true,
+    known_user,
+    user_of,
+)
 
 GIT_ATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in sorted(LFS_SUFFIXES))
 

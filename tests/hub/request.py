@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
-from typing import Any
-from typing import TypeVar
-from urllib.parse import unquote
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlencode
 
-from hub_repository import Commit
-from hub_repository import Repository
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
+
+from hub.repository import Commit, Repository
 
 if TYPE_CHECKING:
     from hub_server import HubServer

@@ -10,13 +10,10 @@ from typing import Any
 
 import datasets
 import pytest
-from conftest import REPOSITORY
-from conftest import SAMPLE_SIZES
-from test_rock_glacier_dataset import CONFIGS
-from test_rock_glacier_dataset import assert_holds
+from conftest import REPOSITORY, SAMPLE_SIZES
+from test_rock_glacier_dataset import CONFIGS, assert_holds
 
-from rock_glacier_dataset import SPLIT_NAMES
-from rock_glacier_dataset import ArchiveError
+from rock_glacier_dataset import SPLIT_NAMES, ArchiveError
 
 SCRIPT = REPOSITORY / "rock_glacier_dataset.py"
 RUNS_SCRIPTS = int(datasets.__version__.split(".")[0]) < 4

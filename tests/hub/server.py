@@ -29,40 +29,25 @@ import socket
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import unquote
 
 import uvicorn
-from hub_faults import TRANSPORT
-from hub_faults import Intercept
-from hub_faults import RecordedRequest
-from hub_faults import fail
-from hub_lfs import LFS_ROUTES
-from hub_lfs import Upload
-from hub_read import EXPANDED_TREE_PAGE
-from hub_read import READ_ROUTES
-from hub_read import TREE_PAGE
-from hub_repository import CHUNK
-from hub_repository import LFS_SIZE
-from hub_repository import Content
-from hub_repository import Repository
-from hub_request import HubError
-from hub_request import answer_error
-from hub_request import answer_no_one
-from hub_write import WRITE_ROUTES
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp
-from starlette.types import Message
-from starlette.types import Receive
-from starlette.types import Scope
-from starlette.types import Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from hub.faults import TRANSPORT, Intercept, RecordedRequest, fail
+from hub.lfs import LFS_ROUTES, Upload
+from hub.read import EXPANDED_TREE_PAGE, READ_ROUTES, TREE_PAGE
+from hub.repository import CHUNK, LFS_SIZE, Content, Repository
+from hub.request import HubError, answer_error, answer_no_one
+from hub.write import WRITE_ROUTES
 
 __all__ = [
     "EXPANDED_TREE_PAGE",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 
 def run(
@@ -132,3 +132,71 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     while one is not None:
         yield one
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+
+
+def positive(text: str) -> int:
+    """Read an integer of at least 1 from the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return number
+
+
+def not_negative(text: str) -> int:
+    """Read an integer of at least 0 from the command line."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return number
+
+
+def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add arguments and options that several commands share, in this order.
+
+    Args:
+        parser: the command's parser.
+        names: of `data_dir`, `out`, `--num-proc`, `--dask`, `--seed`, `--repo-id`, `--revision`, `--class`.
+    """
+    for name in names:
+        parser.add_argument(name, **_OPTIONS[name])
+
+
+def class_of_prefix(text: str) -> tuple[str, str]:
+    """Read what `--class` is given.
+
+    Example:
+        >>> class_of_prefix("glaciarRoca=glaciar")
+        ('glaciarRoca', 'glaciar')
+    """
+    prefix, _, name = text.rpartition("=")
+    if not prefix or name not in ("cordillera", "glaciar"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not PREFIX=CLASS, such as glaciarRoca=glaciar; the classes are cordillera and glaciar"
+        )
+    return prefix, name
+
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "data_dir": {"metavar": "DATA_DIR", "help": "folder of archives: train.zip, val.zip, test.zip"},
+    "out": {"metavar": "OUT", "help": "folder to write; it may exist when it is empty"},
+    "--num-proc": {"metavar": "N", "type": positive, "help": "number of processes (default: one for each core)"},
+    "--dask": {
+        "metavar": "ADDRESS",
+        "help": "address of a Dask scheduler whose workers to use, such as tcp://host:8786",
+    },
+    "--seed": {"metavar": "S", "type": not_negative, "default": 0, "help": "seed (default: %(default)s)"},
+    "--repo-id": {
+        "metavar": "ID",
+        "default": "alkzar90/rock-glacier-dataset",
+        "help": "the Hub dataset (default: %(default)s)",
+    },
+    "--revision": {"metavar": "REV", "help": "branch, tag or commit of the Hub dataset"},
+    "--class": {
+        "dest": "prefixes",
+        "metavar": "PREFIX=CLASS",
+        "type": class_of_prefix,
+        "action": "append",
+        "default": [],
+        "help": "files whose names begin with PREFIX, and folders of this name, are of this class; may be given often",
+    },
+}

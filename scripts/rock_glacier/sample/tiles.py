@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from overlaps import LEAST_COLOURS
 from PIL import Image
-from synthetic_terrain import render_scene
 
-from rock_glacier_dataset import BACKGROUND_COLOUR
-from rock_glacier_dataset import CLASS_NAMES
-from rock_glacier_dataset import ROCK_GLACIER_COLOUR
-from rock_glacier_dataset import TILE_SIZE
+from rock_glacier.sample.terrain import render_scene
+from rock_glacier_dataset import BACKGROUND_COLOUR, CLASS_NAMES, ROCK_GLACIER_COLOUR, TILE_SIZE
+
+LEAST_COLOURS = 16
+"""Colours that tiles must share to overlap (see DESIGN of overlaps in rock_glacier.grounds)."""
 
 LEAST_COVERAGE = 0.03
 """A tile is cut as glaciar when at least this share of its pixels is rock glacier."""

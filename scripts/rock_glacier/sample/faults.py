@@ -12,25 +12,18 @@ import io
 import json
 import warnings
 import zipfile
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from contract_archives import WrittenArchive
-from contract_archives import archive_name
-from contract_archives import member_name
-from contract_archives import write_manifest
 from PIL import Image
-from sample_tiles import encoded_mask
-from sample_tiles import encoded_tile
 
-from rock_glacier_dataset import MANIFEST_NAME
-from rock_glacier_dataset import ROCK_GLACIER_COLOUR
-from rock_glacier_dataset import TILE_SIZE
-from rock_glacier_dataset import sha256_of_file
+from rock_glacier.archives.manifest import write_manifest
+from rock_glacier.archives.writer import WrittenArchive, archive_name
+from rock_glacier.sample.tiles import encoded_mask, encoded_tile
+from rock_glacier_dataset import MANIFEST_NAME, ROCK_GLACIER_COLOUR, TILE_SIZE, sha256_of_file
 
 LEAST_TILES_FOR_FAULTS = 4
 """Tiles in each split, with which it has the two of each class that are spoilt here."""

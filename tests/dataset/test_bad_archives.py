@@ -16,13 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archive_contents import Members
-from archive_contents import change_manifest
-from archive_contents import rewrite
+from archive_contents import Members, change_manifest, rewrite
 from PIL import Image
 
-from rock_glacier_dataset import ArchiveError
-from rock_glacier_dataset import load_dataset
+from rock_glacier_dataset import ArchiveError, load_dataset
 
 Fault = Callable[[Path], Any]
 

@@ -1,0 +1,40 @@
+"""The manifest beside archives: what a release, or a sample, holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from rock_glacier.archives.writer import WrittenArchive
+from rock_glacier_dataset import MANIFEST_NAME
+
+SAMPLE_VERSION = "0.0.0"
+"""Version in the manifest of a synthetic sample, below that of any release."""
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    version: str,
+    splits: Mapping[str, Mapping[str, int]],
+    archives: Iterable[WrittenArchive],
+    audit: Mapping[str, str | int] | None = None,
+) -> None:
+    """Write `manifest.json`.
+
+    Args:
+        folder: folder of the archives.
+        version: version of the dataset, such as "2.0.0".
+        splits: number of tiles of each class in each split.
+        archives: the archives.
+        audit: tool, errors and warnings of the audit of these archives, where there was one.
+    """
+    manifest: dict[str, object] = {
+        "version": version,
+        "splits": splits,
+        "archives": {archive.name: {"bytes": archive.bytes, "sha256": archive.sha256} for archive in archives},
+    }
+    if audit is not None:
+        manifest["audit"] = audit
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8", newline="\n")
