@@ -3,7 +3,7 @@
 
 import sys
 
-from rock_glacier.sample.generate import main
+from rock_glacier.cli import run_script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script("sample"))

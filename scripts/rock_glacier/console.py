@@ -134,6 +134,16 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
 
 
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Example:
+        >>> count(1, "tile"), count(11_700, "tile")
+        ('1 tile', '11,700 tiles')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def positive(text: str) -> int:
     """Read an integer of at least 1 from the command line."""
     number = int(text)
