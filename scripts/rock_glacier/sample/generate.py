@@ -39,7 +39,7 @@ from rock_glacier.archives.manifest import SAMPLE_VERSION, write_manifest
 from rock_glacier.archives.writer import WrittenArchive, archive_name, mask_path, plan_shards, write_archive
 from rock_glacier.console import run, say
 from rock_glacier.files import new_output_folder
-from rock_glacier.sample.faults import LEAST_TILES_FOR_FAULTS, archives_as_they_are, plant_all
+from rock_glacier.sample.faults import LEAST_TILES_FOR_FAULTS, describe_archives, plant_all
 from rock_glacier.sample.tiles import CutTile, Scene, SharedGround, cut
 from rock_glacier.sample.worker_pool import worker_pool
 from rock_glacier_dataset import CLASS_NAMES, RELEASE_SIZES, SPLIT_NAMES
@@ -281,7 +281,7 @@ def make_sample_archives(
         planted = {}
         if faults:
             planted = plant_all(folder)
-            archives = archives_as_they_are(folder)
+            archives = describe_archives(folder)
     return Sample(splits, archives, planted)
 
 
