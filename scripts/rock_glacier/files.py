@@ -51,7 +51,9 @@ def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
                     parent.rmdir()
             if isinstance(error, OSError) and error.errno in _DISK_FULL:
                 remedy = "make room, or name a folder on another disk"
-                raise OSError(f"{target}: cannot be written ({os.strerror(error.errno)}); {remedy}") from error
+                full = OSError(f"{target}: cannot be written ({os.strerror(error.errno)}); {remedy}")
+                full.errno = error.errno
+                raise full from error
             raise
 
 
