@@ -51,7 +51,7 @@ def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
                     parent.rmdir()
             if isinstance(error, OSError) and error.errno in _DISK_FULL:
                 remedy = "make room, or name a folder on another disk"
-                full = OSError(f"{target}: cannot be written ({os.strerror(error.errno)}); {remedy}")
+                full = OSError(f"{target}: cannot be written ({error.strerror}); {remedy}")
                 full.errno = error.errno
                 raise full from error
             raise
