@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TextIO
 
+REPO_ID = "alkzar90/rock-glacier-dataset"
+"""The dataset on the Hub."""
+
 
 def run(
     program: str,
@@ -197,7 +200,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "--seed": {"metavar": "S", "type": not_negative, "default": 0, "help": "seed (default: %(default)s)"},
     "--repo-id": {
         "metavar": "ID",
-        "default": "alkzar90/rock-glacier-dataset",
+        "default": REPO_ID,
         "help": "the Hub dataset (default: %(default)s)",
     },
     "--revision": {"metavar": "REV", "help": "branch, tag or commit of the Hub dataset"},
