@@ -9,6 +9,7 @@ import io
 import math
 import os
 import shutil
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
@@ -143,15 +144,36 @@ def decode_png(png: bytes) -> npt.NDArray[np.uint8]:
     Raises:
         ValueError: the file is another, or damaged.
     """
-    if fault := png_fault(png):  # before anything is decoded, for a second header may claim any size
+    if fault := png_fault(png):
         raise ValueError(fault[0])
-    place, kind = _SIGNATURE_SIZE, b""
+    return decode_any_png(png)
+
+
+def decode_any_png(png: bytes) -> npt.NDArray[np.uint8]:
+    """Decode a PNG file of any colour type, and check its header and every chunk first.
+
+    Args:
+        png: a PNG file of 128 x 128 pixels, of 1 to 8 bits a channel.
+
+    Returns:
+        uint8 array of shape (128, 128, 4), values in [0, 255]: red, green, blue, alpha; opaque where the file has none.
+
+    Raises:
+        ValueError: the file is another, or damaged.
+    """
+    fault = png_fault(png)
+    if fault and (fault[1] == "png-corrupt" or png[16:24] != struct.pack(">LL", TILE_SIZE, TILE_SIZE) or png[24] > 8):
+        raise ValueError(fault[0])
+    place, kind, kinds = _SIGNATURE_SIZE, b"", []
     while kind != b"IEND":  # ISO/IEC 15948, 5.3: length, type, content, checksum of type and content
         end = place + 8 + int.from_bytes(png[place : place + 4], "big")
         kind = png[place + 4 : place + 8]
         if zlib.crc32(png[place + 4 : end]).to_bytes(4, "big") != png[end : end + 4]:
             raise ValueError(f"the checksum of its chunk {kind!r} is wrong")
+        kinds.append(kind)
         place = end + 4
+    if kinds.count(b"IHDR") > 1:  # before anything is decoded, for a second header may claim any size
+        raise ValueError(f"has {kinds.count(b'IHDR')} headers")
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
             return np.array(ImageOps.exif_transpose(image).convert("RGBA"))  # turned as `datasets` turns it
