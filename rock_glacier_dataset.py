@@ -285,7 +285,7 @@ def find_archives(folder: str, download_config: datasets.DownloadConfig | None =
                 name = name_of(url)
                 if re.split("[-.]", name)[0] in stems and (key == name or ARCHIVE_NAME.fullmatch(name)):
                     with xopen(url, "rb", download_config=download_config) as file:
-                        files[key] += DataFilesList([url], [(*state, file.seek(0, os.SEEK_END))])
+                        files[key] = files[key] + DataFilesList([url], [(*state, file.seek(0, os.SEEK_END))])
     except Exception as error:  # of as many kinds as there are file systems
         message = " ".join(f"cannot be listed ({type(error).__name__}: {error})".split())
         raise ArchiveError(f"{folder}: {message}; give a folder that holds train.zip as data_dir") from error
