@@ -1,0 +1,1 @@
+"""Check everything about a folder of archives."""

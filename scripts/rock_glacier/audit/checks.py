@@ -1,0 +1,208 @@
+"""Find everything that is wrong with a folder of archives, by looking at every tile and mask.
+
+1. List the archives (`rock_glacier.archives.listing`).
+2. Decode and check every tile and mask, and choose the tiles' anchor windows.
+3. Look the windows of every tile up among the anchors, which gives candidate pairs (`rock_glacier.grounds.overlaps`).
+4. Compare the candidate pairs pixel by pixel, and the tiles that may be each other turned or mirrored.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rock_glacier.archives.listing import ListedMember, Listing
+from rock_glacier.audit import parts
+from rock_glacier.audit.findings import CODES, ERROR, WARNING, Code, Finding, finding_of
+from rock_glacier.audit.survey import Survey
+from rock_glacier.grounds.components import number_grounds
+from rock_glacier.grounds.overlaps import CANDIDATE, AnchorTable, Overlap, sort_candidates
+from rock_glacier.parallel import Workers
+
+_PART = 256  # tiles, masks or pairs that a worker is given at once, at least
+_PARTS = 64  # of an archive at most, for each begins by reading its directory
+
+
+class Coverage(NamedTuple):
+    """How much of the masks of one split is rock glacier.
+
+    Attributes:
+        masks: number of masks that show a rock glacier.
+        mean: mean share of their pixels that do, in [0, 1].
+        least: the smallest share.
+        most: the largest share.
+    """
+
+    masks: int
+    mean: float
+    least: float
+    most: float
+
+
+class Audit(NamedTuple):
+    """What was found in a folder of archives.
+
+    Attributes:
+        findings: in the order of `Code`, then of the tiles.
+        overlaps: every pair of tiles that overlap, as rows of the JSON: a, b, turn, dx, dy, pixels.
+        grounds: number of each tile's ground, by the tile's path, in the order of the tiles.
+        survey: what the archives hold.
+    """
+
+    findings: list[Finding]
+    overlaps: list[dict[str, Any]]
+    grounds: dict[str, int]
+    survey: Survey
+
+    @property
+    def tiles(self) -> dict[str, dict[str, int]]:
+        """Number of tiles in each split and class."""
+        return self.survey.counts()
+
+    @property
+    def coverage(self) -> dict[str, Coverage]:
+        """Coverage of each split whose masks show rock glacier."""
+        covered = {split: shares[shares > 0] for split, shares in self.survey.coverages().items()}
+        return {
+            split: Coverage(len(shares), float(shares.mean()), float(shares.min()), float(shares.max()))
+            for split, shares in covered.items()
+            if len(shares)
+        }
+
+    @property
+    def errors(self) -> int:
+        """Number of findings that are errors."""
+        return sum(finding.severity == ERROR for finding in self.findings)
+
+    @property
+    def warnings(self) -> int:
+        """Number of findings that are warnings."""
+        return len(self.findings) - self.errors
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report that `--json` writes."""
+        return {
+            "tiles": self.tiles,
+            "findings": [finding._asdict() for finding in self.findings],
+            "overlaps": self.overlaps,
+            "grounds": len(set(self.grounds.values())),
+        }
+
+
+def audit(data_dir: str | os.PathLike[str], workers: Workers | None = None) -> Audit:
+    """Check everything about a folder of archives. A broken archive is a finding, and the others are checked.
+
+    Args:
+        data_dir: the folder, local or a URL; all workers see it.
+        workers: processes to use; by default one for each core of this machine.
+
+    Raises:
+        ArchiveError: the folder cannot be listed, or holds no archives.
+        WorkerError: the workers cannot be reached, or one was killed.
+    """
+    workers = workers or Workers()
+    listing = Listing(data_dir)
+    tiles = listing.tiles
+    tile_parts = list(_parts(tiles))
+    checked = list(workers.map("Checking tiles", parts.check_tiles, tile_parts))
+    checked_masks = list(workers.map("Checking masks", parts.check_masks, [part[1:] for part in _parts(listing.masks)]))
+    valid = np.concatenate([np.zeros(0, bool), *(part.valid for part in checked)])
+    signatures = np.concatenate([np.zeros(0, np.uint32), *(part.signatures for part in checked)])
+    table = AnchorTable(part.anchors for part in checked)
+    lookups = [(*part, one.valid, table) for part, one in zip(tile_parts, checked, strict=True)]
+    candidates = workers.map("Finding candidate pairs", parts.find_candidates, lookups)
+    overlaps = _confirm(tiles, np.unique(np.concatenate([np.zeros(0, CANDIDATE), *candidates])), workers)
+    findings = [
+        finding_of(fault, None if listing.masks else _severity_without_masks(fault)) for fault in listing.faults
+    ]
+    for found in (*(part.findings for part in checked), *(part.findings for part in checked_masks)):
+        findings += found
+    findings += _overlap_findings(overlaps, tiles)
+    findings += _duplicate_findings(tiles, np.flatnonzero(valid), signatures, workers)
+    places = {tile.path: number for number, tile in enumerate(tiles)}
+    order = list(CODES)
+    findings = sorted(
+        set(findings), key=lambda one: (order.index(one.code), one.severity, places.get(one.path, -1), one)
+    )
+    rows = [
+        {"a": tiles[a].path, "b": tiles[b].path, "turn": 0, "dx": dx, "dy": dy, "pixels": n}
+        for a, b, dx, dy, n in overlaps
+    ]
+    numbers = number_grounds(len(tiles), ((one.a, one.b) for one in overlaps))
+    grounds = {tile.path: number for tile, number in zip(tiles, numbers, strict=True)}
+    shapes = {path: shape for part in checked_masks for path, shape in part.shapes.items()}
+    return Audit(findings, rows, grounds, Survey(listing, shapes))
+
+
+def _parts(members: Iterable[ListedMember]) -> Iterator[tuple[int, list[ListedMember]]]:
+    """Cut members into parts of one archive each: the number of the first, and the members."""
+    first = 0
+    for _, of_archive in itertools.groupby(members, key=lambda member: member.archive):
+        several = list(of_archive)
+        size = max(_PART, -(-len(several) // _PARTS))
+        for start in range(0, len(several), size):
+            yield first + start, several[start : start + size]
+        first += len(several)
+
+
+def _severity_without_masks(fault: Any) -> str | None:
+    """Let archives without any mask be a warning: image-classification needs none."""
+    return WARNING if fault.code == Code.MASK_MISSING.code else None
+
+
+def _confirm(tiles: Sequence[ListedMember], candidates: np.ndarray, workers: Workers) -> list[Overlap]:
+    """Compare candidate pairs, and keep the largest overlap of each."""
+    candidates = sort_candidates(candidates)
+    pieces = []
+    for start in range(0, len(candidates), _PART):
+        piece = candidates[start : start + _PART]
+        numbers = np.unique([piece["a"], piece["b"]]).tolist()
+        pieces.append(({number: tiles[number] for number in numbers}, piece))
+    largest: dict[tuple[int, int], Overlap] = {}  # a pair's candidates may stand in two pieces, the largest first
+    for overlaps in workers.map("Comparing pairs", parts.compare_pairs, pieces):
+        for overlap in overlaps:
+            largest.setdefault((overlap.a, overlap.b), overlap)
+    return list(largest.values())
+
+
+def _overlap_findings(overlaps: Iterable[Overlap], tiles: Sequence[ListedMember]) -> Iterator[Finding]:
+    for one in overlaps:
+        a, b = tiles[one.a], tiles[one.b]
+        if a.archive.split != b.archive.split:
+            message = (
+                f"{a.path}: shows the same ground as {b.path}, on {one.pixels} pixels at dx={one.dx}, dy={one.dy}; "
+                "put both into one split, as build_archives.py does"
+            )
+            yield Finding(Code.OVERLAP_ACROSS_SPLITS.code, ERROR, a.path, message)
+
+
+def _duplicate_findings(
+    tiles: Sequence[ListedMember], valid: np.ndarray, signatures: np.ndarray, workers: Workers
+) -> Iterator[Finding]:
+    """Yield each tile that has the pixels of an earlier one, as they are, turned or mirrored.
+
+    Args:
+        tiles: all tiles.
+        valid: numbers of those that can be decoded.
+        signatures: of all tiles.
+        workers: processes to use.
+    """
+    _, inverse, counts = np.unique(signatures[valid], return_inverse=True, return_counts=True)
+    similar = valid[counts[inverse] > 1].tolist()
+    pieces = [({n: tiles[n] for n in similar[start : start + _PART]},) for start in range(0, len(similar), _PART)]
+    hashes = itertools.chain.from_iterable(workers.map("Comparing tiles", parts.canonical_hashes, pieces))
+    alike = defaultdict(list)
+    for number, hash_of_tile in zip(similar, hashes, strict=True):
+        alike[hash_of_tile].append(tiles[number])
+    for first, *others in alike.values():
+        splits = {tile.archive.split for tile in (first, *others)}
+        for tile in others:
+            message = f"{tile.path}: has the pixels of {first.path}, as they are, turned or mirrored; remove one"
+            if len(splits) > 1:
+                message += ", for no tile may stand in two splits"
+            yield Finding(Code.DUPLICATE_PIXELS.code, ERROR if len(splits) > 1 else WARNING, tile.path, message)

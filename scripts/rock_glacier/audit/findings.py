@@ -1,0 +1,56 @@
+"""What can be wrong with archives: a code with its sentence and severity, and a finding for each fault."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from rock_glacier_dataset import TILE_SIZE, ArchiveError
+
+ERROR, WARNING = "error", "warning"
+
+
+class Code(enum.Enum):
+    """Kinds of findings, in the order in which they are reported: code, sentence, severity where none is given."""
+
+    ARCHIVE_UNREADABLE = "archive-unreadable", "an archive is missing, damaged, or does not belong to a split", ERROR
+    MEMBER_NAME = "member-name", "a file in an archive is not named as a tile or a mask", ERROR
+    MEMBER_DUPLICATE = "member-duplicate", "a tile or mask stands twice", ERROR
+    PNG_CORRUPT = "png-corrupt", "a PNG file is damaged", ERROR
+    PNG_FORMAT = "png-format", f"a tile is not an 8-bit RGBA PNG of {TILE_SIZE} x {TILE_SIZE} pixels", ERROR
+    MASK_MISSING = "mask-missing", "a glaciar tile has no mask", ERROR
+    MASK_ORPHAN = "mask-orphan", "a mask has no glaciar tile", ERROR
+    MASK_FORMAT = "mask-format", f"a mask is not an 8-bit RGBA PNG of {TILE_SIZE} x {TILE_SIZE} pixels", ERROR
+    MASK_VALUES = "mask-values", "a mask has other colours than white and black", ERROR
+    MASK_EMPTY = "mask-empty", "the mask of a glaciar tile shows no rock glacier", ERROR
+    DUPLICATE_PIXELS = "duplicate-pixels", "a tile has the pixels of another, as they are, turned or mirrored", WARNING
+    OVERLAP_ACROSS_SPLITS = "overlap-across-splits", "tiles of two splits overlap", ERROR
+    MANIFEST_MISMATCH = "manifest-mismatch", "the archives are not those of the manifest", ERROR
+
+    def __init__(self, code: str, sentence: str, severity: str) -> None:
+        self.code, self.sentence, self.severity = code, sentence, severity
+
+
+CODES = {one.code: one for one in Code}
+"""The codes by name, in their order."""
+
+
+class Finding(NamedTuple):
+    """Something that is wrong.
+
+    Attributes:
+        code: name of a `Code`, such as "mask-empty".
+        severity: "error" or "warning".
+        path: the member, such as `train/glaciar/012.png`, or else the archive.
+        message: says what is wrong and what to do.
+    """
+
+    code: str
+    severity: str
+    path: str
+    message: str
+
+
+def finding_of(fault: ArchiveError, severity: str | None = None) -> Finding:
+    """Turn a fault into a finding, of the severity of its code where no other is given."""
+    return Finding(fault.code, severity or CODES[fault.code].severity, fault.path, str(fault))

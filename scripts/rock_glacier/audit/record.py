@@ -1,0 +1,25 @@
+"""What a manifest says of the audit that its archives went through."""
+
+from __future__ import annotations
+
+import os
+
+from rock_glacier.archives.listing import absolute_folder
+from rock_glacier.console import count
+from rock_glacier_dataset import find_archives, read_manifest
+
+
+def audit_record(data_dir: str | os.PathLike[str]) -> str:
+    """Say in one line whether a folder of archives was audited, and with what result.
+
+    Args:
+        data_dir: the folder, local or a URL.
+
+    Raises:
+        ArchiveError: the folder cannot be listed, or its manifest is damaged.
+    """
+    match read_manifest(find_archives(absolute_folder(data_dir))).get("audit"):
+        case {"tool": str(tool), "errors": int(errors), "warnings": int(warnings)}:
+            tool = " ".join(tool.split())
+            return f"{data_dir}: audited by {tool}: {count(errors, 'error')}, {count(warnings, 'warning')}"
+    return f"{data_dir}: not audited, according to its manifest; check it with scripts/audit_archives.py"

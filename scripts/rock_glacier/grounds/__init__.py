@@ -1,0 +1,1 @@
+"""Which tiles show the same ground."""
