@@ -23,6 +23,7 @@ def run(
     expected: type[Exception] | tuple[type[Exception], ...],
     *,
     if_interrupted: str = "interrupted",
+    extra: str = "",
 ) -> int:
     """Do a script's work and turn its end into an exit status.
 
@@ -31,6 +32,7 @@ def run(
         work: says its results as it goes, and raises what went wrong.
         expected: exceptions that are the input's or the machine's fault; each is told in one line on standard error.
         if_interrupted: what to say when the user or the system asks the script to stop.
+        extra: the extra of this project that installs what the script imports, such as `curate`.
 
     Returns:
         0 for success, 1 for a failure.
@@ -46,6 +48,10 @@ def run(
             work()
     except KeyboardInterrupt:
         print(f"{program}: {if_interrupted}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        package = f"'rock-glacier-dataset[{extra}]'" if extra else error.name
+        print(f"{program}: error: the package {error.name} is not installed; pip install {package}", file=sys.stderr)
         return 1
     except expected as error:
         print(f"{program}: error: {one_line(error)}", file=sys.stderr)
