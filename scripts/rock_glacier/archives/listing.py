@@ -22,8 +22,8 @@ from rock_glacier_dataset import (
     SPLIT_NAMES,
     ArchiveError,
     TileArchive,
-    count_faults,
     find_archives,
+    manifest_faults,
     name_faults,
     name_of,
     read_manifest,
@@ -90,6 +90,7 @@ class Listing:
         self.masks: list[ListedMember] = []
         self.faults: list[ArchiveError] = []
         self.manifest: dict[str, Any] = {}
+        self._broken_splits: set[str] = set()
         self._maskless: list[tuple[ListedArchive, list[ArchiveError]]] = []
         files = find_archives(self.folder)
         self.has_manifest = bool(files[MANIFEST_NAME])
@@ -106,10 +107,17 @@ class Listing:
             remedy = "add them, or load image-classification alone"
             one = archive_fault(archive.name, f"holds no masks; {remedy}", "mask-missing")
             self.faults += faults if self.masks else [one] if faults else []
-        names = {name_of(url) for split in SPLIT_NAMES for url in files[split]}
-        for name in sorted(set(self.manifest.get("archives", {})) - names):
-            what = f"is in {MANIFEST_NAME}, but not in the folder; copy it, or build the archives again"
-            self.faults.append(archive_fault(name, what, "manifest-mismatch"))
+        self.faults += self._manifest_faults({name_of(url): url for split in SPLIT_NAMES for url in files[split]})
+
+    def _manifest_faults(self, paths: dict[str, str]) -> Iterable[ArchiveError]:
+        """Yield what differs from the manifest, but for tiles of splits that are not whole, and for remote archives."""
+        manifest = dict(self.manifest)
+        if "://" in self.folder:
+            manifest.pop("archives", None)
+        if isinstance(splits := manifest.get("splits"), dict):
+            manifest["splits"] = {split: counts for split, counts in splits.items() if split not in self._broken_splits}
+        counts = {split: count for split, count in self.counts().items() if split not in self._broken_splits}
+        return manifest_faults(manifest, counts, paths)
 
     def _foreign_archives(self) -> Iterable[ArchiveError]:
         """Yield the zip archives that no split is read from."""
@@ -121,11 +129,12 @@ class Listing:
                 yield archive_fault(name, f"is no archive of a split; name it as one ({known}), or remove it")
 
     def _list_split(self, split: str, urls: list[str]) -> None:
-        of_names = list(name_faults(split, urls, self.folder))
+        of_names = list(name_faults(split, [*map(name_of, urls)], self.folder))
         self.faults += of_names
         unexpected = {fault.path for fault in of_names}
         known: set[tuple[str, str]] = set()
-        is_whole = not of_names
+        if of_names:
+            self._broken_splits.add(split)
         for url in urls:
             if name_of(url) in unexpected:
                 continue
@@ -135,14 +144,11 @@ class Listing:
                     self._list_archive(listed, archive, known)
             except ArchiveError as fault:
                 self.faults.append(fault)
-                is_whole = False
-        if is_whole and len(urls) > 1:
-            self.faults += count_faults(self.manifest, split, name_of(urls[0]), known)
+                self._broken_splits.add(split)
 
     def _list_archive(self, listed: ListedArchive, archive: TileArchive, known: set[tuple[str, str]]) -> None:
         self.archives.append(listed)
         self.faults += archive.faults
-        self.faults += archive.manifest_faults(self.manifest, whole="://" not in listed.path)
         if any(folder == MASKS for folder, _ in archive.members):
             self.faults += archive.pair_faults()
         else:
