@@ -174,7 +174,8 @@ def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
 
     Args:
         parser: the command's parser.
-        names: of `data_dir`, `out`, `--num-proc`, `--dask`, `--seed`, `--repo-id`, `--revision`, `--class`.
+        names: of `data_dir`, `out`, `--num-proc`, `--dask`, `--seed`, `--repo-id`, `--revision`, `--name`,
+            `--class`.
     """
     for name in names:
         parser.add_argument(name, **_OPTIONS[name])
@@ -210,6 +211,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "help": "the Hub dataset (default: %(default)s)",
     },
     "--revision": {"metavar": "REV", "help": "branch, tag or commit of the Hub dataset"},
+    "--name": {
+        "metavar": "CONFIG",
+        "choices": ("image-classification", "image-segmentation"),
+        "required": True,
+        "help": "the config: image-classification or image-segmentation",
+    },
     "--class": {
         "dest": "prefixes",
         "metavar": "PREFIX=CLASS",

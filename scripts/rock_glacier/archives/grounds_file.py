@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import fsspec
 
 from rock_glacier_dataset import ArchiveError
 
@@ -27,11 +30,11 @@ def write_grounds(folder: Path, rows: Iterable[tuple[str, int, str]]) -> None:
         writer.writerows(rows)
 
 
-def read_grounds(file: Path, tiles: Iterable[str] = ()) -> Mapping[str, str]:
+def read_grounds(file: str | os.PathLike[str], tiles: Iterable[str] = ()) -> Mapping[str, str]:
     """Read the ground of each tile.
 
     Args:
-        file: a CSV file with the columns `path` and `ground`, and perhaps others.
+        file: path or URL of a CSV file with the columns `path` and `ground`, and perhaps others.
         tiles: paths of tiles that must be in it.
 
     Returns:
@@ -42,7 +45,8 @@ def read_grounds(file: Path, tiles: Iterable[str] = ()) -> Mapping[str, str]:
         OSError: it cannot be read.
     """
     grounds: dict[str, str] = {}
-    with file.open(encoding="utf-8-sig", newline="") as opened:
+    opener = fsspec.open if "://" in os.fspath(file) else open
+    with opener(os.fspath(file), "r", encoding="utf-8-sig", newline="") as opened:
         reader = csv.DictReader(opened)
         try:
             columns = list(reader.fieldnames or ())
