@@ -1,0 +1,96 @@
+"""Confidence intervals of metrics, by bootstrap over grounds.
+
+Tiles of one ground are not independent: a model that fails on one fails on its neighbours. A bootstrap that draws
+single tiles gives intervals that are too narrow. So whole grounds are drawn with replacement, as many as there are, each with
+all of its tiles: the cluster bootstrap (C. A. Field and A. H. Welsh, "Bootstrapping clustered data", Journal of the
+Royal Statistical Society B 69 (2007) 369-390; A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application,
+Cambridge University Press, 1997, 3.8).
+
+An interval's ends are percentiles of the replicates, set wider apart for few grounds: the expanded percentile interval
+of T. C. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69 (2015) 371-386. The
+adjusted interval BCa covered the truth about as often on simulated scores; it is not defined at a metric's best value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+from tqdm import tqdm
+
+REPLICATES = 2000
+
+LEVEL = 0.95
+
+FEW_GROUNDS = 30
+"""With fewer grounds, intervals are unreliable: on simulated scores, closely alike within a ground, nominal 95 % came
+out as 88 to 95 % with 60 grounds, 86 to 94 % with 30, 82 to 94 % with 20 and 78 to 94 % with 10."""
+
+Weights = npt.NDArray[np.float64]
+"""Shape (replicates, tiles): how often each tile is in each replicate."""
+
+Statistic = Callable[[Weights], npt.NDArray[np.float64]]
+"""Computes the metrics of some replicates, shape (replicates, metrics); NaN where one is not defined."""
+
+_WEIGHTS_AT_ONCE = 2**20  # 8 MiB
+
+
+class Interval(NamedTuple):
+    """Where a metric lies with the confidence `LEVEL`.
+
+    Attributes:
+        low: lower end; NaN where there is none.
+        high: upper end; NaN where there is none.
+        undefined: number of replicates left out, because the metric is not defined in them.
+    """
+
+    low: float
+    high: float
+    undefined: int
+
+
+def bootstrap(
+    statistic: Statistic,
+    grounds: npt.NDArray[np.intp],
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[Interval]:
+    """Compute the interval of each metric.
+
+    Args:
+        statistic: computes the metrics from the tiles' weights.
+        grounds: shape (tiles,): number of each tile's ground, from 0 without a gap.
+        replicates: number of replicates.
+        seed: seed of the draws; the same seed gives the same intervals.
+        progress: whether to show a progress bar on standard error, where that is a terminal.
+
+    Returns:
+        an interval for each metric; without ends where there is one ground only, whose replicates are all the same.
+    """
+    generator = np.random.default_rng(seed)
+    number = int(grounds.max()) + 1
+    at_once = max(1, _WEIGHTS_AT_ONCE // grounds.size)
+    values = []
+    disable = None if progress else True
+    with tqdm(total=replicates, desc="bootstrap", unit=" replicates", disable=disable, leave=False) as bar:
+        for first in range(0, replicates, at_once):
+            draws = generator.multinomial(number, np.full(number, 1 / number), min(at_once, replicates - first))
+            values.append(statistic(draws.astype(np.float64)[:, grounds]))
+            bar.update(len(draws))
+    return [_interval(of_metric, number) for of_metric in np.concatenate(values).T]
+
+
+def _interval(values: npt.NDArray[np.float64], grounds: int) -> Interval:
+    defined = values[np.isfinite(values)]
+    undefined = values.size - defined.size
+    if grounds == 1 or not defined.size:
+        return Interval(math.nan, math.nan, undefined)
+    # Hesterberg's tail: the t distribution for the normal one, and a sample's variance for that of the replicates.
+    tail = special.ndtr(-math.sqrt(grounds / (grounds - 1)) * special.stdtrit(grounds - 1, (1 + LEVEL) / 2))
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return Interval(float(low), float(high), undefined)

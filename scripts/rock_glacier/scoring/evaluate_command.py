@@ -1,0 +1,192 @@
+"""Command line: score predictions, and print each metric with its interval."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rock_glacier.console import add_options, count, run, say
+
+if TYPE_CHECKING:
+    from rock_glacier.scoring.evaluation import Evaluation
+
+_WIDTH = 80  # columns of the report
+_LEAST_REPLICATES = 100  # with fewer, the ends of an interval are chance
+_MEANINGS = {"cordillera": "cordillera (no rock glacier)", "glaciar": "glaciar (rock glacier)"}
+
+
+def report(found: Evaluation) -> Iterator[str]:
+    """Yield the lines of the report for a person."""
+    from rock_glacier.scoring.bootstrap import LEVEL
+
+    request = found.request
+    grounds = "" if found.grounds is None else f" in {count(found.grounds, 'ground')}"
+    yield f"{request.config}, {request.split}: {count(found.tiles, 'tile')}{grounds}"
+    yield ""
+    yield f"{'metric':<22}{'value':>11}   {LEVEL * 100:g} % interval"
+    for metric, value, interval in found.results:
+        if math.isnan(value):
+            yield f"{metric.name:<22}{'not defined':>11}"
+            continue
+        ends = "none" if math.isnan(interval.low) else f"{interval.low:.4f} to {interval.high:.4f}"
+        yield f"{metric.name:<22}{value:>11.4f}   {ends}{f'   ({metric.remark})' if metric.remark else ''}"
+    yield ""
+    yield f"{found.unit:<32}{'predicted':>30}"
+    yield f"{'true':<32}{found.classes[0]:>15}{found.classes[1]:>15}"
+    for name, (first, second) in zip(found.classes, found.confusion.tolist(), strict=True):
+        yield f"{_MEANINGS.get(name, name):<32}{first:>15}{second:>15}"
+    yield ""
+    rule = (
+        f"A tile is glaciar from a score of {request.threshold:g} up."
+        if found.unit == "tiles"
+        else f"A boundary may be {request.tolerance:g} pixels off."
+    )
+    method = (
+        f"Intervals: expanded percentiles of {request.replicates} replicates that draw {found.resampled} with "
+        f"replacement, seed {request.seed}."
+    )
+    for text in (f"{rule} {method}", *(f"Note: {note}" for note in found.notes)):
+        yield from textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_long_words=False)
+
+
+def _probability(text: str) -> float:
+    if not 0 <= float(text) <= 1:  # NaN included
+        raise argparse.ArgumentTypeError(f"{text} is not a probability, from 0 to 1")
+    return float(text)
+
+
+def _pixels(text: str) -> float:
+    if not 0 <= float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a distance in pixels, from 0 up")
+    return float(text)
+
+
+def _replicates(text: str) -> int:
+    if int(text) < _LEAST_REPLICATES:
+        raise argparse.ArgumentTypeError(f"{text} is below {_LEAST_REPLICATES}")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Score predictions: print each metric with its 95 % interval, and the confusion\nmatrix.",
+        epilog="""\
+PREDICTIONS for image-classification: a Parquet or CSV file with the columns
+  path    the tile's path, such as test/glaciar/012.png
+  score   the probability of glaciar, from 0 to 1
+PREDICTIONS for image-segmentation: a Parquet file with the columns
+  path
+  mask    a PNG file as bytes, an image as datasets stores it, or a nested
+          list of 128 rows of 128 numbers: 0 and 1, or probabilities of
+          rock glacier, which count from the threshold up
+or a folder of PNG files named by path, FOLDER/test/glaciar/012.png. A PNG is
+grey, with the values 0 and 1 or 0 and 255, or black and white as the dataset's
+masks are. Every tile of the split is predicted once, in any order.
+
+Intervals are computed by drawing grounds, because tiles that share ground are
+not independent. Without grounds.csv they are too narrow; the report says so.
+
+Exit status: 0 for success, 1 for a fault in the predictions or the dataset, 2
+for wrong usage.""",
+    )
+    parser.add_argument("predictions", metavar="PREDICTIONS", type=Path, help="file or folder of predictions")
+    parser.add_argument(
+        "--data-dir", metavar="DATA_DIR", help="take the truth from this folder of archives (default: from the Hub)"
+    )
+    add_options(parser, "--repo-id", "--revision", "--name")
+    parser.add_argument(
+        "--split", choices=("train", "validation", "test"), default="test", help="the split (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--grounds",
+        metavar="FILE",
+        type=Path,
+        help="CSV file with the columns path and ground (default: grounds.csv beside the dataset, if there is one)",
+    )
+    parser.add_argument(
+        "--threshold",
+        metavar="P",
+        type=_probability,
+        default=0.5,
+        help="probability from which a tile is glaciar, or a pixel rock glacier (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--boundary-tolerance",
+        metavar="PIXELS",
+        type=_pixels,
+        help="how far a mask's boundary may be off to count as found (default: 2)",
+    )
+    parser.add_argument(
+        "--replicates",
+        metavar="N",
+        type=_replicates,
+        default=2000,
+        help="replicates of the bootstrap (default: %(default)s)",
+    )
+    add_options(parser, "--seed")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write everything to this file as well")
+    parser.add_argument(
+        "--model-index",
+        action="store_true",
+        help="print, instead of the report, the results for the head of a model card on the Hub; notes go to standard "
+        "error",
+    )
+    parser.add_argument("--model-name", metavar="NAME", help="name of the model, for --model-index")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.revision is not None and options.data_dir is not None:
+        parser.error("--revision is of the Hub dataset: leave out --data-dir")
+    if options.model_index != (options.model_name is not None):
+        parser.error("--model-index and --model-name go together: give both or neither")
+    if options.boundary_tolerance is not None and options.name != "image-segmentation":
+        parser.error("--boundary-tolerance is for masks: give --name image-segmentation")
+    if options.json and (options.json.is_dir() or not options.json.parent.is_dir()):
+        parser.error(f"--json is {options.json}; name a file in an existing folder")
+
+    def score() -> None:
+        from rock_glacier.files import new_output_file
+        from rock_glacier.scoring.evaluation import Request, evaluate
+        from rock_glacier.scoring.mask_metrics import TOLERANCE
+        from rock_glacier.scoring.model_index import model_index
+        from rock_glacier.scoring.truth import Source
+
+        request = Request(
+            options.predictions,
+            Source(options.repo_id, options.revision, options.data_dir),
+            options.name,
+            options.split,
+            options.grounds,
+            options.threshold,
+            TOLERANCE if options.boundary_tolerance is None else options.boundary_tolerance,
+            options.replicates,
+            options.seed,
+        )
+        found = evaluate(request, progress=True)
+        if options.json:
+            with new_output_file(options.json) as temporary:
+                text = json.dumps(found.as_json(), indent=2, allow_nan=False) + "\n"
+                temporary.write_text(text, encoding="utf-8", newline="\n")
+        if not options.model_index:
+            for line in report(found):
+                say(line)
+            return
+        notes = [*found.notes]
+        if options.data_dir is not None:
+            notes.append(f"The block names the dataset {options.repo_id}; make sure that {options.data_dir} holds it.")
+        for note in notes:
+            print(f"{parser.prog}: {note}", file=sys.stderr)
+        say(model_index(found, options.model_name).rstrip("\n"))
+
+    return run(parser.prog, score, Exception, extra="evaluate")  # client libraries raise exceptions of every kind

@@ -1,0 +1,344 @@
+"""A model's predictions as files: scores for image-classification, masks for image-segmentation; written and read.
+
+Scores are a Parquet or CSV file with the columns `path` and `score`, the probability of glaciar. Masks are a Parquet
+file with the columns `path` and `mask`, or a folder of PNG files named as the tiles are
+(`FOLDER/test/glaciar/012.png`). `write_masks` writes a Hugging Face image column, which
+`datasets.load_dataset("parquet", data_files=...)` shows; `MaskPredictions` reads what other tools write as well.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from rock_glacier.files import new_output_file
+from rock_glacier.masks import class_indices_to_mask
+from rock_glacier.scoring.mask_formats import Mask, mask_of_array, mask_of_png
+from rock_glacier_dataset import TILE_SIZE
+
+Scores = npt.NDArray[np.float64]
+"""Shape (tiles,), values in [0, 1]: the probability of glaciar."""
+
+THRESHOLD = 0.5
+"""Probability from which a tile counts as glaciar, and a pixel as rock glacier."""
+
+_SCORE_SUFFIXES = (".parquet", ".csv")
+_SCORE_SCHEMA = pa.schema([("path", pa.string()), ("score", pa.float64())])
+_MASK_COLUMNS = ("mask", "masks")
+_MASK_SCHEMA = datasets.Features({"path": datasets.Value("string"), "mask": datasets.Image()}).arrow_schema
+_MASKS_WRITTEN_AT_ONCE = 100
+_MASKS_READ_AT_ONCE = 64  # 8 MiB as float64
+
+
+class PredictionError(ValueError):
+    """A fault in predictions: names the file, the tile's path, what is wrong and the remedy."""
+
+
+def write_scores(file: Path, paths: Sequence[str], scores: npt.ArrayLike) -> None:
+    """Write the predictions of a classifier.
+
+    Args:
+        file: a `.parquet` or a `.csv` file; it appears when it is complete, or stays as it was.
+        paths: the tiles' paths.
+        scores: shape (tiles,), values in [0, 1]: the probability of glaciar for each.
+
+    Raises:
+        PredictionError: a score is not a probability, the numbers of paths and scores differ, or the file has another
+            suffix.
+        OSError: the file cannot be written.
+    """
+    values = np.asarray(scores, np.float64)
+    _check_suffix(file, _SCORE_SUFFIXES)
+    if values.shape != (len(paths),):
+        raise PredictionError(
+            f"{file}: {len(paths)} paths and scores of shape {values.shape}; give one score for each path"
+        )
+    _check_scores(file, paths, values)
+    with new_output_file(file) as temporary:
+        if file.suffix == ".csv":
+            with temporary.open("w", encoding="utf-8", newline="") as opened:
+                writer = csv.writer(opened, lineterminator="\n")
+                writer.writerow(_SCORE_SCHEMA.names)
+                writer.writerows(zip(paths, values.tolist(), strict=True))
+        else:
+            pq.write_table(pa.table([list(paths), values], schema=_SCORE_SCHEMA), temporary)
+
+
+def write_masks(file: Path, masks: Iterable[tuple[str, npt.NDArray[np.uint8]]]) -> int:
+    """Write the predictions of a segmentation model; memory does not grow with their number.
+
+    Args:
+        file: a `.parquet` file; it appears when it is complete, or stays as it was.
+        masks: path and predicted mask of each tile, shape (128, 128) with values in {0, 1}.
+
+    Returns:
+        the number of masks.
+
+    Raises:
+        PredictionError: a mask has another shape or other values, or the file has another suffix.
+        OSError: the file cannot be written.
+    """
+    _check_suffix(file, (".parquet",))
+    rows = ({"path": path, "mask": {"bytes": _png_of_mask(file, path, mask), "path": None}} for path, mask in masks)
+    number = 0
+    with new_output_file(file) as temporary, pq.ParquetWriter(temporary, _MASK_SCHEMA) as writer:
+        while some := list(islice(rows, _MASKS_WRITTEN_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(some, _MASK_SCHEMA))
+            number += len(some)
+    return number
+
+
+def _png_of_mask(file: Path, path: str, mask: npt.NDArray[np.uint8]) -> bytes:
+    png = io.BytesIO()
+    try:
+        class_indices_to_mask(mask).save(png, "PNG")
+    except ValueError as error:
+        raise PredictionError(f"{file}: {path}: {error}") from None
+    return png.getvalue()
+
+
+def read_scores(file: Path) -> tuple[list[str], Scores]:
+    """Read the predictions of a classifier.
+
+    Args:
+        file: a `.parquet` or a `.csv` file with the columns `path` and `score`; other columns are ignored.
+
+    Returns:
+        the tiles' paths and their scores, in the order of the file.
+
+    Raises:
+        PredictionError: it is not such a file, a column is missing, or a score is not a probability.
+        OSError: it cannot be read.
+    """
+    _check_suffix(file, _SCORE_SUFFIXES)
+    paths, scores = _read_csv(file) if file.suffix == ".csv" else _read_parquet(file)
+    _check_scores(file, paths, scores)
+    return paths, scores
+
+
+def _read_csv(file: Path) -> tuple[list[str], Scores]:
+    paths, scores = [], []
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        reader = csv.DictReader(opened)
+        try:
+            _check_columns(file, _SCORE_SCHEMA.names, reader.fieldnames or ())
+            for row in reader:
+                if not row["path"]:
+                    raise PredictionError(f"{file}: line {reader.line_num} has no path; name the tile")
+                try:
+                    scores.append(float(row["score"] or "nan"))
+                except ValueError:
+                    raise _not_a_probability(file, row["path"], row["score"]) from None
+                paths.append(row["path"])
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise PredictionError(f"{file}: line {reader.line_num + 1} is not CSV ({error}); write it again") from None
+    return paths, np.array(scores, np.float64)
+
+
+def _read_parquet(file: Path) -> tuple[list[str], Scores]:
+    with _open_parquet(file) as parquet:
+        _check_columns(file, _SCORE_SCHEMA.names, parquet.schema_arrow.names)
+        table = parquet.read(_SCORE_SCHEMA.names)
+    kind = table.schema.field("score").type
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        raise PredictionError(f"{file}: the column score holds {kind}; it is a number, the probability of glaciar")
+    scores = table["score"].cast(pa.float64()).to_numpy()  # a null becomes NaN
+    return _read_paths(file, table["path"]), scores
+
+
+def _check_scores(file: Path, paths: Sequence[str], scores: Scores) -> None:
+    wrong = np.flatnonzero(~((scores >= 0) & (scores <= 1)))  # NaN included
+    if wrong.size:
+        raise _not_a_probability(file, paths[wrong[0]], scores[wrong[0]], wrong.size - 1)
+
+
+def _not_a_probability(file: Path, path: str, score: object, more: int = 0) -> PredictionError:
+    others = f" (nor are {more} more)" if more else ""
+    return PredictionError(
+        f"{file}: {path}: the score {score} is not a probability{others}; give that of glaciar, from 0 to 1 (of "
+        "logits, the softmax or the sigmoid)"
+    )
+
+
+class MaskPredictions:
+    """Predicted masks in a file or a folder, read one by one.
+
+    Args:
+        place: a folder of PNG files named by path, or a `.parquet` file with the columns `path` and `mask` (or
+            `masks`). A mask there is a PNG file as bytes, an image as `datasets` stores it, or a nested list of 128
+            rows of 128 numbers; see `mask_formats`.
+        threshold: probability from which a pixel is rock glacier, where masks are floats.
+
+    Attributes:
+        paths: the tiles' paths.
+        are_probabilities: whether the threshold is applied.
+
+    Raises:
+        PredictionError: it is not such a file or folder, or a column is missing.
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, place: Path, threshold: float = THRESHOLD) -> None:
+        self._place, self._threshold, self._kind, self.are_probabilities = place, threshold, "file", False
+        if place.is_dir():
+            files = (file.relative_to(place) for file in place.rglob("*") if file.suffix.lower() == ".png")
+            self.paths = sorted(file.as_posix() for file in files if not file.name.startswith("."))  # "._" of macOS
+            if not self.paths:
+                raise PredictionError(
+                    f"{place}: holds no PNG files; name them by path, such as test/glaciar/012.png in it"
+                )
+            return
+        _check_suffix(place, (".parquet",), " of masks, or a folder of PNG files")
+        with _open_parquet(place) as parquet:
+            names = parquet.schema_arrow.names
+            self._column = next((name for name in _MASK_COLUMNS if name in names), _MASK_COLUMNS[0])
+            _check_columns(place, ("path", self._column), names)
+            self._kind, numbers = _kind_of_column(place, parquet.schema_arrow.field(self._column))
+            self.are_probabilities = pa.types.is_floating(numbers)
+            self.paths = _read_paths(place, parquet.read(["path"])["path"])
+
+    def __iter__(self) -> Iterator[tuple[str, Mask]]:
+        """Yield path and mask of each tile, in the order of `paths`.
+
+        Raises:
+            PredictionError: a mask is missing or damaged, or has another size or other values.
+            OSError: it cannot be read.
+        """
+        for path, content in zip(self.paths, self._contents(), strict=True):
+            try:
+                yield path, self._mask_of(content)
+            except ValueError as error:
+                raise PredictionError(f"{self._place}: {path}: {error}") from None
+
+    def _contents(self) -> Iterator[Any]:
+        if self._place.is_dir():
+            yield from ((self._place / path).read_bytes() for path in self.paths)
+            return
+        with _open_parquet(self._place) as parquet:
+            for batch in parquet.iter_batches(_MASKS_READ_AT_ONCE, columns=[self._column], use_threads=False):
+                column = batch[self._column]
+                column = column.storage if isinstance(column, pa.ExtensionArray) else column
+                yield from column if self._kind == "array" else column.to_pylist()
+
+    def _mask_of(self, content: Any) -> Mask:
+        if self._kind == "array":
+            return mask_of_array(_array_of(content.values), self._threshold)
+        if self._kind == "image" and content is not None:
+            if content["bytes"] is None and content.get("path"):
+                raise ValueError(f"is only the name of a file, {content['path']}; write its bytes into the column")
+            content = content["bytes"]
+        if content is None:
+            raise _no_mask()
+        return mask_of_png(content)
+
+
+def _kind_of_column(file: Path, field: pa.Field) -> tuple[str, pa.DataType]:
+    """Return what a column of masks holds, `array`, `image` or `file`, and the type of an array's values."""
+    kind = field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
+    if _is_list(kind) and _is_list(kind.value_type):
+        return "array", kind.value_type.value_type
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        return "image", pa.null()
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return "file", pa.null()
+    raise PredictionError(
+        f"{file}: the column {field.name} holds {kind}; masks are PNG files as bytes, images, or nested lists of "
+        f"{TILE_SIZE} rows of {TILE_SIZE} numbers"
+    )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _array_of(rows: pa.Array | None) -> npt.NDArray[Any]:
+    if rows is None:
+        raise _no_mask()
+    lengths = set(pc.list_value_length(rows).to_pylist())
+    if lengths != {TILE_SIZE}:
+        found = ", ".join(sorted(map(str, lengths))[:5]) or "no"
+        raise ValueError(f"is rows of {found} numbers; a mask has {TILE_SIZE} rows of {TILE_SIZE}, as the tile has")
+    numbers = rows.flatten()
+    if numbers.null_count:
+        raise ValueError("has pixels without a value; give one for each")
+    return numbers.to_numpy(zero_copy_only=False).reshape(-1, TILE_SIZE)
+
+
+def _no_mask() -> ValueError:
+    return ValueError("has no mask; predict one, all 0 where there is no rock glacier")
+
+
+def match_tiles(place: Path, predicted: Sequence[str], tiles: Sequence[str], split: str) -> npt.NDArray[np.intp]:
+    """Find each prediction's tile.
+
+    Args:
+        place: the file or folder of the predictions, for messages.
+        predicted: the paths of the predictions.
+        tiles: the paths of the split's tiles, each once.
+        split: name of the split, for messages.
+
+    Returns:
+        shape (predictions,): the place of each prediction's tile in `tiles`.
+
+    Raises:
+        PredictionError: a tile is missing, or predicted more than once, or a path is of no tile.
+    """
+    rows = {path: row for row, path in enumerate(tiles)}
+    counts = Counter(predicted)
+    for paths, what in (
+        (
+            [path for path in counts if path not in rows],
+            f"of no tile of the split {split}, whose paths are such as {tiles[0]}; leave out what is not of this split",
+        ),
+        (
+            [path for path, count in counts.items() if count > 1],
+            "predicted more than once; leave one prediction of each",
+        ),
+        ([path for path in tiles if path not in counts], f"not predicted; predict every tile of the split {split}"),
+    ):
+        if paths:
+            names = ", ".join(paths[:3]) + (", ..." if len(paths) > 3 else "")
+            verb = "path ({}) is" if len(paths) == 1 else "paths ({}) are"
+            raise PredictionError(f"{place}: {len(paths)} {verb.format(names)} {what}")
+    return np.array([rows[path] for path in predicted], np.intp)
+
+
+def _read_paths(file: Path, column: pa.ChunkedArray) -> list[str]:
+    try:
+        paths: list[str] = column.cast(pa.string()).to_pylist()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise PredictionError(f"{file}: the column path does not hold text ({error}); name the tiles in it") from None
+    if column.null_count:
+        raise PredictionError(f"{file}: row {paths.index(None) + 1} has no path; name the tile")  # type: ignore[arg-type]
+    return paths
+
+
+def _open_parquet(file: Path) -> pq.ParquetFile:
+    try:
+        # Through a small buffer, so that a large row group is never whole in memory.
+        return pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False)
+    except pa.ArrowInvalid as error:
+        raise PredictionError(f"{file}: is not a Parquet file ({error}); write it again") from None
+
+
+def _check_suffix(file: Path, suffixes: Sequence[str], others: str = "") -> None:
+    if file.suffix not in suffixes:
+        raise PredictionError(f"{file}: its name does not end in {' or '.join(suffixes)}; give such a file{others}")
+
+
+def _check_columns(file: Path, expected: Sequence[str], found: Sequence[str]) -> None:
+    for name in expected:
+        if name not in found:
+            raise PredictionError(f"{file}: has no column {name}; its columns are {', '.join(found) or 'none'}")

@@ -1,0 +1,115 @@
+"""Intervals cover what they promise where grounds are drawn, and do not where tiles are drawn one by one."""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rock_glacier.scoring.bootstrap import bootstrap
+from rock_glacier.scoring.class_metrics import class_statistic
+
+GROUNDS = np.array([0, 1, 1, 2, 2, 2, 3])
+
+
+def simulated_tiles(generator, grounds):
+    """Labels, scores and grounds: the tiles of a ground are mostly of one class, and scored alike."""
+    sizes = generator.geometric(1 / 4, grounds)
+    ground = np.repeat(np.arange(grounds), sizes)
+    labels = (generator.random(ground.size) < generator.beta(0.5, 0.5, grounds)[ground]).astype(int)
+    logits = 2.4 * labels - 1.2 + generator.normal(0, 1, grounds)[ground] + generator.normal(0, 0.7, ground.size)
+    return labels, 1 / (1 + np.exp(-logits)), ground
+
+
+def balanced_accuracy(labels, scores):
+    statistic = class_statistic(labels, scores, 0.5)
+    return lambda weights: statistic(weights)[:, :1]
+
+
+def coverage(trials, drawn):
+    """The share of intervals that hold the truth, when grounds or tiles are drawn."""
+    generator = np.random.default_rng(0)
+    labels, scores, _ = simulated_tiles(generator, 100_000)
+    truth = balanced_accuracy(labels, scores)(np.ones((1, labels.size)))[0, 0]
+    covered = 0
+    for trial in range(trials):
+        labels, scores, grounds = simulated_tiles(generator, 100)
+        numbers = grounds if drawn == "grounds" else np.arange(grounds.size)
+        (interval,) = bootstrap(balanced_accuracy(labels, scores), numbers, 250, trial)
+        covered += interval.low <= truth <= interval.high
+    return covered / trials
+
+
+def test_drawing_grounds_covers_the_truth_and_drawing_tiles_does_not():
+    assert 0.88 <= coverage(200, "grounds") <= 0.98
+    assert coverage(100, "tiles") <= 0.82
+
+
+def test_each_replicate_draws_as_many_grounds_as_there_are_with_all_their_tiles():
+    seen = []
+
+    def statistic(weights):
+        seen.append(weights)
+        return weights[:, :1]
+
+    bootstrap(statistic, GROUNDS, 500, seed=1)
+    weights = np.concatenate(seen)
+    of_grounds = weights[:, [0, 1, 3, 6]]
+    assert weights.shape == (500, len(GROUNDS))
+    assert (of_grounds[:, GROUNDS] == weights).all()
+    assert (of_grounds.sum(axis=1) == 4).all()
+    assert of_grounds.var() == pytest.approx(3 / 4, abs=0.05)  # of a binomial of 4 draws with the chance 1 / 4
+
+
+def test_the_interval_of_a_mean_is_that_of_theory_and_of_its_seed():
+    values = np.random.default_rng(0).normal(size=400)
+
+    def mean(weights):
+        return (weights @ values / 400)[:, None]
+
+    (interval,) = bootstrap(mean, np.arange(400))
+    half = 1.96 * values.std() / 20
+    assert interval.low == pytest.approx(values.mean() - half, abs=half / 15)
+    assert interval.high == pytest.approx(values.mean() + half, abs=half / 15)
+    assert bootstrap(mean, np.arange(400)) == [interval]
+    assert bootstrap(mean, np.arange(400), seed=1) != [interval]
+
+
+def test_memory_does_not_grow_with_the_number_of_replicates():
+    sizes = []
+
+    def statistic(weights):
+        sizes.append(weights.size)
+        return weights[:, :1]
+
+    bootstrap(statistic, np.arange(50_000), 100)
+    assert len(sizes) > 1
+    assert max(sizes) <= 2**20
+
+
+def test_replicates_in_which_a_metric_is_not_defined_are_left_out_and_counted():
+    (interval,) = bootstrap(lambda weights: np.where(weights[:, :1] > 0, 1.0, np.nan), GROUNDS, 1000)
+    assert (interval.low, interval.high) == (1, 1)
+    assert interval.undefined == pytest.approx(1000 * (3 / 4) ** 4, abs=50)
+    (never,) = bootstrap(lambda weights: np.full((len(weights), 1), np.nan), GROUNDS, 1000)
+    assert (np.isnan(never.low), np.isnan(never.high), never.undefined) == (True, True, 1000)
+
+
+def test_one_ground_has_no_interval():
+    (interval,) = bootstrap(lambda weights: weights[:, :1], np.zeros(5, int), 100)
+    assert (np.isnan(interval.low), np.isnan(interval.high), interval.undefined) == (True, True, 0)
+
+
+@pytest.mark.parametrize(("grounds", "tail"), [(10, 0.0086), (100, 0.0231)])
+def test_few_grounds_widen_the_interval(grounds, tail):
+    """By Hesterberg (2015), table 5 and its formula: the percentiles lie further out than 2.5 % and 97.5 %."""
+    seen = []
+
+    def first_less_last(weights):
+        seen.append(weights @ np.linspace(-1, 1, grounds))
+        return seen[-1][:, None]
+
+    (interval,) = bootstrap(first_less_last, np.arange(grounds), 20_000)
+    assert np.mean(np.concatenate(seen) < interval.low) == pytest.approx(tail, abs=0.001)
+    assert np.mean(np.concatenate(seen) > interval.high) == pytest.approx(tail, abs=0.001)

@@ -1,0 +1,106 @@
+"""The metrics of masks are those of their definitions, and of scikit-learn where it has them."""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from rock_glacier.scoring.mask_metrics import (
+    MASK_METRICS,
+    count_pixels,
+    count_tiles_left_out,
+    mask_confusion,
+    mask_statistic,
+)
+
+
+def rectangle(top, bottom, left, right):
+    mask = np.zeros((128, 128), np.uint8)
+    mask[top:bottom, left:right] = 1
+    return mask
+
+
+EMPTY = rectangle(0, 0, 0, 0)
+FULL = rectangle(0, 128, 0, 128)
+SQUARE = rectangle(20, 40, 20, 40)
+
+
+def values_of(*pairs, tolerance=2.0):
+    counts = np.array([count_pixels(truth, predicted, tolerance) for truth, predicted in pairs])
+    values = mask_statistic(counts)(np.ones((1, len(counts))))[0]
+    return dict(zip((metric.key for metric in MASK_METRICS), values.tolist(), strict=True))
+
+
+def test_over_pixels_large_rock_glaciers_count_most_and_over_tiles_all_count_the_same():
+    found = values_of((SQUARE, SQUARE), (rectangle(0, 100, 0, 100), rectangle(0, 100, 0, 50)))
+    assert found["iou"] == pytest.approx((400 + 5000) / (400 + 10000))
+    assert found["dice"] == pytest.approx(2 * (400 + 5000) / (400 + 400 + 10000 + 5000))
+    assert found["iou_tiles"] == pytest.approx((1 + 1 / 2) / 2)
+    assert found["dice_tiles"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_the_metrics_are_those_of_scikit_learn():
+    truth, predicted = np.random.default_rng(0).integers(0, 2, (2, 4, 128, 128), np.uint8)
+    found = values_of(*zip(truth, predicted, strict=True))
+    for key, score in (("iou", metrics.jaccard_score), ("dice", metrics.f1_score)):
+        assert found[key] == pytest.approx(score(truth.ravel(), predicted.ravel()))
+        of_tiles = [score(mask.ravel(), other.ravel()) for mask, other in zip(truth, predicted, strict=True)]
+        assert found[f"{key}_tiles"] == pytest.approx(np.mean(of_tiles))
+    counts = np.array([count_pixels(*pair) for pair in zip(truth, predicted, strict=True)])
+    expected = metrics.confusion_matrix(truth.ravel(), predicted.ravel())
+    assert mask_confusion(counts, truth.size).tolist() == expected.tolist()
+
+
+def test_replicates_count_a_tile_as_often_as_it_was_drawn():
+    pairs = [(SQUARE, SQUARE), (SQUARE, rectangle(20, 40, 30, 50)), (EMPTY, SQUARE), (EMPTY, EMPTY)]
+    drawn = np.array([[1, 1, 1, 1], [0, 2, 1, 1], [3, 0, 0, 1]])
+    found = mask_statistic(np.array([count_pixels(*pair) for pair in pairs]))(drawn.astype(np.float64))
+    for values, times in zip(found, drawn, strict=True):
+        expected = values_of(*(pair for pair, number in zip(pairs, times, strict=True) for _ in range(number)))
+        np.testing.assert_allclose(values, list(expected.values()))
+
+
+def test_tiles_where_neither_mask_shows_rock_glacier_are_left_out_of_means_over_tiles():
+    pair = (SQUARE, rectangle(20, 40, 30, 50))
+    assert values_of(pair, *[(EMPTY, EMPTY)] * 3) == values_of(pair)
+    counts = np.array([count_pixels(SQUARE, EMPTY), count_pixels(FULL, FULL), *[count_pixels(EMPTY, EMPTY)] * 3])
+    assert count_tiles_left_out(counts) == (3, 4)  # a full tile has no boundary
+
+
+def test_a_missed_or_an_invented_rock_glacier_scores_nothing():
+    assert set(values_of((SQUARE, EMPTY), (EMPTY, EMPTY)).values()) == {0.0}
+    assert set(values_of((EMPTY, SQUARE)).values()) == {0.0}
+    assert all(np.isnan(list(values_of((EMPTY, EMPTY)).values())))
+
+
+def test_a_boundary_is_where_rock_glacier_meets_background_within_the_tile():
+    columns = count_pixels(SQUARE, rectangle(0, 10, 0, 128))[3:]
+    assert (columns[0], columns[2]) == (4 * 19, 128)
+    found = values_of((FULL, FULL))
+    assert found["iou"] == 1
+    assert np.isnan(found["boundary_f1"])
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(0, 1), (1, 1), (2, 1), (3, 0)])
+def test_a_boundary_may_be_as_far_off_as_the_tolerance(shift, expected):
+    truth, predicted = rectangle(0, 60, 0, 128), rectangle(0, 60 + shift, 0, 128)
+    assert values_of((truth, predicted))["boundary_f1"] == expected
+    assert values_of((truth, predicted), tolerance=shift)["boundary_f1"] == 1
+
+
+def test_the_distance_of_boundaries_is_euclidean():
+    dot, other = rectangle(50, 51, 50, 51), rectangle(52, 53, 51, 52)  # 2 down, 1 to the right
+    assert values_of((dot, other), tolerance=2.0)["boundary_f1"] == 0
+    assert values_of((dot, other), tolerance=np.sqrt(5))["boundary_f1"] == 1
+
+
+def test_boundary_f1_is_the_mean_over_tiles_of_harmonic_means():
+    truth = rectangle(0, 60, 0, 128)
+    predicted = truth.copy()
+    predicted[90:100, :] = 1  # a second rock glacier: two more boundaries of 128 pixels, none of them true
+    precision, recall = 128 / (3 * 128), 1.0
+    found = values_of((truth, predicted), (truth, truth))["boundary_f1"]
+    assert found == pytest.approx((2 * precision * recall / (precision + recall) + 1) / 2)
