@@ -187,7 +187,7 @@ def test_masks_are_judged_over_pixels_and_over_tiles(sample, masks, truth, shift
     assert status == 0
     assert max(map(len, lines)) <= 80
     true, predicted = (np.stack([of[path] for path in PATHS]) for of in (truth, shifted))
-    expected = {}
+    expected: dict[str, float] = {}
     for name, score in (("IoU", metrics.jaccard_score), ("Dice", metrics.f1_score)):
         # The cordillera tiles show no rock glacier in either mask, and are left out of the mean.
         of_tiles = [score(*map(np.ravel, pair)) for pair in zip(true[3:], predicted[3:], strict=True)]

@@ -1,10 +1,10 @@
 """Confidence intervals of metrics, by bootstrap over grounds.
 
 Tiles of one ground are not independent: a model that fails on one fails on its neighbours. A bootstrap that draws
-single tiles gives intervals that are too narrow. So whole grounds are drawn with replacement, as many as there are, each with
-all of its tiles: the cluster bootstrap (C. A. Field and A. H. Welsh, "Bootstrapping clustered data", Journal of the
-Royal Statistical Society B 69 (2007) 369-390; A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application,
-Cambridge University Press, 1997, 3.8).
+single tiles gives intervals that are too narrow. So whole grounds are drawn with replacement, as many as there are,
+each with all of its tiles: the cluster bootstrap (C. A. Field and A. H. Welsh, "Bootstrapping clustered data", Journal
+of the Royal Statistical Society B 69 (2007) 369-390; A. C. Davison and D. V. Hinkley, Bootstrap Methods and their
+Application, Cambridge University Press, 1997, 3.8).
 
 An interval's ends are percentiles of the replicates, set wider apart for few grounds: the expanded percentile interval
 of T. C. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69 (2015) 371-386. The
