@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -196,6 +197,13 @@ def class_of_prefix(text: str) -> tuple[str, str]:
     return prefix, name
 
 
+def repo_id(text: str) -> str:
+    """Read the id of a Hub dataset from the command line."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no Hub dataset; its id is <user or organization>/<name>")
+    return text
+
+
 _OPTIONS: dict[str, dict[str, Any]] = {
     "data_dir": {"metavar": "DATA_DIR", "help": "folder of archives: train.zip, val.zip, test.zip"},
     "out": {"metavar": "OUT", "help": "folder to write; it may exist when it is empty"},
@@ -207,6 +215,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "--seed": {"metavar": "S", "type": not_negative, "default": 0, "help": "seed (default: %(default)s)"},
     "--repo-id": {
         "metavar": "ID",
+        "type": repo_id,
         "default": REPO_ID,
         "help": "the Hub dataset (default: %(default)s)",
     },
