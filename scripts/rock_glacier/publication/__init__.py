@@ -1,0 +1,1 @@
+"""Publication on the Hub: Parquet and card, the staged folder of each branch, commits, and reading back."""

@@ -1,0 +1,109 @@
+"""Load the dataset from the Hub as a user would, and compare every row with a staged folder."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+from huggingface_hub import constants
+from tqdm import tqdm
+
+from rock_glacier.console import causes, one_line, run, say
+from rock_glacier.publication.hub import prepare_client, without_token
+from rock_glacier.publication.sums import MAIN, read_staged
+from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES, features_of
+
+_ROWS = 100  # that are compared at once
+
+
+class DifferenceError(RuntimeError):
+    """The Hub gives something else than was staged: says where."""
+
+
+def read_back(folder: Path, repo_id: str, commit: str) -> Iterator[str]:
+    """Load every config and split from the Hub, and compare each row with what was staged.
+
+    Yields:
+        a line for each config and split that is the same.
+
+    Raises:
+        DifferenceError: at the first difference, or where a config cannot be loaded.
+    """
+    staged = read_staged(folder, verify=False)[MAIN]
+    for config in CONFIG_NAMES:
+        try:
+            loaded = datasets.load_dataset(repo_id, name=config, revision=commit)
+        except Exception as error:  # whatever `datasets` and its readers raise
+            said = "; ".join(dict.fromkeys(f"{type(one).__name__}: {one_line(one)}" for one in causes(error)))
+            raise DifferenceError(f"{config}: cannot be loaded: {without_token(said)}") from error
+        for split in SPLIT_NAMES:
+            place = f"{config} {split}"
+            if split not in loaded or loaded[split].features != features_of(config):
+                raise DifferenceError(
+                    f"{place}: is missing, or has other columns than {', '.join(features_of(config))}"
+                )
+            files = [staged[path].file for path in sorted(staged) if path.startswith(f"{config}/{split}-")]
+            _compare(place, loaded[split], files)
+            yield f"{place}: {len(loaded[split])} examples, as staged"
+
+
+def _compare(place: str, examples: datasets.Dataset, files: list[Path]) -> None:
+    rows = sum(pq.read_metadata(file).num_rows for file in files)
+    if len(examples) != rows:
+        raise DifferenceError(f"{place}: {len(examples)} examples; staged are {rows}")
+    arrow, row = examples.with_format("arrow"), 0
+    batches = itertools.chain.from_iterable(pq.ParquetFile(file).iter_batches(_ROWS) for file in files)
+    with tqdm(total=rows, desc=f"Comparing {place}", unit=" rows", leave=False, disable=None) as bar:
+        for batch in batches:
+            staged = pa.Table.from_batches([batch])
+            loaded = arrow[row : row + len(staged)]
+            if not loaded.equals(staged):
+                pairs = zip(loaded.to_pylist(), staged.to_pylist(), strict=True)
+                for number, (got, expected) in enumerate(pairs, row):
+                    for column in expected:
+                        if got[column] != expected[column]:
+                            raise DifferenceError(
+                                f"{place}: row {number} ({expected['path']}): {column} is another than was staged"
+                            )
+                raise DifferenceError(f"{place}: the types are {loaded.schema.types}, not {staged.schema.types}")
+            row += len(staged)
+            bar.update(len(staged))
+
+
+def read_back_in_new_cache(folder: Path, repo_id: str, commit: str) -> bool:
+    """Read back in a process of its own whose caches are new; tokens come from where they always do.
+
+    Returns:
+        whether the Hub gives what was staged; if not, standard error says where.
+    """
+    with tempfile.TemporaryDirectory(prefix="rock-glacier-") as home:
+        elsewhere = re.compile(r"(HF|HUGGINGFACE)_.*_(CACHE|PATH|HOME|OFFLINE)|HF_HOME")
+        environment = {name: value for name, value in os.environ.items() if not elsewhere.fullmatch(name)}
+        environment |= {"HF_HOME": home, "HF_TOKEN_PATH": constants.HF_TOKEN_PATH}
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        # A session of its own, so that the terminal's interruption reaches the parent alone, which then ends it; and a
+        # folder of its own, because `datasets` would take a folder of the repository's name for it.
+        command = [sys.executable, "-m", __name__, str(folder.resolve()), repo_id, commit]
+        done = subprocess.run(  # noqa: S603 - this module
+            command, env=environment, cwd=home, check=False, start_new_session=True
+        )
+        return done.returncode == 0
+
+
+if __name__ == "__main__":
+
+    def _work() -> None:
+        prepare_client()
+        for line in read_back(Path(sys.argv[1]), *sys.argv[2:]):
+            say(line)
+
+    sys.exit(run("upload.py", _work, (ValueError, OSError, RuntimeError)))

@@ -1,0 +1,44 @@
+"""Command line of staging."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from rock_glacier.console import add_options, count, run, say
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(
+        description="Write the folders of the Hub repository, one for each branch: OUT/main with the card and both "
+        "configs as Parquet, OUT/script with the archives and the loading script, and OUT/SHA256SUMS. Archives are "
+        "checked as they are read, and the first fault ends the run.",
+        epilog="Prints a line for each config and split. Exit status: 0 when all is written, 1 when something failed "
+        "(OUT is whole, or as it was before), 2 for wrong usage.",
+    )
+    parser.add_argument(
+        "data_dir",
+        metavar="DATA_DIR",
+        help="folder of archives: train.zip, val.zip, test.zip; local, or on the Hub: "
+        "hf://datasets/<repo>[@<revision>]/<folder>",
+    )
+    add_options(parser, "out", "--repo-id", "--num-proc", "--dask")
+    options = parser.parse_args(arguments)
+
+    def write() -> None:
+        from rock_glacier.parallel import Workers
+        from rock_glacier.publication.hub import prepare_client
+        from rock_glacier.publication.staging import stage
+
+        prepare_client()
+        workers = Workers(options.num_proc, options.dask, progress=True)
+        for config, splits in stage(options.data_dir, options.out, repo_id=options.repo_id, workers=workers).items():
+            for split, files in splits.items():
+                rows, size = (sum(getattr(file, name) for file in files) for name in ("rows", "file_bytes"))
+                number = count(len(files), "Parquet file")
+                say(f"{config} {split}: {count(rows, 'example')}, {number}, {count(size, 'byte')}")
+
+    return run(
+        parser.prog, write, (ValueError, OSError, RuntimeError), if_interrupted="interrupted; nothing was written"
+    )

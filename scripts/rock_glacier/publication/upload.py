@@ -1,0 +1,155 @@
+"""Publish a staged folder on the Hub: a commit for each branch, and every row loaded back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from huggingface_hub import HfApi, get_token
+
+from rock_glacier.console import count
+from rock_glacier.publication.hub import LOG_IN, HubError, commit_changes, find_changes, hub_step, look_at
+from rock_glacier.publication.read_back import read_back_in_new_cache
+from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, StagedError, StagedFile, read_staged
+
+
+def upload(
+    folder: Path,
+    repo_id: str,
+    *,
+    revision: str = MAIN,
+    create_pr: bool = False,
+    tag: str | None = None,
+    private: bool = False,
+) -> Iterator[str]:
+    """Publish a staged folder, whole or not at all, and load it back.
+
+    Args:
+        folder: what `stage` wrote.
+        repo_id: the Hub dataset; made if need be.
+        revision: the branch for what is in `main`; made if need be. The branch `script` is changed with `main` alone.
+        create_pr: whether to propose the commit to main in a pull request, and to change nothing else.
+        tag: tag for the commit; a tag is never moved.
+        private: whether the dataset is private, if it is made.
+
+    Yields:
+        a line for each thing that is done, but for the rows: a process of its own prints a line for each split.
+
+    Raises:
+        StagedError: the staged folder has a fault; nothing was sent.
+        HubError: a step failed. A branch is as it was or as it was staged, and the same command goes on from there.
+        OSError: a file cannot be read.
+    """
+    staged = read_staged(folder)
+    _check_name(folder, staged, repo_id)
+    if get_token() is None:
+        raise HubError(f"no token; {LOG_IN}")
+    api = HfApi()
+    for name, files in _branches(staged, revision, with_script=not create_pr):
+        branch = look_at(api, repo_id, name)
+        if branch is None:
+            with hub_step(repo_id, "create the repository"):
+                api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True)
+            branch = look_at(api, repo_id, name)
+        if branch is None:
+            raise HubError(f"{repo_id}: exists, but the token may not see it; {LOG_IN}")
+        with hub_step(repo_id, "look at the repository"):
+            if private and not api.dataset_info(repo_id).private:
+                raise HubError(f"{repo_id}: is public; make it private in its settings, or leave --private out")
+        there = _commit_of_tag(api, repo_id, tag) if name == revision else None
+        if there is not None and (there != branch.commit or find_changes(files, branch.files)):
+            raise HubError(f"{repo_id}: the tag {tag} is at {there}, which is not what is staged; choose another tag")
+        commit, url, changed = commit_changes(api, repo_id, branch, files, create_pr=create_pr)
+        what = f"{count(changed, 'file')} changed in one commit" if changed else "nothing to change"
+        yield f"{name}: {what}, {url}"
+        if name == revision:
+            _read_back(folder, repo_id, commit)
+            published, tagged = commit, there
+    if tag is not None:
+        if tagged is None:
+            with hub_step(repo_id, f"create the tag {tag}"):
+                api.create_tag(repo_id, tag=tag, revision=published, repo_type="dataset")
+        yield f"{tag}: {published}"
+
+
+def preview(folder: Path, repo_id: str, *, revision: str = MAIN, tag: str | None = None) -> Iterator[str]:
+    """Say what `upload` would change, and change nothing.
+
+    Yields:
+        a line for each file that would be added, changed or removed, and for what else there is to say.
+
+    Raises:
+        StagedError: the staged folder has a fault; raised after the lines, so that they are seen.
+        HubError: the Hub cannot be reached.
+    """
+    api, staged = HfApi(), read_staged(folder, verify=False)
+    for name, files in _branches(staged, revision):
+        branch = look_at(api, repo_id, name)
+        changes = find_changes(files, branch.files if branch and branch.exists else [])
+        yield from (f"{name}: {change}" for change in changes)
+        kinds = [change.kind for change in changes]
+        size = sum(change.size for change in changes if change.kind != "remove")
+        summary = ", ".join(f"{kinds.count(kind)} to {kind}" for kind in ("add", "change", "remove"))
+        yield f"{name}: {summary}; at most {size} bytes to send"
+        if branch is None:
+            yield f"{name}: {repo_id} would be made; or the token may not see it"
+        elif not branch.exists:
+            yield f"{name}: the branch would be made"
+        if tag is not None and name == revision:
+            there = _commit_of_tag(api, repo_id, tag) if branch else None
+            yield f"{tag}: {f'is at {there} and would stay there' if there else 'would be made'}"
+    _check_name(folder, read_staged(folder), repo_id)
+
+
+def check(folder: Path, repo_id: str, *, revision: str = MAIN) -> Iterator[str]:
+    """Compare what the Hub holds, and what it gives, with a staged folder; change nothing.
+
+    Args:
+        folder: what `stage` wrote.
+        repo_id: the Hub dataset.
+        revision: branch, tag or commit for what is in `main`; with `main`, the branch `script` is compared too.
+
+    Yields:
+        a line for each branch that is the same.
+
+    Raises:
+        StagedError: the staged folder has a fault.
+        HubError: at the first difference.
+    """
+    api, staged = HfApi(), read_staged(folder)
+    for name, files in _branches(staged, revision):
+        branch = look_at(api, repo_id, name)
+        if branch is None or not branch.exists:
+            raise HubError(f"{repo_id}: has no {name}, or the token may not see it; check --repo-id and --revision")
+        if changes := find_changes(files, branch.files):
+            raise HubError(f"{repo_id}: {name} is not what is staged, which would {changes[0]}; upload it again")
+        yield f"{name}: {count(len(files), 'file')}, as staged"
+        if name == revision:
+            _read_back(folder, repo_id, branch.commit)
+
+
+def _branches(
+    staged: dict[str, dict[str, StagedFile]], revision: str, *, with_script: bool = True
+) -> list[tuple[str, dict[str, StagedFile]]]:
+    script = [(SCRIPT, staged[SCRIPT])] if with_script and revision == MAIN else []
+    return [(revision, staged[MAIN]), *script]
+
+
+def _check_name(folder: Path, staged: dict[str, dict[str, StagedFile]], repo_id: str) -> None:
+    card = staged[SCRIPT][CARD_NAME].file.read_text(encoding="utf-8")
+    if f'"{repo_id}"' not in card:
+        raise StagedError(f"{folder}: was staged for another dataset; stage it with --repo-id {repo_id}")
+
+
+def _commit_of_tag(api: HfApi, repo_id: str, tag: str | None) -> str | None:
+    with hub_step(repo_id, "list the tags"):
+        tags = api.list_repo_refs(repo_id, repo_type="dataset").tags if tag is not None else []
+    return next((found.target_commit for found in tags if found.name == tag), None)
+
+
+def _read_back(folder: Path, repo_id: str, commit: str) -> None:
+    if not read_back_in_new_cache(folder, repo_id, commit):
+        raise HubError(
+            f"{repo_id}: {commit} is there, but could not be loaded back as it was staged; run the same command again, "
+            "or restore the commit before it on the Hub"
+        )
