@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import datasets
@@ -13,6 +14,9 @@ from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES
 
 _SIZE_CATEGORIES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M", 10**7: "1M<n<10M"}
 """The Hub's words, by the number of tiles below which each holds."""
+
+_LINK_TO_PROJECT = re.compile(r"\[([^]]+)\]\((?:docs/[^)]+|CONTRIBUTING\.md)\)")
+"""A link to a file that is not published."""
 
 _SCRIPT_TEXT = """
 # Archives and loading script of {repo_id}
@@ -42,7 +46,7 @@ def size_category(tiles: int) -> str:
 def published_card(
     readme: str, infos: Mapping[str, datasets.DatasetInfo], repo_id: str, files: Iterable[str] = ()
 ) -> str:
-    """Turn the README into the card of a Hub repository with Parquet files.
+    """Turn the README into the card of a Hub repository with Parquet files; links to files outside of it become text.
 
     Args:
         readme: the README, with metadata at its head.
@@ -54,6 +58,7 @@ def published_card(
     Raises:
         ValueError: the README's metadata are not YAML.
     """
+    readme = _LINK_TO_PROJECT.sub(r"\1", readme)
     for before in ('load_dataset("', "hf://datasets/"):
         readme = readme.replace(before + REPO_ID, before + repo_id)
     for file in files:
