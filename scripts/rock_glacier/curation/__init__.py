@@ -1,0 +1,1 @@
+"""Build archives from tiles and masks, and assign them to splits."""

@@ -1,0 +1,245 @@
+"""Build archives: convert the sources, find their grounds, assign them to splits, write and audit."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rock_glacier.archives.grounds_file import write_grounds
+from rock_glacier.archives.manifest import write_manifest
+from rock_glacier.archives.writer import WrittenArchive, archive_name, mask_path, plan_shards, write_archive
+from rock_glacier.audit.checks import Audit, audit
+from rock_glacier.audit.findings import ERROR, Code
+from rock_glacier.console import count
+from rock_glacier.curation.assignment import assign_splits, count_tiles, target_counts
+from rock_glacier.curation.conversion import Facts, convert_sources
+from rock_glacier.curation.sources import Source, SourceError, fault, find_sources
+from rock_glacier.files import new_output_folder
+from rock_glacier.grounds.components import number_grounds
+from rock_glacier.parallel import Workers
+from rock_glacier_dataset import CLASS_NAMES, RELEASE_SIZES, SPLIT_NAMES, ArchiveError, RockGlacierDataset
+
+SPLIT_MODES = ("ground", "random", "keep")
+LEAKS = {
+    Code.OVERLAP_ACROSS_SPLITS.code: "pairs of tiles overlap",
+    Code.DUPLICATE_PIXELS.code: "tiles repeat others",
+}
+"""Findings that mean that two splits share ground, and what each counts."""
+
+_PART = 256  # tiles that a worker converts at once
+_LEAST_DIGITS = 3  # of an id, as the curators number
+_TOOL = f"build_archives.py {RockGlacierDataset.VERSION}"
+
+
+class Built(NamedTuple):
+    """What was built.
+
+    Attributes:
+        sources: the tiles.
+        facts: what each was.
+        grounds: number of each tile's ground.
+        splits: number of each tile's split.
+        target: tiles that each split was to have of each class, shape (splits, classes).
+        archives: the archives, in the order in which they were written.
+        audit: the audit of the archives.
+    """
+
+    sources: list[Source]
+    facts: list[Facts]
+    grounds: list[int]
+    splits: list[int]
+    target: npt.NDArray[np.float64]
+    archives: list[WrittenArchive]
+    audit: Audit
+
+    @property
+    def labels(self) -> list[int]:
+        """Number of each tile's class."""
+        return [CLASS_NAMES.index(source.class_name) for source in self.sources]
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Tiles that each split has of each class, shape (splits, classes)."""
+        return count_tiles(self.splits, self.labels)
+
+
+def build_archives(
+    tiles: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    masks: str | os.PathLike[str] | None = None,
+    prefixes: Mapping[str, str] | None = None,
+    split: str = SPLIT_MODES[0],
+    ratios: Sequence[float] | None = None,
+    shards: int = 1,
+    seed: int = 0,
+    workers: Workers | None = None,
+) -> Built:
+    """Build archives with manifest.json and grounds.csv.
+
+    The same files, options and seed give the same bytes with the same versions of numpy, scipy, Pillow and zlib.
+
+    Args:
+        tiles: folder of tiles, RGB or RGBA, or of archives; see `find_sources`.
+        out: folder to write; it may exist when it is empty. It appears when it is complete, or not at all.
+        masks: folder of masks. Without any mask the archives are for `image-classification` alone.
+        prefixes: the class of folders of this name, and of files whose names begin so.
+        split: "ground" assigns each ground whole, "random" each tile by itself, "keep" leaves tiles in the splits that
+            their folders or archives name.
+        ratios: of train, validation and test, each above 0; by default those of the release.
+        shards: archives of each split.
+        seed: not negative.
+        workers: processes to use; by default one for each core of this machine.
+
+    Raises:
+        SourceError: a tile or a mask does not fit, or they do not fit one another.
+        ArchiveError: the archives that were read or built have a fault.
+        ValueError: there are not enough grounds for the splits, or tiles for the shards.
+        FileExistsError: `out` exists and is not an empty folder; it stays as it is.
+        OSError: a folder cannot be read or written.
+    """
+    tiles, out, masks = Path(tiles), Path(out), None if masks is None else Path(masks)
+    workers = workers or Workers()
+    _check_folders(tiles, out, masks)
+    sources = find_sources(tiles, masks, prefixes)
+    if split == "keep":
+        _check_kept_splits(sources)
+    labels = [CLASS_NAMES.index(source.class_name) for source in sources]
+    ratios = ratios or list(RELEASE_SIZES.values())
+    with new_output_folder(out) as folder:
+        with tempfile.TemporaryDirectory(prefix=".all-tiles-", dir=folder) as temporary:
+            everything = Path(temporary) / archive_name(SPLIT_NAMES[0])
+            facts = _convert_all(sources, everything, workers)
+            grounds = _find_grounds(sources, facts, everything.parent, workers)
+            splits = _assign(split, tiles, sources, grounds, labels, ratios, seed)
+            paths = _final_paths(sources, splits)
+            archives = list(
+                _write_splits(folder, everything, sources, paths, shards, any(one.has_mask for one in facts))
+            )
+        found = audit(folder, workers)
+        _check_audit(found, may_leak=split != SPLIT_MODES[0])
+        record: dict[str, str | int] = {"tool": _TOOL, "errors": found.errors, "warnings": found.warnings}
+        version = str(RockGlacierDataset.VERSION)
+        write_manifest(folder, version=version, splits=found.tiles, archives=archives, audit=record)
+        order = sorted(range(len(sources)), key=lambda number: (splits[number], number))
+        write_grounds(folder, ((paths[number], grounds[number], sources[number].name) for number in order))
+    return Built(sources, facts, grounds, splits, target_counts(labels, ratios), archives, found)
+
+
+def _check_folders(tiles: Path, out: Path, masks: Path | None) -> None:
+    for folder in filter(None, (tiles, masks)):
+        if out.resolve() != folder.resolve() and out.resolve().is_relative_to(folder.resolve()):
+            raise fault(out, f"lies in {folder}, which is read", "name a folder outside")
+    if masks is not None and masks.resolve() == tiles.resolve():
+        raise fault(masks, "is the folder of tiles too", "put the masks into a folder of their own")
+
+
+def _check_kept_splits(sources: Sequence[Source]) -> None:
+    for source in sources:
+        if source.split is None:
+            what, remedy = (
+                "no folder names its split",
+                f"put it into {', '.join(SPLIT_NAMES)}, or leave out --split keep",
+            )
+            raise SourceError(f"{source.name}: {what}; {remedy}")
+    for split in SPLIT_NAMES:
+        if all(source.split != split for source in sources):
+            raise SourceError(f"{split}: has no tiles; add a folder of this name, or leave out --split keep")
+
+
+def _first_path(number: int, source: Source) -> str:
+    """Return the path of a tile in the archive of all tiles."""
+    return f"{SPLIT_NAMES[0]}/{source.class_name}/{number}.png"
+
+
+def _convert_all(sources: Sequence[Source], archive: Path, workers: Workers) -> list[Facts]:
+    """Write all tiles and masks, converted, into one archive."""
+    facts: list[Facts] = []
+    parts = [(sources[start : start + _PART],) for start in range(0, len(sources), _PART)]
+
+    def members() -> Iterator[tuple[str, bytes]]:
+        for part in workers.map("Converting tiles", convert_sources, parts):
+            for result in part:
+                if isinstance(result, Exception):  # the first of the sources, whichever worker found one first
+                    raise result
+                path = _first_path(len(facts), sources[len(facts)])
+                facts.append(result.facts)
+                yield path, result.tile
+                if result.mask is not None:
+                    yield mask_path(path), result.mask
+
+    write_archive(archive, members())
+    return facts
+
+
+def _find_grounds(sources: Sequence[Source], facts: Sequence[Facts], folder: Path, workers: Workers) -> list[int]:
+    """Number the grounds of the tiles in a folder's archive; tiles that repeat others are of one ground too."""
+    found = audit(folder, workers).grounds
+    pairs = []
+    first: dict[Hashable, int] = {}
+    for number, (source, one) in enumerate(zip(sources, facts, strict=True)):
+        for label in (found[_first_path(number, source)], one.canonical_hash):
+            pairs.append((first.setdefault(label, number), number))
+    return number_grounds(len(sources), pairs)
+
+
+def _assign(
+    mode: str,
+    folder: Path,
+    sources: Sequence[Source],
+    grounds: Sequence[int],
+    labels: Sequence[int],
+    ratios: Sequence[float],
+    seed: int,
+) -> list[int]:
+    """Return the number of each tile's split."""
+    if mode == "keep":
+        return [SPLIT_NAMES.index(source.split or "") for source in sources]
+    units = grounds if mode == SPLIT_MODES[0] else range(len(sources))
+    if len(set(units)) < len(SPLIT_NAMES):
+        what = f"holds {count(len(set(units)), 'ground' if mode == SPLIT_MODES[0] else 'tile')}"
+        raise fault(folder, f"{what}, too few for {len(SPLIT_NAMES)} splits", "add tiles of other ground")
+    assigned: list[int] = assign_splits(units, labels, ratios, seed).tolist()
+    return assigned
+
+
+def _final_paths(sources: Sequence[Source], splits: Sequence[int]) -> list[str]:
+    """Number the tiles of each split and class from 0, in their order, with leading zeros."""
+    folders = [f"{SPLIT_NAMES[split]}/{source.class_name}" for source, split in zip(sources, splits, strict=True)]
+    sizes, given = Counter(folders), Counter[str]()
+    paths = []
+    for folder in folders:
+        width = max(_LEAST_DIGITS, len(str(sizes[folder] - 1)))
+        paths.append(f"{folder}/{given[folder]:0{width}d}.png")
+        given[folder] += 1
+    return paths
+
+
+def _write_splits(
+    folder: Path, everything: Path, sources: Sequence[Source], paths: Sequence[str], shards: int, with_masks: bool
+) -> Iterator[WrittenArchive]:
+    """Write the archives of each split from the archive of all tiles."""
+    first_paths = {path: _first_path(number, sources[number]) for number, path in enumerate(paths)}
+    first_paths |= {mask_path(path): mask_path(before) for path, before in first_paths.items()}
+    with zipfile.ZipFile(everything) as archive:
+        for split in SPLIT_NAMES:
+            tiles = [path for path in paths if path.split("/")[0] == split]
+            for shard, members in enumerate(plan_shards(tiles, masks=with_masks, shards=shards)):
+                pngs = ((path, archive.read(first_paths[path])) for path in members)
+                yield write_archive(folder / archive_name(split, shard, shards), pngs)
+
+
+def _check_audit(found: Audit, *, may_leak: bool) -> None:
+    """Raise the first error of the audit, but for shared ground where that may be."""
+    errors = [one for one in found.findings if one.severity == ERROR and not (may_leak and one.code in LEAKS)]
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if errors[1:] else ""
+        raise ArchiveError(f"{errors[0].message}{more}", errors[0].code, errors[0].path)

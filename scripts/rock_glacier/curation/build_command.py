@@ -1,0 +1,160 @@
+"""Command line: build archives, and report what they hold."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rock_glacier.console import add_options, count, positive, run, say
+
+if TYPE_CHECKING:
+    from rock_glacier.curation.build import Built
+
+
+def _ratios(text: str) -> tuple[float, ...]:
+    try:
+        ratios = tuple(float(part) for part in text.split(":"))
+    except ValueError:
+        ratios = ()
+    if len(ratios) != 3 or not all(0 < ratio < math.inf for ratio in ratios):
+        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers above 0 with colons, such as 70:10:20")
+    return ratios
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="""\
+Build archives in splits that share no ground, from folders of tiles and masks
+or from archives. Tiles become RGBA, masks white and black; ids are numbered
+per split and class in the natural order of the sources. Writes manifest.json
+and grounds.csv as well: each tile's source, and which tiles share ground.""",
+        epilog="""\
+TILES holds archives (train.zip, val.zip, test.zip), or PNG files of 128 x 128
+pixels, RGB or RGBA: in folders called cordillera and glaciar, or with the class
+before each name; perhaps in folders called train, validation or val, and test.
+A mask lies in a folder called masks, or below --masks, and has its tile's name,
+perhaps with _m behind it or mask_ before it.
+
+  python scripts/build_archives.py tiles data --masks masks --class glaciarRoca=glaciar
+  python scripts/audit_archives.py data
+
+The same files, options and seed give the same bytes. Prints a line for each
+split and archive. Exit status: 0 when all is written, 1 when something failed
+(OUT is as it was before), 2 for wrong usage.""",
+    )
+    parser.add_argument("tiles", metavar="TILES", type=Path, help="folder of tiles, or of archives")
+    add_options(parser, "out")
+    parser.add_argument("--masks", metavar="DIR", type=Path, help="folder of masks, where they do not lie in TILES")
+    add_options(parser, "--class")
+    parser.add_argument(
+        "--split",
+        choices=("ground", "random", "keep"),
+        default="ground",
+        help="ground: tiles of one ground go to one split; random: each tile by itself; keep: as the folders or "
+        "archives say (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ratios",
+        metavar="T:V:E",
+        type=_ratios,
+        help="numbers of tiles in train, validation and test, to scale (default: as in the release)",
+    )
+    parser.add_argument(
+        "--shards", metavar="K", type=positive, default=1, help="archives of each split (default: %(default)s)"
+    )
+    add_options(parser, "--seed", "--num-proc", "--dask")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    prefixes = dict(options.prefixes)
+    for prefix, name in options.prefixes:
+        if prefixes[prefix] != name:
+            parser.error(f"--class gives {prefix} two classes, {name} and {prefixes[prefix]}")
+
+    def build() -> None:
+        from rock_glacier.curation.build import build_archives
+        from rock_glacier.parallel import Workers
+
+        built = build_archives(
+            options.tiles,
+            options.out,
+            masks=options.masks,
+            prefixes=prefixes,
+            split=options.split,
+            ratios=options.ratios,
+            shards=options.shards,
+            seed=options.seed,
+            workers=Workers(options.num_proc, options.dask, progress=True),
+        )
+        for line in _results(built):
+            say(line)
+        for line in _warnings(built, options.split):
+            print(f"{parser.prog}: warning: {line}", file=sys.stderr)
+
+    from rock_glacier.parallel import WorkerError
+
+    message = "interrupted; nothing was written"
+    return run(parser.prog, build, (ValueError, OSError, WorkerError), if_interrupted=message, extra="curate")
+
+
+def _results(built: Built) -> Iterator[str]:
+    """Yield a line for each result."""
+    from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
+
+    counts, facts = built.counts, built.facts
+    of_classes = ", ".join(f"{n:,} {name}" for n, name in zip(counts.sum(0), CLASS_NAMES, strict=True))
+    yield f"tiles: {of_classes}; {sum(one.tile_changed for one in facts):,} made RGBA"
+    masks = sum(one.has_mask for one in facts)
+    changed = sum(one.mask_changed for one in facts)
+    yield f"masks: {masks:,}; {changed:,} made white and black" if masks else "masks: none"
+    ground, size = Counter(built.grounds).most_common(1)[0]
+    first = built.sources[built.grounds.index(ground)].name
+    yield f"grounds: {len(set(built.grounds)):,}; the largest has {count(size, 'tile')}, such as {first}"
+    for number, split in enumerate(SPLIT_NAMES):
+        of_split = {one for one, its in zip(built.grounds, built.splits, strict=True) if its == number}
+        tiles = (
+            f"{n:,} {name} (target {round(target, 1):,g})"
+            for name, n, target in zip(CLASS_NAMES, counts[number], built.target[number], strict=True)
+        )
+        yield f"{split}: {', '.join(tiles)}; {count(len(of_split), 'ground')}"
+    for archive in built.archives:
+        yield f"{archive.name}: {count(archive.tiles, 'tile')}, {archive.bytes:,} bytes"
+    yield f"audit: {count(built.audit.errors, 'error')}, {count(built.audit.warnings, 'warning')}"
+
+
+def _warnings(built: Built, mode: str) -> Iterator[str]:
+    """Yield a line for each departure from what was to be."""
+    from rock_glacier.audit.findings import ERROR
+    from rock_glacier.curation.assignment import find_too_large
+    from rock_glacier.curation.build import LEAKS
+    from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
+
+    for one in find_too_large(built.grounds, built.labels, built.splits, built.target) if mode == "ground" else ():
+        source, tiles = built.sources[built.grounds.index(one.ground)], count(one.tiles, f"{one.class_name} tile")
+        what = f"{tiles}, {one.excess:,} more than the target of {one.split}"
+        yield f"the ground of {source.name} has {what}; it stays whole"
+    for number, split in enumerate(SPLIT_NAMES):
+        for label, name in enumerate(CLASS_NAMES):
+            if built.target[number, label] and not built.counts[number, label]:
+                yield f"{split} has no {name} tiles; they are of too few grounds"
+    transparent = [source.name for source, one in zip(built.sources, built.facts, strict=True) if not one.is_opaque]
+    if transparent:
+        yield f"{count(len(transparent), 'tile')} with transparent pixels, the first {transparent[0]}"
+    leaks = Counter(one.code for one in built.audit.findings if one.severity == ERROR)
+    for code, what in LEAKS.items():
+        if leaks[code]:
+            yield f"--split {mode} leaks: {leaks[code]:,} {what} across splits; use --split ground"
+    others = [one.message for one in built.audit.findings if one.severity != ERROR]
+    if others:
+        more = f" (and {len(others) - 1:,} more, which audit_archives.py lists)" if others[1:] else ""
+        yield f"{others[0]}{more}"

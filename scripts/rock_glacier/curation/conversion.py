@@ -1,0 +1,152 @@
+"""Read tiles and masks in the form that archives hold: RGBA tiles, masks of two colours."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from rock_glacier.archives.listing import ListedArchive, ListedMember
+from rock_glacier.arrays import decode_any_png
+from rock_glacier.console import count
+from rock_glacier.curation.sources import Source, SourceError, fault
+from rock_glacier.grounds.pixels import canonical_hash, pack_pixels
+from rock_glacier.masks import class_indices_to_mask, mask_to_class_indices
+from rock_glacier_dataset import CORDILLERA, GLACIAR, ArchiveError, TileArchive, png_fault
+
+_THRESHOLD = 128  # from this grey level on, of 0 to 255, a mask's pixel is rock glacier
+_LARGEST_FILE = 2**20  # bytes; a tile's pixels are 64 KiB
+_FORM = (8, 2), (8, 6)  # bits a channel and colour type of tiles: RGB, RGBA (ISO/IEC 15948, 11.2.2)
+
+
+class Facts(NamedTuple):
+    """What a tile and its mask were.
+
+    Attributes:
+        tile_changed: whether the tile's file was not RGBA.
+        mask_changed: whether the mask's file was not RGBA of the two colours.
+        has_mask: whether the tile has a mask in the archives.
+        is_opaque: whether all pixels of the tile are.
+        canonical_hash: the same for tiles that are each other, turned or mirrored.
+    """
+
+    tile_changed: bool
+    mask_changed: bool
+    has_mask: bool
+    is_opaque: bool
+    canonical_hash: bytes
+
+
+class Converted(NamedTuple):
+    """A tile and its mask as archives hold them.
+
+    Attributes:
+        tile: RGBA PNG file; the source's bytes where that is one.
+        mask: RGBA PNG file of the mask's two colours, likewise; None for a cordillera tile or without a mask.
+        facts: what they were.
+    """
+
+    tile: bytes
+    mask: bytes | None
+    facts: Facts
+
+
+def convert_sources(sources: Sequence[Source]) -> list[Converted | SourceError | ArchiveError]:
+    """Read and convert tiles and their masks.
+
+    Returns:
+        a result for each source, up to the first fault, which comes last.
+    """
+    results: list[Converted | SourceError | ArchiveError] = []
+    with _Reader() as reader:
+        for source in sources:
+            try:
+                results.append(_convert(source, reader))
+            except (SourceError, ArchiveError) as error:
+                return [*results, error]
+    return results
+
+
+class _Reader(contextlib.ExitStack):
+    """Reads files, and members of archives, which stay open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._archives: dict[ListedArchive, TileArchive] = {}
+
+    def read(self, place: Path | ListedMember) -> bytes:
+        if isinstance(place, ListedMember):
+            if place.archive not in self._archives:
+                self._archives[place.archive] = self.enter_context(place.archive.open())
+            return self._archives[place.archive].read(place.folder, place.member_id)
+        try:
+            status = place.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise fault(place, "is no regular file", "remove it")
+            if status.st_size > _LARGEST_FILE:
+                raise fault(place, f"has {status.st_size:,} bytes", f"save it with at most {_LARGEST_FILE:,}")
+            return place.read_bytes()
+        except OSError as error:
+            raise fault(place, f"cannot be read ({error.strerror})", "make it readable, or remove it") from None
+
+
+def _convert(source: Source, reader: _Reader) -> Converted:
+    png = reader.read(source.tile)
+    pixels = _decode(png, source.tile)
+    if (png[24], png[25]) not in _FORM:
+        raise fault(source.tile, "is neither RGB nor RGBA of 8 bits a channel", "save it as one of them")
+    tile_changed = png_fault(png) is not None
+    mask, mask_changed = None, False
+    if source.mask is not None:
+        mask, mask_changed = _convert_mask(reader.read(source.mask), source)
+    is_opaque = bool((pixels[..., 3] == 255).all())
+    facts = Facts(tile_changed, mask_changed, mask is not None, is_opaque, canonical_hash(pack_pixels(pixels)))
+    return Converted(_encode(Image.fromarray(pixels)) if tile_changed else png, mask, facts)
+
+
+def _convert_mask(png: bytes, source: Source) -> tuple[bytes | None, bool]:
+    """Return a mask's file in the two colours, None for a tile without rock glacier, and whether it was another."""
+    place = source.mask
+    assert place is not None
+    pixels = _decode(png, place)
+    over_black = pixels[..., :3].astype(np.uint32) * pixels[..., 3:] // 255
+    rock_glacier = over_black.min(-1) >= _THRESHOLD
+    coloured = int(((over_black.max(-1) >= _THRESHOLD) & ~rock_glacier).sum())
+    if coloured:
+        raise fault(place, f"has {count(coloured, 'coloured pixel')}", "draw rock glacier white and the rest black")
+    covered = int(rock_glacier.sum())
+    if source.class_name == CORDILLERA:
+        if covered:
+            what = f"shows rock glacier on {count(covered, 'pixel')}, but its tile is {CORDILLERA}"
+            raise fault(place, what, f"remove the mask, or make the tile {GLACIAR}")
+        return None, False
+    if not covered:
+        what = f"shows no rock glacier; that is {_THRESHOLD} to 255, and its brightest pixel is {over_black.max()}"
+        raise fault(place, what, f"draw it white, or make the tile {CORDILLERA}")
+    try:
+        mask_to_class_indices(pixels)
+        is_changed = png_fault(png) is not None
+    except ValueError:  # other colours
+        is_changed = True
+    return (_encode(class_indices_to_mask(rock_glacier)) if is_changed else png), is_changed
+
+
+def _decode(png: bytes, place: Path | ListedMember) -> npt.NDArray[np.uint8]:
+    try:
+        return decode_any_png(png)
+    except ValueError as error:
+        remedy = "save it as an 8-bit PNG of 128 x 128 pixels, or remove it"
+        raise fault(place, f"cannot be used ({error})", remedy) from None
+
+
+def _encode(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

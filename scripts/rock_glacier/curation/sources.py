@@ -1,0 +1,204 @@
+"""Find tiles and their masks: PNG files in folders, or members of archives.
+
+In folders, a tile's class is the name of a folder or the beginning of the file's name, and its split the name of a
+folder. A mask lies in a folder called `masks` or in a folder of its own, and has its tile's stem, perhaps with `_m`
+behind it or `mask_` before it. A file that does not fit is an error: one that is left out in silence is a tile lost.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, NoReturn
+
+from natsort import natsorted, ns
+
+from rock_glacier.archives.listing import ListedMember, Listing
+from rock_glacier.console import count
+from rock_glacier_dataset import ARCHIVE_NAME, CLASS_NAMES, GLACIAR, MASKS, SPLIT_FOLDERS
+
+_SPLIT_OF_FOLDER = {folder: split for split, folders in SPLIT_FOLDERS.items() for folder in folders}
+_PASSED_OVER = ("__MACOSX", "Thumbs.db", "desktop.ini", "zeros.png")  # the last is the curators' empty mask
+_FIRST_FEW = 3  # files that a message names
+
+
+class SourceError(ValueError):
+    """A fault in the tiles and masks to build from: names the file, what is wrong and the remedy."""
+
+
+class Source(NamedTuple):
+    """A tile, and where it is.
+
+    Attributes:
+        name: path in the folder of tiles, with "/" between folders; a member's begins with its archive.
+        class_name: `cordillera` or `glaciar`.
+        split: `train`, `validation` or `test`; None where no folder says it.
+        tile: the PNG file, or a member of an archive.
+        mask: the same of its mask; None without one.
+    """
+
+    name: str
+    class_name: str
+    split: str | None
+    tile: Path | ListedMember
+    mask: Path | ListedMember | None = None
+
+
+def fault(place: Path | ListedMember, what: str, remedy: str) -> SourceError:
+    """Make the error that names a file or member, what is wrong and the remedy."""
+    name = str(place) if isinstance(place, Path) else f"{place.archive.name}: {place.path}"
+    return SourceError(f"{name if name.isprintable() else ascii(name)}: {what}; {remedy}")
+
+
+def find_sources(tiles: Path, masks: Path | None = None, prefixes: Mapping[str, str] | None = None) -> list[Source]:
+    """Find tiles and their masks.
+
+    Args:
+        tiles: folder of tiles, perhaps with folders called `masks`; or folder of archives.
+        masks: folder of masks, for tiles in folders.
+        prefixes: the class of folders of this name, and of files whose names begin so; the longest that fits counts.
+            The classes' own names stand for themselves where this says nothing else.
+
+    Returns:
+        the tiles by class, then in natural order of their names: `tile_2` before `tile_10`. Where there is any mask,
+        each glaciar tile has one.
+
+    Raises:
+        SourceError: there are no tiles, a file is no PNG file, a class or a mask's tile cannot be told, or a glaciar
+            tile has no mask.
+        ArchiveError: the archives have a fault.
+        OSError: a folder cannot be listed.
+    """
+    if not tiles.is_dir():
+        raise fault(tiles, "no such folder", "give the folder that holds tiles or archives")
+    if any(ARCHIVE_NAME.fullmatch(path.name) for path in tiles.iterdir()):
+        if masks is not None:
+            raise fault(masks, f"is not read, for {tiles} holds archives with their masks", "leave out --masks")
+        found = _sources_in_archives(tiles)
+    else:
+        found = _sources_in_folders(tiles, masks, {name: name for name in CLASS_NAMES} | dict(prefixes or {}))
+    missing = [source.name for source in found if source.class_name == GLACIAR and source.mask is None]
+    if missing and (masks is not None or any(source.mask is not None for source in found)):
+        some = ", ".join(missing[:_FIRST_FEW]) + (", ..." if missing[_FIRST_FEW:] else "")
+        what = f"no masks of {count(len(missing), 'glaciar tile')}: {some}"
+        raise fault(masks or tiles, what, "add them, or make the tiles cordillera")
+    return sorted(found, key=lambda source: CLASS_NAMES.index(source.class_name))
+
+
+def _sources_in_archives(folder: Path) -> list[Source]:
+    listing = Listing(folder)
+    for one in listing.faults:
+        if listing.masks or one.code != "mask-missing":  # which all tiles may lack
+            raise one
+    masks = {(mask.archive, mask.member_id): mask for mask in listing.masks}
+    found = []
+    for tile in natsorted(listing.tiles, key=lambda tile: tile.path, alg=ns.PATH):
+        mask = masks.get((tile.archive, tile.member_id)) if tile.folder == GLACIAR else None
+        found.append(Source(f"{tile.archive.name}/{tile.path}", tile.folder, tile.archive.split, tile, mask))
+    return found
+
+
+def _sources_in_folders(folder: Path, masks: Path | None, classes: Mapping[str, str]) -> list[Source]:
+    found: list[Source] = []
+    mask_files: list[tuple[str, Path]] = []
+    first: dict[tuple[str | None, str, str], Path] = {}
+    for name in _list_pngs(folder, masks):
+        path, folders = folder / name, PurePosixPath(name).parts[:-1]
+        if MASKS in folders:
+            mask_files.append((name, path))
+            continue
+        prefix = max((prefix for prefix in classes if path.name.startswith(prefix)), key=len, default="")
+        class_name = _only(path, "classes", (classes[part] for part in (*folders, prefix) if part in classes))
+        split = _only(path, "splits", (_SPLIT_OF_FOLDER[part] for part in folders if part in _SPLIT_OF_FOLDER))
+        if class_name is None:
+            beginning = path.stem.split("_")[0] or path.stem
+            what = f"neither its folders nor its name say {' or '.join(sorted(classes))}"
+            raise fault(path, what, f"give its class with --class PREFIX=CLASS, such as {beginning}={GLACIAR}")
+        same = first.setdefault((split, class_name, path.stem), path)
+        if same != path:
+            raise fault(path, f"has the name of {same}", "remove one if they are one tile, or else rename it")
+        found.append(Source(name, class_name, split, path))
+    if not found:
+        raise fault(folder, "holds no tiles", "give the folder that holds tiles or archives")
+    if masks is not None:
+        mask_files += [(name, masks / name) for name in _list_pngs(masks, folder)]
+    return _pair(found, mask_files, classes)
+
+
+def _list_pngs(folder: Path, leave_out: Path | None) -> list[str]:
+    """List the PNG files in and below a folder, but for one that may lie in it, in natural order."""
+    if not folder.is_dir():
+        raise fault(folder, "no such folder", "give the folder that holds the PNG files")
+    names = []
+    for here, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+        place = Path(here)
+        for link in (place / name for name in folders if (place / name).is_symlink()):
+            if place.resolve().is_relative_to(link.resolve()):
+                raise fault(link, "is a link to a folder that it lies in", "remove it")
+        folders[:] = [
+            name
+            for name in folders
+            if not _is_passed_over(name) and not (leave_out and leave_out.exists() and leave_out.samefile(place / name))
+        ]
+        names += [(place / name).relative_to(folder).as_posix() for name in files if not _is_passed_over(name)]
+    for name in natsorted(sorted(names), alg=ns.PATH):
+        if not name.isprintable():
+            raise fault(folder / name, "has a name that cannot be printed", "rename it")
+        if not name.lower().endswith(".png"):
+            raise fault(folder / name, "is no PNG file", "save it as PNG from what it was made of, or move it")
+    return natsorted(sorted(names), alg=ns.PATH)
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
+
+
+def _is_passed_over(name: str) -> bool:
+    return name.startswith(".") or name in _PASSED_OVER
+
+
+def _only(path: Path, what: str, found: Iterable[str]) -> str | None:
+    several = sorted(set(found))
+    if len(several) > 1:
+        raise fault(path, f"is of two {what}, {' and '.join(several)}", "move or rename it")
+    return several[0] if several else None
+
+
+def _pair(tiles: Sequence[Source], masks: Iterable[tuple[str, Path]], classes: Mapping[str, str]) -> list[Source]:
+    """Give each mask to the tile of its stem that fits best: by folder, then by stem, and a glaciar tile first."""
+    by_stem: defaultdict[str, list[int]] = defaultdict(list)
+    for number, tile in enumerate(tiles):
+        by_stem[PurePosixPath(tile.name).stem].append(number)
+    paired: dict[int, Path] = {}
+    for name, path in masks:
+        folder = PurePosixPath(*(part for part in PurePosixPath(name).parts[:-1] if part != MASKS))
+        fitting = []
+        for rank, stem in enumerate(_tile_stems(path.stem)):
+            for number in by_stem[stem]:
+                tile = tiles[number]
+                if all(
+                    classes.get(part, tile.class_name) == tile.class_name
+                    and _SPLIT_OF_FOLDER.get(part, tile.split) == tile.split
+                    for part in folder.parts
+                ):
+                    is_elsewhere = PurePosixPath(tile.name).parent != folder
+                    fitting.append(((is_elsewhere, rank, tile.class_name != GLACIAR), number))
+        fitting.sort()
+        if not fitting:
+            raise fault(path, "no tile has its name", "remove the mask, or add its tile")
+        if len(fitting) > 1 and fitting[0][0] == fitting[1][0]:
+            several = " and ".join(tiles[number].name for _, number in fitting[:2])
+            raise fault(path, f"fits several tiles, {several}", "put masks into folders named as those of the tiles")
+        number = fitting[0][1]
+        if number in paired:
+            raise fault(path, f"is the second mask of {tiles[number].name}, beside {paired[number]}", "remove one")
+        paired[number] = path
+    return [tile._replace(mask=paired.get(number)) for number, tile in enumerate(tiles)]
+
+
+def _tile_stems(stem: str) -> list[str]:
+    """Return the stems that the tile of a mask may have, the likeliest first."""
+    bare = stem.removeprefix("mask_")
+    return list(dict.fromkeys([stem, stem.removesuffix("_m"), bare, bare.removesuffix("_m")]))

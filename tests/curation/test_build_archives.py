@@ -1,0 +1,422 @@
+"""From folders of tiles, or archives, to archives: no ground in two splits, the same bytes, whole or not there."""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from archive_contents import contents
+from conftest import REPOSITORY
+from PIL import Image
+from source_folders import files_of, flat_folder, save_mask, save_tile
+
+from rock_glacier.audit.checks import audit
+from rock_glacier.curation.build_command import main
+from rock_glacier.parallel import Workers
+from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES, load_archives
+
+SCRIPT = REPOSITORY / "scripts" / "build_archives.py"
+ROCA = ["--class", "glaciarRoca=glaciar", "--num-proc", "1"]
+EVEN = ["--ratios", "1:1:1"]
+
+
+@pytest.fixture
+def flat(tmp_path):
+    return flat_folder(tmp_path)
+
+
+@pytest.fixture
+def overlapping(tmp_path):
+    """Three scenes of cordillera and three of glaciar; three tiles of each scene overlap."""
+    for seed, area in enumerate("abcdef"):
+        for number, shift in enumerate((0, 50, 90)):
+            name = f"{'cordillera' if seed < 3 else 'glaciarRoca'}_{area}_{number}.png"
+            save_tile(tmp_path / "tiles" / name, seed, shift)
+            if seed >= 3:
+                save_mask(tmp_path / "masks" / name)
+    return tmp_path / "tiles", tmp_path / "masks"
+
+
+def build(tiles, out, *options, masks=None):
+    """Run the command, and return its exit status."""
+    return main([str(tiles), str(out), *ROCA, *(["--masks", str(masks)] if masks else []), *options])
+
+
+def rows_of(out):
+    with (out / "grounds.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def into_splits(tiles, split_of):
+    """Move tiles into folders of splits, by number and name."""
+    for number, path in enumerate(sorted(tiles.iterdir())):
+        folder = tiles / split_of(number, path)
+        folder.mkdir(exist_ok=True)
+        path.rename(folder / path.name)
+
+
+# ------------------------------------------------------------------------------------------------------ what is built
+
+
+def test_archives_pass_the_audit_and_load_in_both_configs(overlapping, tmp_path):
+    tiles, masks = overlapping
+    assert build(tiles, tmp_path / "out", *EVEN, masks=masks) == 0
+    found = audit(tmp_path / "out", Workers(1))
+    assert found.findings == []
+    assert found.tiles == {split: {"cordillera": 3, "glaciar": 3} for split in SPLIT_NAMES}
+    for config in CONFIG_NAMES:
+        splits = load_archives(config, data_dir=tmp_path / "out", cache_dir=tmp_path / "cache")
+        assert {split: len(dataset) for split, dataset in splits.items()} == dict.fromkeys(SPLIT_NAMES, 6)
+
+
+def test_real_tiles_share_no_ground_across_splits(real, tmp_path, capsys):
+    for kind in ("tiles", "masks"):
+        with zipfile.ZipFile(real / f"raw_{kind}.zip") as archive:
+            archive.extractall(tmp_path)
+    options = ["--class", "cordillera=cordillera"]
+    assert build(tmp_path / "tiles", tmp_path / "out", *options, masks=tmp_path / "masks") == 0
+    with (real / "names.csv").open() as names, (real / "overlaps.csv").open() as overlaps:
+        source_of = {row["path"]: row["tile"] for row in csv.DictReader(names)}
+        pairs = [(source_of[row["a"]], source_of[row["b"]]) for row in csv.DictReader(overlaps)]
+    split_of = {row["source"]: row["path"].split("/")[0] for row in rows_of(tmp_path / "out")}
+    assert (len(pairs), len(split_of)) == (689, 300)
+    assert [(a, b) for a, b in pairs if split_of[a] != split_of[b]] == []
+    captured = capsys.readouterr()
+    assert "162 cordillera, 138 glaciar; 300 made RGBA" in captured.out
+    assert "34 more than the target of validation; it stays whole" in captured.err
+    for config in CONFIG_NAMES:
+        splits = load_archives(config, data_dir=tmp_path / "out", streaming=True)
+        assert sum(1 for dataset in splits.values() for _ in dataset) == 300
+
+
+def test_ids_have_three_digits_and_count_from_0_in_natural_order(flat, tmp_path):
+    tiles, masks = flat
+    (tiles / "cordillera_5.png").rename(tiles / "cordillera_10.png")
+    assert build(tiles, tmp_path / "out", *EVEN, masks=masks) == 0
+    rows = rows_of(tmp_path / "out")
+    for split in SPLIT_NAMES:
+        for name, prefix in (("cordillera", "cordillera_"), ("glaciar", "glaciarRoca_")):
+            its = [row for row in rows if row["path"].startswith(f"{split}/{name}/")]
+            assert [row["path"] for row in its] == [f"{split}/{name}/{number}.png" for number in ("000", "001")]
+            numbers = [int(row["source"].removeprefix(prefix).removesuffix(".png")) for row in its]
+            assert numbers == sorted(numbers)
+        members = contents(tmp_path / "out", split)
+        assert list(members) == sorted(members, key=lambda path: hashlib.sha256(path.encode()).digest())
+        assert {path for path in members if "/masks/" in path} == {f"{split}/masks/00{n}.png" for n in (0, 1)}
+
+
+def test_grounds_name_each_tiles_source_and_those_that_share_ground(overlapping, tmp_path):
+    tiles, masks = overlapping
+    assert build(tiles, tmp_path / "out", *EVEN, masks=masks) == 0
+    rows = rows_of(tmp_path / "out")
+    assert list(rows[0]) == ["path", "ground", "source"]
+    assert sorted(row["source"] for row in rows) == sorted(path.name for path in tiles.iterdir())
+    assert len({(row["ground"], row["source"][:-6]) for row in rows}) == len({row["ground"] for row in rows}) == 6
+
+
+def test_turned_and_mirrored_tiles_are_of_one_ground(flat, tmp_path):
+    tiles, masks = flat
+    for number, way in enumerate((Image.Transpose.ROTATE_90, Image.Transpose.FLIP_LEFT_RIGHT)):
+        Image.open(tiles / "cordillera_0.png").transpose(way).save(tiles / f"cordillera_9{number}.png")
+    assert build(tiles, tmp_path / "out", *EVEN, masks=masks) == 0
+    rows = {row["source"]: row for row in rows_of(tmp_path / "out")}
+    alike = [rows[f"cordillera_{number}.png"] for number in (0, 90, 91)]
+    assert len({row["ground"] for row in alike}) == len({row["path"].split("/")[0] for row in alike}) == 1
+
+
+def test_manifest_holds_the_audit_and_every_archive(flat, tmp_path):
+    tiles, masks = flat
+    assert build(tiles, tmp_path / "out", *EVEN, "--shards", "2", masks=masks) == 0
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["splits"] == {split: {"cordillera": 2, "glaciar": 2} for split in SPLIT_NAMES}
+    assert manifest["audit"] == {"tool": "build_archives.py 2.0.0", "errors": 0, "warnings": 0}
+    assert sorted(manifest["archives"]) == sorted(path.name for path in (tmp_path / "out").glob("*.zip"))
+    assert len(manifest["archives"]) == 6
+    for name, archive in manifest["archives"].items():
+        content = (tmp_path / "out" / name).read_bytes()
+        assert archive == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+@pytest.mark.parametrize("mode", ["ground", "random"])
+def test_same_seed_gives_the_same_bytes_with_any_number_of_processes(overlapping, tmp_path, mode):
+    tiles, masks = overlapping
+    built = []
+    for name, seed, num_proc in (("a", 3, 1), ("b", 3, 2), ("c", 4, 1)):
+        options = [*EVEN, "--split", mode, "--seed", str(seed), "--num-proc", str(num_proc)]
+        assert build(tiles, tmp_path / name, *options, masks=masks) == 0
+        built.append(files_of(tmp_path / name))
+    assert built[0] == built[1]
+    assert built[0] != built[2]
+
+
+def test_without_masks_there_are_tiles_alone(flat, tmp_path, capsys):
+    assert build(flat[0], tmp_path / "out") == 0
+    captured = capsys.readouterr()
+    assert "masks: none" in captured.out
+    assert "holds no masks" in captured.err
+    splits = load_archives(data_dir=tmp_path / "out", cache_dir=tmp_path / "cache")
+    assert sum(map(len, splits.values())) == 12
+
+
+@pytest.mark.parametrize("form", ["archives", "shards", "unpacked"])
+def test_archives_are_built_again_as_they_are(sample, sharded_sample, tmp_path, form):
+    tiles = sharded_sample if form == "shards" else sample
+    if form == "unpacked":
+        tiles = tmp_path / "unpacked"
+        for split in SPLIT_NAMES:
+            with zipfile.ZipFile(sample / f"{split}.zip") as archive:
+                archive.extractall(tiles)
+        (tiles / "validation").rename(tiles / "val")
+        Image.new("RGBA", (128, 128)).save(tiles / "zeros.png")
+    assert build(tiles, tmp_path / "out", "--split", "keep") == 0
+    for split in SPLIT_NAMES:
+        assert contents(tmp_path / "out", split) == contents(sample, split)
+
+
+def test_archives_are_split_anew(sample, tmp_path):
+    assert build(sample, tmp_path / "out", *EVEN) == 0
+    assert audit(tmp_path / "out", Workers(1)).errors == 0
+    before = {path: png for split in SPLIT_NAMES for path, png in contents(sample, split).items()}
+    rows = rows_of(tmp_path / "out")
+    sources = {row["path"]: row["source"].partition("/")[2] for row in rows}
+    assert sorted(sources.values()) == sorted(path for path in before if "/masks/" not in path)
+    for split in SPLIT_NAMES:
+        for path, png in contents(tmp_path / "out", split).items():
+            source = sources[path.replace("/masks/", "/glaciar/")]
+            assert png == before[source.replace("/glaciar/", "/masks/") if "/masks/" in path else source]
+
+
+def test_real_archives_are_split_anew(real_archives, tmp_path):
+    assert build(real_archives, tmp_path / "out") == 0
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["audit"]["errors"] == 0
+    assert {row["source"].split("/")[0] for row in rows_of(tmp_path / "out")} == {"train.zip", "val.zip", "test.zip"}
+
+
+# -------------------------------------------------------------------------------------------------- what it reports
+
+
+def test_each_split_and_archive_has_a_line(flat, tmp_path, capsys):
+    tiles, masks = flat
+    assert build(tiles, tmp_path / "out", *EVEN, masks=masks) == 0
+    captured = capsys.readouterr()
+    size = (tmp_path / "out" / "train.zip").stat().st_size
+    assert captured.out.splitlines()[:7] == [
+        "tiles: 6 cordillera, 6 glaciar; 12 made RGBA",
+        "masks: 6; 6 made white and black",
+        "grounds: 12; the largest has 1 tile, such as cordillera_0.png",
+        *(f"{split}: 2 cordillera (target 2), 2 glaciar (target 2); 4 grounds" for split in SPLIT_NAMES),
+        f"train.zip: 4 tiles, {size:,} bytes",
+    ]
+    assert captured.out.splitlines()[-1] == "audit: 0 errors, 0 warnings"
+    assert captured.err == ""
+
+
+def test_ground_that_is_too_large_is_named_with_the_excess(flat, tmp_path, capsys):
+    tiles, masks = flat
+    for number in range(6, 18):
+        save_tile(tiles / f"cordillera_{number}.png", 5, 5 * (number - 5))
+    assert build(tiles, tmp_path / "out", *EVEN, masks=masks) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "warning: the ground of cordillera_5.png has 13 cordillera tiles, 7 more than the target of" in line
+
+
+def test_class_on_too_few_grounds_and_transparent_tiles_are_named(flat, tmp_path, capsys):
+    tiles, masks = flat
+    for number in range(2, 6):
+        (tiles / f"cordillera_{number}.png").unlink()
+    Image.new("RGBA", (128, 128)).save(tiles / "cordillera_1.png")
+    assert build(tiles, tmp_path / "out", *EVEN, masks=masks) == 0
+    captured = capsys.readouterr()
+    assert "has no cordillera tiles; they are of too few grounds" in captured.err
+    assert "1 tile with transparent pixels, the first cordillera_1.png" in captured.err
+
+
+@pytest.mark.parametrize("mode", ["random", "keep"])
+def test_split_that_leaks_is_reported(overlapping, tmp_path, capsys, mode):
+    tiles, masks = overlapping
+    if mode == "keep":
+        into_splits(tiles, lambda number, path: SPLIT_NAMES[int(path.stem[-1])])
+    assert build(tiles, tmp_path / "out", "--split", mode, masks=masks) == 0
+    found = audit(tmp_path / "out", Workers(1))
+    assert found.errors > 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "leaks" in line]
+    assert f"--split {mode} leaks: {found.errors} pairs of tiles overlap across splits; use --split ground" in line
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["audit"]["errors"] == found.errors
+    if mode == "keep":
+        assert all(row["path"].split("/")[0] == row["source"].split("/")[0] for row in rows_of(tmp_path / "out"))
+
+
+def test_kept_split_without_leaks_is_not_warned_of(flat, tmp_path, capsys):
+    tiles, masks = flat
+    into_splits(tiles, lambda number, path: SPLIT_NAMES[number % 3])
+    assert build(tiles, tmp_path / "out", "--split", "keep", *EVEN, masks=masks) == 0
+    assert capsys.readouterr().err == ""
+
+
+# --------------------------------------------------------------------------------------------------------- bad input
+
+
+def spoil(what, tiles, masks):
+    if what == "no image":
+        (tiles / "glaciarRoca_3.png").write_text("no image")
+    elif what == "mask of cordillera":
+        save_mask(masks / "cordillera_3.png")
+    elif what == "no masks":
+        for number in range(1, 5):
+            (masks / f"glaciarRoca_{number}.png").unlink()
+    elif what == "no folder":
+        shutil.rmtree(tiles)
+    elif what == "one scene":
+        shutil.rmtree(tiles)
+        shutil.rmtree(masks)
+        masks.mkdir()
+        for number in range(9):
+            save_tile(tiles / f"cordillera_{number}.png", 1, 5 * number)
+    elif what == "masks beside archives":
+        shutil.rmtree(tiles)
+        tiles.mkdir()
+        (tiles / "train.zip").touch()
+    elif what == "bad archive":
+        shutil.rmtree(tiles)
+        tiles.mkdir()
+        (tiles / "train.zip").touch()
+        shutil.rmtree(masks)
+
+
+@pytest.mark.parametrize(
+    ("what", "named", "remedy"),
+    [
+        ("no image", "{}/tiles/glaciarRoca_3.png: cannot be used (is no PNG)", "or remove it"),
+        ("mask of cordillera", "{}/masks/cordillera_3.png: shows rock glacier on", "or make the tile glaciar"),
+        (
+            "no masks",
+            "{}/masks: no masks of 4 glaciar tiles: glaciarRoca_1.png, glaciarRoca_2.png, glaciarRoca_3.png, ...",
+            "add them, or make the tiles cordillera",
+        ),
+        ("no folder", "{}/tiles: no such folder", "give the folder that holds tiles or archives"),
+        ("one scene", "{}/tiles: holds 1 ground, too few for 3 splits", "add tiles of other ground"),
+        ("masks beside archives", "{}/masks: is not read", "leave out --masks"),
+        ("bad archive", "train.zip: cannot be read as a zip archive", "or build it again"),
+    ],
+)
+def test_bad_input_is_one_line_with_the_remedy_and_leaves_nothing(flat, tmp_path, capsys, what, named, remedy):
+    tiles, masks = flat
+    spoil(what, tiles, masks)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert build(tiles, tmp_path / "out", masks=masks if masks.exists() else None) == 1
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert f": error: {named.format(tmp_path)}" in line
+    assert line.endswith(remedy)
+    assert captured.out == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_first_fault_in_natural_order_is_reported_whichever_process_finds_it(flat, tmp_path, capsys):
+    tiles, masks = flat
+    for number in (2, 4):
+        (tiles / f"cordillera_{number}.png").write_text("no image")
+    assert build(tiles, tmp_path / "out", "--num-proc", "2", masks=masks) == 1
+    assert "cordillera_2.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("out", "masks", "message"),
+    [
+        ("out", "masks", "name a new folder or an empty one"),
+        ("tiles/out", "masks", "which is read; name a folder outside"),
+        ("masks/out", "masks", "which is read; name a folder outside"),
+        ("new", "tiles", "put the masks into a folder of their own"),
+    ],
+)
+def test_folder_that_cannot_be_written_or_read_stays_as_it_is(flat, tmp_path, capsys, out, masks, message):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("content")
+    before = files_of(tmp_path)
+    assert build(flat[0], tmp_path / out, masks=tmp_path / masks) == 1
+    assert message in capsys.readouterr().err
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize(("drop", "message"), [("", "no folder names its split"), ("test", "test: has no tiles")])
+def test_kept_split_needs_the_three_folders(flat, tmp_path, capsys, drop, message):
+    tiles, masks = flat
+    kept = [split for split in SPLIT_NAMES if split != drop]
+    into_splits(tiles, lambda number, path: kept[number % 2] if drop else ".")
+    assert build(tiles, tmp_path / "out", "--split", "keep", masks=masks) == 1
+    assert message in capsys.readouterr().err
+
+
+# What happens when a file is opened whose name ends so: as on a full disk, or as when the system ends the process.
+HOOKED = """
+import os, runpy, signal, sys
+def hook(event, arguments):
+    if event == "open" and str(arguments[0]).endswith({name!r}) and arguments[1] != "r":
+        {what}
+sys.argv = sys.argv[1:]
+sys.addaudithook(hook)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+FULL = "raise OSError(28, 'No space left on device')"
+ENDED = "os.kill(os.getpid(), signal.SIGTERM)"
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "message"),
+    [
+        ("validation.zip", FULL, "(No space left on device); make room, or name a folder on another disk"),
+        ("grounds.csv", FULL, "(No space left on device); make room, or name a folder on another disk"),
+        ("manifest.json", ENDED, "interrupted; nothing was written"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+def test_run_that_ends_early_leaves_nothing(flat, tmp_path, name, what, message):
+    tiles, masks = flat
+    before = files_of(tmp_path)
+    command = [
+        sys.executable,
+        "-c",
+        HOOKED.format(name=name, what=what),
+        str(SCRIPT),
+        str(tiles),
+        str(tmp_path / "out"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'scripts'}"}
+    ended = subprocess.run(
+        [*command, "--masks", str(masks), *ROCA], capture_output=True, text=True, check=False, env=environment
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.endswith(message)
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--ratios", "1:2"],
+        ["--ratios", "1:0:1"],
+        ["--ratios", "a:b:c"],
+        ["--ratios", "nan:1:1"],
+        ["--ratios", "1e999999999:1:1"],
+        ["--class", "glaciarRoca"],
+        ["--class", "x=glaciar", "--class", "x=cordillera"],
+        ["--shards", "0"],
+        ["--split", "fair"],
+    ],
+)
+def test_wrong_usage_exits_with_2(tmp_path: Path, capsys, options):
+    with pytest.raises(SystemExit) as caught:
+        main([str(tmp_path), str(tmp_path / "out"), *options])
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
