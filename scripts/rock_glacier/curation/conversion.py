@@ -19,7 +19,7 @@ from rock_glacier.console import count
 from rock_glacier.curation.sources import Source, SourceError, fault
 from rock_glacier.grounds.pixels import canonical_hash, pack_pixels
 from rock_glacier.masks import class_indices_to_mask, mask_to_class_indices
-from rock_glacier_dataset import CORDILLERA, GLACIAR, ArchiveError, TileArchive, png_fault
+from rock_glacier_dataset import GLACIAR, ArchiveError, TileArchive, png_fault
 
 _THRESHOLD = 128  # from this grey level on, of 0 to 255, a mask's pixel is rock glacier
 _LARGEST_FILE = 2**20  # bytes; a tile's pixels are 64 KiB
@@ -122,14 +122,14 @@ def _convert_mask(png: bytes, source: Source) -> tuple[bytes | None, bool]:
     if coloured:
         raise fault(place, f"has {count(coloured, 'coloured pixel')}", "draw rock glacier white and the rest black")
     covered = int(rock_glacier.sum())
-    if source.class_name == CORDILLERA:
+    if source.class_name != GLACIAR:
         if covered:
-            what = f"shows rock glacier on {count(covered, 'pixel')}, but its tile is {CORDILLERA}"
+            what = f"shows rock glacier on {count(covered, 'pixel')}, but its tile is {source.class_name}"
             raise fault(place, what, f"remove the mask, or make the tile {GLACIAR}")
         return None, False
     if not covered:
         what = f"shows no rock glacier; that is {_THRESHOLD} to 255, and its brightest pixel is {over_black.max()}"
-        raise fault(place, what, f"draw it white, or make the tile {CORDILLERA}")
+        raise fault(place, what, f"draw it white, or move the tile to cordillera")
     try:
         mask_to_class_indices(pixels)
         is_changed = png_fault(png) is not None
