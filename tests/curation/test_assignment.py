@@ -28,20 +28,20 @@ def departure(tiles: np.ndarray, target: np.ndarray) -> float:
 
 
 some_grounds = strategies.lists(
-    strategies.tuples(strategies.integers(0, 9), strategies.integers(0, 9)).filter(any), min_size=3, max_size=15
+    strategies.tuples(strategies.integers(0, 9), strategies.integers(0, 9)).filter(any), min_size=3, max_size=10
 )
 
 
 @given(some_grounds, strategies.integers(0, 3))
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 def test_no_ground_is_torn_apart_and_no_split_is_empty(sizes: list[tuple[int, int]], seed: int) -> None:
     grounds, labels = tiles_of(sizes)
     splits = assign_splits(grounds, labels, RATIOS, seed)
-    assert len({(ground, split) for ground, split in zip(grounds, splits.tolist(), strict=True)}) == len(sizes)
-    assert set(splits.tolist()) == {0, 1, 2}
+    assert len({(ground, split) for ground, split in zip(grounds, splits, strict=True)}) == len(sizes)
+    assert set(splits) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_nothing_comes_closer_than_what_is_found(seed: int) -> None:
     rng = np.random.default_rng(seed)
     sizes = [(int(a), int(b) + 1) for a, b in rng.integers(0, 12, (8, 2))]
@@ -50,37 +50,37 @@ def test_nothing_comes_closer_than_what_is_found(seed: int) -> None:
     ways = np.array([way for way in itertools.product(range(3), repeat=8) if len(set(way)) == 3])
     tried = [np.stack([(way == split) @ sizes for split in range(3)]) for way in ways]
     best = min(departure(tiles, target) for tiles in tried if (tiles > 0).all())
-    found = count_tiles(assign_splits(grounds, labels, RATIOS).tolist(), labels)
+    found = count_tiles(assign_splits(grounds, labels, RATIOS), labels)
     assert departure(found, target) == pytest.approx(best)
 
 
 def test_single_tiles_are_assigned_as_in_the_release() -> None:
     labels = [number % 2 for number in range(11_700)]
-    tiles = count_tiles(assign_splits(range(11_700), labels, RATIOS).tolist(), labels)
+    tiles = count_tiles(assign_splits(range(11_700), labels, RATIOS), labels)
     assert tiles.sum(1).tolist() == RATIOS
     assert abs(tiles - target_counts(labels, RATIOS)).max() < 1
 
 
 def test_many_grounds_of_many_sizes_come_within_two_tiles() -> None:
     rng = np.random.default_rng(0)
-    sizes = [(int(a) + 1, int(b)) for a, b in np.minimum(rng.pareto(1, (1000, 2)), 200)]
+    sizes = [(int(a) + 1, int(b)) for a, b in np.minimum(rng.pareto(1, (400, 2)), 200)]
     grounds, labels = tiles_of(sizes)
-    tiles = count_tiles(assign_splits(grounds, labels, RATIOS).tolist(), labels)
+    tiles = count_tiles(assign_splits(grounds, labels, RATIOS), labels)
     assert abs(tiles - target_counts(labels, RATIOS)).max() < 2
 
 
 def test_every_split_has_both_classes_where_that_can_be() -> None:
     grounds, labels = tiles_of([(500, 0), (400, 0), (300, 0), (0, 1), (0, 1), (0, 1)])
-    assert (count_tiles(assign_splits(grounds, labels, [98, 1, 1]).tolist(), labels) > 0).all()
+    assert (count_tiles(assign_splits(grounds, labels, [98, 1, 1]), labels) > 0).all()
 
 
 def test_same_seed_assigns_alike_and_another_otherwise() -> None:
     labels = [number % 2 for number in range(60)]
-    assigned = [assign_splits(range(60), labels, RATIOS, seed).tolist() for seed in (5, 5, 6)]
+    assigned = [assign_splits(range(60), labels, RATIOS, seed) for seed in (5, 5, 6)]
     assert assigned[0] == assigned[1]
     assert assigned[0] != assigned[2]
 
 
 def test_fewer_grounds_than_splits_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 grounds are too few for 3 splits"):
+    with pytest.raises(ValueError, match="3 splits need as many grounds, and there are 2; add"):
         assign_splits([0, 0, 1], [0, 1, 1], RATIOS)

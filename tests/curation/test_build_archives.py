@@ -304,7 +304,7 @@ def spoil(what, tiles, masks):
             "add them, or make the tiles cordillera",
         ),
         ("no folder", "{}/tiles: no such folder", "give the folder that holds tiles or archives"),
-        ("one scene", "{}/tiles: holds 1 ground, too few for 3 splits", "add tiles of other ground"),
+        ("one scene", "3 splits need as many grounds, and there are 1", "add tiles of other ground"),
         ("masks beside archives", "{}/masks: is not read", "leave out --masks"),
         ("bad archive", "train.zip: cannot be read as a zip archive", "or build it again"),
     ],
@@ -420,3 +420,19 @@ def test_wrong_usage_exits_with_2(tmp_path: Path, capsys, options):
         main([str(tmp_path), str(tmp_path / "out"), *options])
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_missing_package_is_named_with_the_extra_and_help_works_without(flat, tmp_path):
+    code = (
+        "import runpy, sys; sys.modules['scipy'] = None; sys.argv.pop(0); runpy.run_path(sys.argv[0], {}, '__main__')"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'scripts'}"}
+    command = [sys.executable, "-c", code, str(SCRIPT), str(flat[0]), str(tmp_path / "out")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.endswith("the package scipy is not installed; pip install 'rock-glacier-dataset[curate]'\n")
+    ended = subprocess.run([*command, "--help"], capture_output=True, text=True, check=False, env=environment)
+    assert ended.returncode == 0
+    assert all(
+        word in ended.stdout for word in ("TILES", "OUT", "--masks", "--class", "--split", "--ratios", "--shards")
+    )

@@ -9,8 +9,7 @@ Tiles are counted in arrays of shape (splits, classes), in the order of `SPLIT_N
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,39 +18,22 @@ from scipy.sparse import bmat, identity, kron
 
 from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
-_NODES = 500  # of the search tree
+_NODES = 200  # of the search tree
 
 
-class TooLarge(NamedTuple):
-    """A ground that alone has more tiles of a class than the target of its split.
-
-    Attributes:
-        ground: number of the ground.
-        split: name of its split.
-        class_name: name of the class.
-        tiles: its tiles of that class.
-        excess: how many more than the target these are.
-    """
-
-    ground: int
-    split: str
-    class_name: str
-    tiles: int
-    excess: int
-
-
-def count_tiles(splits: Sequence[int], labels: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Count the tiles of each split and class.
+def count_tiles(numbers: Sequence[int], labels: Sequence[int], rows: int = len(SPLIT_NAMES)) -> npt.NDArray[np.int64]:
+    """Count the tiles of each split and class, or of each ground and class.
 
     Args:
-        splits: number of each tile's split.
+        numbers: number of each tile's split or ground, below `rows`.
         labels: number of each tile's class.
+        rows: number of splits or grounds.
 
     Returns:
-        int64 array of shape (splits, classes).
+        int64 array of shape (rows, classes).
     """
-    counts = np.zeros((len(SPLIT_NAMES), len(CLASS_NAMES)), np.int64)
-    np.add.at(counts, (np.asarray(splits, np.intp), np.asarray(labels, np.intp)), 1)
+    counts = np.zeros((rows, len(CLASS_NAMES)), np.int64)
+    np.add.at(counts, (np.asarray(numbers, np.intp), np.asarray(labels, np.intp)), 1)
     return counts
 
 
@@ -66,9 +48,7 @@ def target_counts(labels: Sequence[int], ratios: Sequence[float]) -> npt.NDArray
     return np.outer(ratios, sizes) / sum(ratios)
 
 
-def assign_splits(
-    grounds: Sequence[int], labels: Sequence[int], ratios: Sequence[float], seed: int = 0
-) -> npt.NDArray[np.intp]:
+def assign_splits(grounds: Sequence[int], labels: Sequence[int], ratios: Sequence[float], seed: int = 0) -> list[int]:
     """Assign whole grounds to splits, as close to the target numbers as can be found.
 
     What is made small is the sum of |tiles - target| / target over the splits, for each class and for both together.
@@ -82,26 +62,26 @@ def assign_splits(
         seed: chooses among grounds of one size.
 
     Returns:
-        the number of each tile's split, intp of shape (tiles,).
+        the number of each tile's split.
 
     Raises:
         ValueError: there are fewer grounds than splits.
 
     Example:
-        >>> assign_splits([0, 0, 0, 1, 1, 2], [0, 0, 1, 0, 1, 1], [3, 1, 2]).tolist()
+        >>> assign_splits([0, 0, 0, 1, 1, 2], [0, 0, 1, 0, 1, 1], [3, 1, 2])
         [0, 0, 0, 2, 2, 1]
     """
-    sizes = np.zeros((max(grounds, default=-1) + 1, len(CLASS_NAMES)), np.int64)
-    np.add.at(sizes, (np.asarray(grounds, np.intp), np.asarray(labels, np.intp)), 1)
+    sizes = count_tiles(grounds, labels, max(grounds, default=-1) + 1)
     if len(sizes) < len(SPLIT_NAMES):
-        raise ValueError(f"{len(sizes)} grounds are too few for {len(SPLIT_NAMES)} splits")
+        needed = f"{len(SPLIT_NAMES)} splits need as many grounds"
+        raise ValueError(f"{needed}, and there are {len(sizes)}; add tiles of other ground")
     kinds, kind_of_ground, available = np.unique(sizes, axis=0, return_inverse=True, return_counts=True)
     rng = np.random.default_rng(seed)
     split_of_ground = np.zeros(len(sizes), np.intp)
     for kind, numbers in enumerate(_solve(kinds, available, target_counts(labels, ratios))):
         of_kind = rng.permutation(np.flatnonzero(kind_of_ground.ravel() == kind))
         split_of_ground[of_kind] = np.repeat(np.arange(len(SPLIT_NAMES)), numbers)
-    assigned: npt.NDArray[np.intp] = split_of_ground[np.asarray(grounds, np.intp)]
+    assigned: list[int] = split_of_ground[np.asarray(grounds, np.intp)].tolist()
     return assigned
 
 
@@ -147,15 +127,3 @@ def _solve(
     if result.x is None:
         raise ValueError(f"no assignment to splits was found ({result.message})")
     return np.rint(result.x[: counts.size]).astype(np.int64).reshape(-1, splits)
-
-
-def find_too_large(
-    grounds: Sequence[int], labels: Sequence[int], splits: Sequence[int], target: npt.NDArray[np.float64]
-) -> Iterator[TooLarge]:
-    """Yield the grounds of several tiles that alone exceed a target of their split by a tile or more."""
-    tiles = np.stack([grounds, splits, labels], 1).astype(np.int64).reshape(-1, 3)
-    found, counts = np.unique(tiles, axis=0, return_counts=True)
-    for (ground, split, label), size in zip(found.tolist(), counts.tolist(), strict=True):
-        excess = int(size - target[split, label])
-        if excess >= 1 and size > 1:
-            yield TooLarge(ground, SPLIT_NAMES[split], CLASS_NAMES[label], size, excess)

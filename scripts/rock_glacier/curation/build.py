@@ -18,7 +18,6 @@ from rock_glacier.archives.manifest import write_manifest
 from rock_glacier.archives.writer import WrittenArchive, archive_name, mask_path, plan_shards, write_archive
 from rock_glacier.audit.checks import Audit, audit
 from rock_glacier.audit.findings import ERROR, Code
-from rock_glacier.console import count
 from rock_glacier.curation.assignment import assign_splits, count_tiles, target_counts
 from rock_glacier.curation.conversion import Facts, convert_sources
 from rock_glacier.curation.sources import Source, SourceError, fault, find_sources
@@ -27,7 +26,6 @@ from rock_glacier.grounds.components import number_grounds
 from rock_glacier.parallel import Workers
 from rock_glacier_dataset import CLASS_NAMES, RELEASE_SIZES, SPLIT_NAMES, ArchiveError, RockGlacierDataset
 
-SPLIT_MODES = ("ground", "random", "keep")
 LEAKS = {
     Code.OVERLAP_ACROSS_SPLITS.code: "pairs of tiles overlap",
     Code.DUPLICATE_PIXELS.code: "tiles repeat others",
@@ -35,7 +33,6 @@ LEAKS = {
 """Findings that mean that two splits share ground, and what each counts."""
 
 _PART = 256  # tiles that a worker converts at once
-_LEAST_DIGITS = 3  # of an id, as the curators number
 _TOOL = f"build_archives.py {RockGlacierDataset.VERSION}"
 
 
@@ -77,7 +74,7 @@ def build_archives(
     *,
     masks: str | os.PathLike[str] | None = None,
     prefixes: Mapping[str, str] | None = None,
-    split: str = SPLIT_MODES[0],
+    split: str = "ground",
     ratios: Sequence[float] | None = None,
     shards: int = 1,
     seed: int = 0,
@@ -119,13 +116,16 @@ def build_archives(
             everything = Path(temporary) / archive_name(SPLIT_NAMES[0])
             facts = _convert_all(sources, everything, workers)
             grounds = _find_grounds(sources, facts, everything.parent, workers)
-            splits = _assign(split, tiles, sources, grounds, labels, ratios, seed)
+            if split == "keep":
+                splits = [SPLIT_NAMES.index(source.split or "") for source in sources]
+            else:
+                units = grounds if split == "ground" else range(len(sources))
+                splits = assign_splits(units, labels, ratios, seed)
             paths = _final_paths(sources, splits)
-            archives = list(
-                _write_splits(folder, everything, sources, paths, shards, any(one.has_mask for one in facts))
-            )
+            with_masks = any(one.has_mask for one in facts)
+            archives = list(_write_splits(folder, everything, sources, paths, shards, with_masks))
         found = audit(folder, workers)
-        _check_audit(found, may_leak=split != SPLIT_MODES[0])
+        _check_audit(found, may_leak=split != "ground")
         record: dict[str, str | int] = {"tool": _TOOL, "errors": found.errors, "warnings": found.warnings}
         version = str(RockGlacierDataset.VERSION)
         write_manifest(folder, version=version, splits=found.tiles, archives=archives, audit=record)
@@ -145,11 +145,8 @@ def _check_folders(tiles: Path, out: Path, masks: Path | None) -> None:
 def _check_kept_splits(sources: Sequence[Source]) -> None:
     for source in sources:
         if source.split is None:
-            what, remedy = (
-                "no folder names its split",
-                f"put it into {', '.join(SPLIT_NAMES)}, or leave out --split keep",
-            )
-            raise SourceError(f"{source.name}: {what}; {remedy}")
+            remedy = f"put it into {', '.join(SPLIT_NAMES)}, or leave out --split keep"
+            raise SourceError(f"{source.name}: no folder names its split; {remedy}")
     for split in SPLIT_NAMES:
         if all(source.split != split for source in sources):
             raise SourceError(f"{split}: has no tiles; add a folder of this name, or leave out --split keep")
@@ -191,35 +188,13 @@ def _find_grounds(sources: Sequence[Source], facts: Sequence[Facts], folder: Pat
     return number_grounds(len(sources), pairs)
 
 
-def _assign(
-    mode: str,
-    folder: Path,
-    sources: Sequence[Source],
-    grounds: Sequence[int],
-    labels: Sequence[int],
-    ratios: Sequence[float],
-    seed: int,
-) -> list[int]:
-    """Return the number of each tile's split."""
-    if mode == "keep":
-        return [SPLIT_NAMES.index(source.split or "") for source in sources]
-    units = grounds if mode == SPLIT_MODES[0] else range(len(sources))
-    if len(set(units)) < len(SPLIT_NAMES):
-        what = f"holds {count(len(set(units)), 'ground' if mode == SPLIT_MODES[0] else 'tile')}"
-        raise fault(folder, f"{what}, too few for {len(SPLIT_NAMES)} splits", "add tiles of other ground")
-    assigned: list[int] = assign_splits(units, labels, ratios, seed).tolist()
-    return assigned
-
-
 def _final_paths(sources: Sequence[Source], splits: Sequence[int]) -> list[str]:
-    """Number the tiles of each split and class from 0, in their order, with leading zeros."""
-    folders = [f"{SPLIT_NAMES[split]}/{source.class_name}" for source, split in zip(sources, splits, strict=True)]
-    sizes, given = Counter(folders), Counter[str]()
+    """Number the tiles of each split and class from 000, in their order, as the curators number them."""
+    given: Counter[tuple[int, str]] = Counter()
     paths = []
-    for folder in folders:
-        width = max(_LEAST_DIGITS, len(str(sizes[folder] - 1)))
-        paths.append(f"{folder}/{given[folder]:0{width}d}.png")
-        given[folder] += 1
+    for source, split in zip(sources, splits, strict=True):
+        paths.append(f"{SPLIT_NAMES[split]}/{source.class_name}/{given[split, source.class_name]:03d}.png")
+        given[split, source.class_name] += 1
     return paths
 
 

@@ -135,14 +135,16 @@ def _results(built: Built) -> Iterator[str]:
 def _warnings(built: Built, mode: str) -> Iterator[str]:
     """Yield a line for each departure from what was to be."""
     from rock_glacier.audit.findings import ERROR
-    from rock_glacier.curation.assignment import find_too_large
     from rock_glacier.curation.build import LEAKS
     from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
-    for one in find_too_large(built.grounds, built.labels, built.splits, built.target) if mode == "ground" else ():
-        source, tiles = built.sources[built.grounds.index(one.ground)], count(one.tiles, f"{one.class_name} tile")
-        what = f"{tiles}, {one.excess:,} more than the target of {one.split}"
-        yield f"the ground of {source.name} has {what}; it stays whole"
+    sizes = Counter(zip(built.grounds, built.splits, built.labels, strict=True))
+    for (ground, number, label), size in sizes.items():
+        excess = int(size - built.target[number, label])
+        if mode == "ground" and size > 1 and excess > 0:
+            first, tiles = built.sources[built.grounds.index(ground)].name, count(size, f"{CLASS_NAMES[label]} tile")
+            what = f"{tiles}, {excess:,} more than the target of {SPLIT_NAMES[number]}"
+            yield f"the ground of {first} has {what}; it stays whole"
     for number, split in enumerate(SPLIT_NAMES):
         for label, name in enumerate(CLASS_NAMES):
             if built.target[number, label] and not built.counts[number, label]:

@@ -129,7 +129,7 @@ def _convert_mask(png: bytes, source: Source) -> tuple[bytes | None, bool]:
         return None, False
     if not covered:
         what = f"shows no rock glacier; that is {_THRESHOLD} to 255, and its brightest pixel is {over_black.max()}"
-        raise fault(place, what, f"draw it white, or move the tile to cordillera")
+        raise fault(place, what, "draw it white, or move the tile to cordillera")
     try:
         mask_to_class_indices(pixels)
         is_changed = png_fault(png) is not None
