@@ -1,7 +1,7 @@
-"""The tiles of a sample: synthetic scenes, and the squares that are cut from them.
+"""The tiles of a sample, cut from synthetic scenes.
 
-A scene is cut along a grid, so that its tiles meet and do not overlap. Where tiles of another split are to share
-ground with train tiles, they are cut from the same scene between the lines of that grid (`SharedGround`).
+A scene is cut along a grid, so that its tiles meet and do not overlap. Tiles of another split that are to overlap train
+tiles are cut from the same scene at other places.
 """
 
 from __future__ import annotations
@@ -15,202 +15,117 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from rock_glacier.masks import class_indices_to_mask
 from rock_glacier.sample.terrain import render_scene
-from rock_glacier_dataset import BACKGROUND_COLOUR, CLASS_NAMES, ROCK_GLACIER_COLOUR, TILE_SIZE
+from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE
 
-LEAST_COLOURS = 16
-"""Colours that tiles must share to overlap (see DESIGN of overlaps in rock_glacier.grounds)."""
-
-LEAST_COVERAGE = 0.03
-"""A tile is cut as glaciar when at least this share of its pixels is rock glacier."""
-
-MOST_ATTEMPTS = 20
-"""How often a scene is rendered anew that has a square without enough rock glacier."""
-
-HALF_TILE = TILE_SIZE // 2
-"""Many tiles of the dataset lie this far from another."""
-
-MOST_SHIFT = TILE_SIZE * 3 // 4
-"""Pixels between tiles that share ground, at most, so that what they share is plainly seen."""
-
-MOST_DRAWS = 100_000
-"""How often a place for a tile is drawn in a scene before that is given up."""
-
-IMAGE_COMPRESSION = 2
-"""zlib level; synthetic tiles become as small at this one as at the usual 6, in a third of the time."""
-
-MASK_COMPRESSION = 6
+_LEAST_COVERAGE = 0.03  # share of a glaciar tile that is rock glacier, at least
+_LEAST_COLOURS = 16  # that tiles must share to overlap
+_MOST_SHIFT = TILE_SIZE * 3 // 4  # pixels between tiles that overlap
+_MOST_ATTEMPTS = 20  # at a scene with enough rock glacier
+_MOST_DRAWS = 100_000  # of places for tiles that overlap those of a scene
+_COMPRESSION = 2  # of zlib; synthetic tiles become as small as at the usual 6, in a third of the time
 
 
 class Scene(NamedTuple):
-    """What a worker needs to know to render a scene and to cut tiles from it.
+    """A scene of a sample.
 
     Attributes:
-        seed: Seed of the sample.
-        split: Number of the split.
-        label: Number of the class.
-        number: Number of the scene within split and class.
-        grid: Tiles along a side.
-        tiles: How many tiles to cut.
+        seed: seed of the sample.
+        split: name of the split.
+        class_name: class of its tiles.
+        number: number of the scene within split and class.
+        grid: tiles along a side.
+        tiles: number of tiles to cut along the grid.
     """
 
     seed: int
-    split: int
-    label: int
+    split: str
+    class_name: str
     number: int
     grid: int
     tiles: int
 
 
-class SharedGround(NamedTuple):
-    """Tiles that overlap those of a scene, out of the endless row of such tiles that each scene has.
-
-    Attributes:
-        scene: The scene, of another split.
-        first: Place in that row of the first tile to cut.
-        tiles: How many tiles to cut.
-    """
-
-    scene: Scene
-    first: int
-    tiles: int
-
-
 class CutTile(NamedTuple):
-    """A tile's PNG file and its mask's, which a cordillera tile has not."""
+    """PNG files of a tile and of its mask; a cordillera tile has none."""
 
     image: bytes
     mask: bytes | None
 
 
-class Ground(NamedTuple):
-    """A rendered scene.
-
-    Attributes:
-        rgb: Red, green and blue, uint8 (rows, columns, 3).
-        mask: bool (rows, columns), True on a rock glacier.
-    """
-
+class _Ground(NamedTuple):
     rgb: npt.NDArray[np.uint8]
     mask: npt.NDArray[np.bool_]
 
 
-def encoded_tile(rgb: npt.NDArray[np.uint8]) -> bytes:
-    """Encode red, green and blue, uint8 (rows, columns, 3), as an opaque RGBA PNG file."""
-    image = Image.fromarray(rgb).convert("RGBA")
-    return _png(image, IMAGE_COMPRESSION)
-
-
-def encoded_mask(mask: npt.NDArray[np.bool_]) -> bytes:
-    """Encode a mask, bool (rows, columns), True on a rock glacier, as an RGBA PNG file in the contract's colours."""
-    palette = np.array([BACKGROUND_COLOUR, ROCK_GLACIER_COLOUR], dtype=np.uint8)
-    return _png(Image.fromarray(palette[mask.astype(np.intp)]), MASK_COMPRESSION)
-
-
-def _png(image: Image.Image, compression: int) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "PNG", compress_level=compression)
-    return file.getvalue()
-
-
-def cut(work: Scene | SharedGround) -> list[CutTile]:
-    """Cut the tiles of a scene, or those that overlap them.
-
-    Raises:
-        RuntimeError: The renderer makes no scene with enough rock glacier, which is a fault in it.
-    """
-    return cut_scene(work) if isinstance(work, Scene) else cut_shared_ground(work)
-
-
-def cut_scene(scene: Scene) -> list[CutTile]:
-    """Render a scene and cut it into tiles along its grid, row by row.
+def cut(scene: Scene, overlapping: range | None = None) -> list[CutTile]:
+    """Render a scene and cut tiles from it.
 
     Args:
-        scene: The scene.
+        scene: the scene.
+        overlapping: which tiles to cut of an endless row that overlap those of the grid; by default those of the grid.
 
     Returns:
-        Its tiles, each 128 x 128 pixels.
+        the tiles of the grid row by row, or those of the endless row, no two at one place.
 
     Raises:
-        RuntimeError: The renderer makes no scene with enough rock glacier, which is a fault in it.
+        ValueError: the scene has too few places for tiles that overlap those of its grid.
     """
-    ground = _rendered(scene)
-    return [_cut_tile(scene, ground, corner) for corner in _corners(scene)]
+    ground = _render(scene)
+    corners: Iterator[tuple[int, int]] = iter(_grid_corners(scene))
+    if overlapping is not None:
+        corners = itertools.islice(_overlapping_corners(scene, ground), overlapping.start, overlapping.stop)
+    tiles = []
+    for corner in corners:
+        square = _square(corner)
+        mask = class_indices_to_mask(ground.mask[square]) if scene.class_name == GLACIAR else None
+        tile = Image.fromarray(ground.rgb[square]).convert("RGBA")
+        tiles.append(CutTile(_encode(tile), _encode(mask) if mask else None))
+    return tiles
 
 
-def cut_shared_ground(shared: SharedGround) -> list[CutTile]:
-    """Render a scene and cut tiles from it that overlap those of its grid.
-
-    Args:
-        shared: The scene, and which tiles.
-
-    Returns:
-        The tiles, each 128 x 128 pixels; no two of a scene lie in the same place.
-
-    Raises:
-        RuntimeError: The scene has no more such places with enough rock glacier.
-    """
-    ground = _rendered(shared.scene)
-    corners = itertools.islice(_shifted_corners(shared.scene, ground), shared.first, shared.first + shared.tiles)
-    return [_cut_tile(shared.scene, ground, corner) for corner in corners]
-
-
-def _rendered(scene: Scene) -> Ground:
-    glaciar = _is_glaciar(scene)
-    for attempt in range(MOST_ATTEMPTS):
-        ground = Ground(
-            *render_scene(
-                _generator(scene, attempt), size=scene.grid * TILE_SIZE, rock_glaciers=glaciar, spacing=TILE_SIZE
-            )
-        )
-        # Each square has a rock glacier; that it is too small a part of it can hardly be, but is not ruled out.
-        if not glaciar or all(_is_covered(ground, corner) for corner in _corners(scene)):
+def _render(scene: Scene) -> _Ground:
+    for attempt in range(_MOST_ATTEMPTS):
+        rng, size = _generator(scene, attempt), scene.grid * TILE_SIZE
+        ground = _Ground(*render_scene(rng, size, rock_glaciers=scene.class_name == GLACIAR))
+        # That a square has too little rock glacier is rare, but possible.
+        if all(_is_valid(scene, ground, corner) for corner in _grid_corners(scene)):
             return ground
-    raise RuntimeError(f"{scene}: {MOST_ATTEMPTS} attempts left a square with too little rock glacier")
+    raise RuntimeError(f"{scene}: {_MOST_ATTEMPTS} attempts left a square with too little rock glacier")
 
 
 def _generator(scene: Scene, attempt: int) -> np.random.Generator:
     # A key for each scene: it looks the same whatever else is made, before it or beside it.
-    key = (scene.split, scene.label, scene.number, attempt)
+    key = (SPLIT_NAMES.index(scene.split), CLASS_NAMES.index(scene.class_name), scene.number, attempt)
     return np.random.default_rng(np.random.SeedSequence(scene.seed, spawn_key=key))
 
 
-def _is_glaciar(scene: Scene) -> bool:
-    return CLASS_NAMES[scene.label] == "glaciar"
+def _grid_corners(scene: Scene) -> list[tuple[int, int]]:
+    numbers = (divmod(number, scene.grid) for number in range(scene.tiles))
+    return [(TILE_SIZE * row, TILE_SIZE * column) for row, column in numbers]
 
 
-def _corners(scene: Scene) -> list[tuple[int, int]]:
-    """List the row and column where each tile of a scene begins."""
-    return [
-        (TILE_SIZE * row, TILE_SIZE * column)
-        for row, column in (divmod(number, scene.grid) for number in range(scene.tiles))
-    ]
-
-
-def _shifted_corners(scene: Scene, ground: Ground) -> Iterator[tuple[int, int]]:
-    """Draw where tiles begin that overlap those of a scene: half of them at half a tile from one, half anywhere."""
-    rng = _generator(scene, MOST_ATTEMPTS)  # which is no attempt's
-    corners = _corners(scene)
-    last = (scene.grid - 1) * TILE_SIZE
+def _overlapping_corners(scene: Scene, ground: _Ground) -> Iterator[tuple[int, int]]:
+    """Draw where tiles begin that overlap those of the grid: half of them at half a tile from one, half anywhere."""
+    rng = _generator(scene, _MOST_ATTEMPTS)  # which no attempt has
+    corners = _grid_corners(scene)
     taken = set(corners)
-    for _ in range(MOST_DRAWS):
-        row, column = corners[rng.integers(len(corners))]
-        if rng.random() < 0.5:
-            down, right = (HALF_TILE * int(step) for step in rng.integers(-1, 2, size=2))
-        else:
-            down, right = (int(step) for step in rng.integers(-MOST_SHIFT, MOST_SHIFT + 1, size=2))
-        shifted = (row + down, column + right)
-        if shifted in taken or not all(0 <= edge <= last for edge in shifted):
+    for _ in range(_MOST_DRAWS):
+        corner = corners[rng.integers(len(corners))]
+        half = rng.random() < 0.5
+        shift = rng.integers(-1, 2, 2) * TILE_SIZE // 2 if half else rng.integers(-_MOST_SHIFT, _MOST_SHIFT + 1, 2)
+        down, right = shift.tolist()
+        place = (corner[0] + down, corner[1] + right)
+        inside = min(place) >= 0 and max(place) <= (scene.grid - 1) * TILE_SIZE
+        if place in taken or not inside or not _is_valid(scene, ground, place):
             continue
-        if _is_glaciar(scene) and not _is_covered(ground, shifted):
-            continue
-        shared = ground.rgb[_square((row, column))][max(down, 0) :, max(right, 0) :]
+        shared = ground.rgb[_square(corner)][max(down, 0) :, max(right, 0) :]
         shared = shared[: TILE_SIZE - abs(down), : TILE_SIZE - abs(right)]
-        if len(np.unique(shared.reshape(-1, 3), axis=0)) < LEAST_COLOURS:
-            continue  # flat snow, which is no overlap
-        taken.add(shifted)
-        yield shifted
-    raise RuntimeError(f"{scene}: {MOST_DRAWS} draws found too few places for tiles that overlap its own")
+        if len(np.unique(shared.reshape(-1, 3), axis=0)) >= _LEAST_COLOURS:  # or else it is flat snow
+            taken.add(place)
+            yield place
+    raise ValueError(f"too few places for tiles that overlap the {scene.tiles} of a train scene; make more train tiles")
 
 
 def _square(corner: tuple[int, int]) -> tuple[slice, slice]:
@@ -218,10 +133,11 @@ def _square(corner: tuple[int, int]) -> tuple[slice, slice]:
     return np.s_[row : row + TILE_SIZE, column : column + TILE_SIZE]
 
 
-def _is_covered(ground: Ground, corner: tuple[int, int]) -> bool:
-    return bool(ground.mask[_square(corner)].mean() >= LEAST_COVERAGE)
+def _is_valid(scene: Scene, ground: _Ground, corner: tuple[int, int]) -> bool:
+    return scene.class_name != GLACIAR or bool(ground.mask[_square(corner)].mean() >= _LEAST_COVERAGE)
 
 
-def _cut_tile(scene: Scene, ground: Ground, corner: tuple[int, int]) -> CutTile:
-    square = _square(corner)
-    return CutTile(encoded_tile(ground.rgb[square]), encoded_mask(ground.mask[square]) if _is_glaciar(scene) else None)
+def _encode(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=_COMPRESSION)
+    return file.getvalue()
