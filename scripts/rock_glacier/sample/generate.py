@@ -17,6 +17,7 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,7 +88,7 @@ def make_sample_archives(
     sizes = dict(zip(SPLIT_NAMES, (train, validation, test), strict=True))
     check_numbers(sizes, shards=shards, seed=seed, overlap=overlap, faults=faults)
     splits = {split: {"cordillera": size // 2, "glaciar": size - size // 2} for split, size in sizes.items()}
-    if num_proc is None and sum(sizes.values()) < _LEAST_TILES_FOR_PROCESSES:
+    if num_proc is None and (sum(sizes.values()) < _LEAST_TILES_FOR_PROCESSES or find_spec("joblib") is None):
         num_proc = 1
     cuts = list(_plan_cuts(seed, splits, overlap))
     archives: list[WrittenArchive] = []

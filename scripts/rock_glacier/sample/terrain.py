@@ -84,8 +84,9 @@ def render_scene(
     streaks, grain = _streaks(rng, bed, 2, 6), _streaks(rng, bed, 1, 3)
     rocky = _ramp(0.8 * patchiness + _standardise(height - massif), 0, 2.2)
     mask = np.zeros((size, size), np.bool_)
+    of_rock_glaciers = np.random.default_rng(rng.integers(2**63))  # so that all else is the same without them
     if rock_glaciers:
-        height, mask = _add_rock_glaciers(rng, height, bed, massif, patchiness)
+        height, mask = _add_rock_glaciers(of_rock_glaciers, height, bed, massif, patchiness)
         rocky = np.where(mask, np.float32(0.05), rocky)
     # Folded at zero, streaks become gullies with a sharp bed and rounded ribs between them.
     height = height + rocky * (1.8 * np.abs(streaks) + 0.45 * grain) + 0.05 * grain
