@@ -1,4 +1,4 @@
-"""Contract archives: names, order, bytes, and a folder that is whole or not there."""
+"""What this project writes beside and into a folder of archives: members, manifest and grounds.csv."""
 
 from __future__ import annotations
 
@@ -11,138 +11,119 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contract_archives import Tile, archive_name, shard_sizes, write_manifest, write_split
 
-TILES = [Tile("cordillera", n, b"tile %d" % n, None) for n in (0, 2, 10)] + [
-    Tile("glaciar", n, b"tile %d" % n, b"mask %d" % n) for n in (1, 9)
+from rock_glacier.archives.grounds_file import read_grounds, write_grounds
+from rock_glacier.archives.manifest import write_manifest
+from rock_glacier.archives.writer import archive_name, count_classes, plan_shards, write_archive
+from rock_glacier_dataset import CLASS_NAMES, ArchiveError
+
+TILES = [f"train/cordillera/{number:03d}.png" for number in range(6)] + [
+    f"train/glaciar/{number:03d}.png" for number in range(5)
 ]
-
-
-def names(archive: Path) -> list[str]:
-    with zipfile.ZipFile(archive) as opened:
-        return opened.namelist()
+MASKS = [f"train/masks/{number:03d}.png" for number in range(5)]
+MEMBERS = [("train/glaciar/007.png", b"tile"), ("train/masks/007.png", b"mask"), ("train/cordillera/007.png", b"other")]
 
 
 @pytest.mark.parametrize(
-    ("shard", "shards", "masks", "name"),
-    [
-        (0, 1, False, "test.zip"),
-        (0, 1, True, "test_masks.zip"),
-        (0, 4, False, "test-00000-of-00004.zip"),
-        (3, 4, True, "test_masks-00003-of-00004.zip"),
-    ],
+    ("shards", "names"), [(1, ["val.zip"]), (2, ["val-00000-of-00002.zip", "val-00001-of-00002.zip"])]
 )
-def test_archive_is_named_by_the_contract(shard: int, shards: int, masks: bool, name: str) -> None:
-    assert archive_name("test", shard, shards, masks=masks) == name
+def test_archives_are_named_by_split_and_shard(shards: int, names: list[str]) -> None:
+    assert [archive_name("val", shard, shards) for shard in range(shards)] == names
 
 
-def test_members_are_stored_in_the_order_class_then_number(tmp_path: Path) -> None:
-    write_split(tmp_path, "train", TILES, count=5)
-    assert names(tmp_path / "train.zip") == [
-        "train/cordillera/0.png",
-        "train/cordillera/2.png",
-        "train/cordillera/10.png",
-        "train/glaciar/1.png",
-        "train/glaciar/9.png",
-    ]
-    assert names(tmp_path / "train_masks.zip") == ["train/glaciar/1.png", "train/glaciar/9.png"]
+@pytest.mark.parametrize("shards", [1, 2, 3, 11])
+def test_shards_take_each_member_once_in_order_and_each_mask_beside_its_tile(shards: int) -> None:
+    planned = plan_shards(TILES[::-1], shards=shards)
+    assert len(planned) == shards
+    assert sorted(path for members in planned for path in members) == sorted(TILES + MASKS)
+    for members in planned:
+        digests = [hashlib.sha256(path.encode()).hexdigest() for path in members]
+        assert digests == sorted(digests)
+        tiles_of_masks = {path.replace("masks", "glaciar") for path in members if "/masks/" in path}
+        assert tiles_of_masks == {path for path in members if "/glaciar/" in path}
+    sizes = [sum("/masks/" not in path for path in members) for members in planned]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_shards_hold_no_masks_where_there_are_none() -> None:
+    assert sorted(plan_shards(TILES, masks=False)[0]) == sorted(TILES)
+
+
+@pytest.mark.parametrize("shards", [0, 12])
+def test_number_of_shards_that_does_not_fit_is_refused(shards: int) -> None:
+    with pytest.raises(ValueError, match=f"{shards} shards for 11 tiles; from 1 to 11"):
+        plan_shards(TILES, shards=shards)
+
+
+def test_members_are_stored_as_they_come_and_counted(tmp_path: Path) -> None:
+    written = write_archive(tmp_path / "train.zip", MEMBERS)
+    content = (tmp_path / "train.zip").read_bytes()
+    assert written == ("train.zip", 2, len(content), hashlib.sha256(content).hexdigest())
     with zipfile.ZipFile(tmp_path / "train.zip") as archive:
-        assert archive.read("train/cordillera/10.png") == b"tile 10"
-        assert all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
-
-
-def test_members_say_nothing_of_the_clock_or_the_system(tmp_path: Path) -> None:
-    write_split(tmp_path, "train", TILES, count=5)
-    with zipfile.ZipFile(tmp_path / "train.zip") as archive:
+        assert [(member.filename, archive.read(member)) for member in archive.infolist()] == MEMBERS
         for member in archive.infolist():
-            assert member.date_time == (1980, 1, 1, 0, 0, 0)
-            assert member.create_system == 3
+            assert member.compress_type == zipfile.ZIP_STORED
             assert member.external_attr >> 16 == stat.S_IFREG | 0o644
 
 
-def test_same_members_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checksums = []
-    for time_zone, system in (("UTC0", "linux"), ("XST-9", "win32")):
-        monkeypatch.setattr(sys, "platform", system)
-        monkeypatch.setenv("TZ", time_zone)
-        folder = tmp_path / system
-        folder.mkdir()
-        checksums.append([archive.sha256 for archive in write_split(folder, "train", TILES, count=5)])
-    assert checksums[0] == checksums[1]
+def test_same_members_give_the_same_bytes_whatever_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = write_archive(tmp_path / "here.zip", MEMBERS)
+    monkeypatch.setattr(sys, "platform", "win32" if sys.platform != "win32" else "linux")
+    monkeypatch.setenv("TZ", "XST-9")
+    assert write_archive(tmp_path / "there.zip", MEMBERS).sha256 == here.sha256
 
 
-def test_masks_shard_goes_with_its_tiles_shard(tmp_path: Path) -> None:
-    written = write_split(tmp_path, "train", TILES, count=5, shards=2)
-    assert [(archive.name, archive.members) for archive in written] == [
-        ("train-00000-of-00002.zip", 3),
-        ("train_masks-00000-of-00002.zip", 0),
-        ("train-00001-of-00002.zip", 2),
-        ("train_masks-00001-of-00002.zip", 2),
-    ]
-    assert names(tmp_path / "train-00001-of-00002.zip") == names(tmp_path / "train_masks-00001-of-00002.zip")
-
-
-def test_tiles_are_written_alone_where_no_masks_are_wanted(tmp_path: Path) -> None:
-    written = write_split(tmp_path, "train", TILES, count=5, shards=2, masks=False)
-    assert [archive.name for archive in written] == ["train-00000-of-00002.zip", "train-00001-of-00002.zip"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [archive.name for archive in written]
-
-
-def test_shards_take_all_tiles_and_differ_by_one_at_most() -> None:
-    for tiles in range(1, 40):
-        for shards in range(1, tiles + 1):
-            sizes = shard_sizes(tiles, shards)
-            assert sum(sizes) == tiles
-            assert len(sizes) == shards
-            assert max(sizes) - min(sizes) <= 1
-
-
-@pytest.mark.parametrize(
-    ("tiles", "count", "shards", "message"),
-    [
-        (TILES[::-1], 5, 1, "out of order"),
-        ([TILES[0], TILES[0]], 2, 1, "out of order"),
-        ([Tile("Glaciar", 0, b"", None)], 1, 1, "'Glaciar'"),
-        (TILES, 6, 1, "end before the 6"),
-        (TILES, 4, 1, "more tiles than the 4"),
-        (TILES, 5, 6, "6 shards for 5 tiles"),
-        (TILES, 5, 0, "0 shards for 5 tiles"),
-    ],
-)
-def test_tiles_that_do_not_fit_the_contract_are_named(
-    tmp_path: Path, tiles: list[Tile], count: int, shards: int, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        write_split(tmp_path, "train", tiles, count=count, shards=shards)
-
-
-def test_tiles_are_written_as_they_come(tmp_path: Path) -> None:
+def test_members_are_written_while_others_are_made(tmp_path: Path) -> None:
     sizes = []
 
-    def watched() -> Iterator[Tile]:
+    def members() -> Iterator[tuple[str, bytes]]:
         for number in range(20):
-            yield Tile("cordillera", number, bytes(100_000), None)
             sizes.append((tmp_path / "train.zip").stat().st_size)
+            yield f"train/cordillera/{number}.png", bytes(100_000)
 
-    write_split(tmp_path, "train", watched(), count=20)
-    assert sizes == sorted(sizes)
+    write_archive(tmp_path / "train.zip", members())
     assert sizes[10] > 900_000
 
 
-def test_manifest_agrees_with_the_archives(tmp_path: Path) -> None:
-    archives = write_split(tmp_path, "train", TILES, count=5)
-    splits = {"train": {"cordillera": 3, "glaciar": 2}}
-    path = write_manifest(tmp_path, version="1.2.3", splits=splits, archives=archives)
-    manifest = json.loads(path.read_text())
-    assert list(manifest) == ["version", "splits", "archives"]
-    assert manifest["version"] == "1.2.3"
-    assert manifest["splits"] == splits
-    for name in ("train.zip", "train_masks.zip"):
-        content = (tmp_path / name).read_bytes()
-        assert manifest["archives"][name] == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+def test_archive_that_is_there_already_stays(tmp_path: Path) -> None:
+    (tmp_path / "train.zip").write_bytes(b"precious")
+    with pytest.raises(FileExistsError):
+        write_archive(tmp_path / "train.zip", MEMBERS)
+    assert (tmp_path / "train.zip").read_bytes() == b"precious"
 
 
-def test_manifest_keeps_the_audit(tmp_path: Path) -> None:
+def test_manifest_states_version_counts_archives_and_audit(tmp_path: Path) -> None:
+    archives = [write_archive(tmp_path / "train.zip", MEMBERS)]
+    splits = {"train": count_classes([path for path, _ in MEMBERS], CLASS_NAMES)}
     audit: dict[str, str | int] = {"tool": "audit", "errors": 0, "warnings": 2}
-    path = write_manifest(tmp_path, version="1.2.3", splits={}, archives=[], audit=audit)
-    assert json.loads(path.read_text())["audit"] == audit
+    write_manifest(tmp_path, version="1.2.3", splits=splits, archives=archives, audit=audit)
+    assert json.loads((tmp_path / "manifest.json").read_text()) == {
+        "version": "1.2.3",
+        "splits": {"train": {"cordillera": 1, "glaciar": 1}},
+        "archives": {"train.zip": {"bytes": archives[0].bytes, "sha256": archives[0].sha256}},
+        "audit": audit,
+    }
+
+
+def test_grounds_are_read_as_they_were_written(tmp_path: Path) -> None:
+    write_grounds(tmp_path, [(TILES[0], 0, "a, b.png"), (TILES[1], 12, "ñ.png")])
+    assert read_grounds(tmp_path / "grounds.csv", TILES[:2]) == {TILES[0]: "0", TILES[1]: "12"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "has no column path, but none"),
+        (b"path,place\na,0\n", "has no column ground, but path, place"),
+        (b"path,ground\na,0\nb\n", "line 3 has no path or no ground"),
+        (b"path,ground\na,0\na,1\n", "a stands twice"),
+        (b"path,ground\n\xff,0\n", "is no CSV"),
+        (b"path,ground\nb,0\n", "lacks 1 tile, the first a"),
+    ],
+)
+def test_grounds_that_cannot_be_used_are_refused_with_their_place(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "grounds.csv"
+    file.write_bytes(content)
+    with pytest.raises(ArchiveError, match=message) as raised:
+        read_grounds(file, ["a"])
+    assert str(raised.value).startswith(f"{file}: ")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fsspec
 
+from rock_glacier.console import count
 from rock_glacier_dataset import ArchiveError
 
 GROUNDS_NAME = "grounds.csv"
@@ -63,5 +64,5 @@ def read_grounds(file: str | os.PathLike[str], tiles: Iterable[str] = ()) -> Map
             raise ArchiveError(f"{file}: line {reader.line_num + 1} is no CSV ({error}); {_REMEDY}") from None
     missing = [path for path in tiles if path not in grounds]
     if missing:
-        raise ArchiveError(f"{file}: {len(missing)} tiles are missing, the first {missing[0]}; {_REMEDY}")
+        raise ArchiveError(f"{file}: lacks {count(len(missing), 'tile')}, the first {missing[0]}; {_REMEDY}")
     return grounds
