@@ -4,7 +4,6 @@ Each is an `Intercept` for `HubServer.intercept`; `first_of` joins several. `dro
 
     server.intercept = fail(429, path_part="/preupload/", headers={"Retry-After": "3"})
     server.intercept = drop(received(1000), method="PUT")  # in the middle of an upload
-    server.intercept = drop(sent(1000), path_part="train.zip")  # in the middle of a download
     server.intercept = drop(DONE, path_part="/commit/")  # the commit is made, and the client does not know
     server.intercept = waiting = pause(ARRIVED, path_part="/commit/")
     ...
@@ -21,13 +20,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Semaphore
-from typing import Literal
+from typing import Any, NamedTuple
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Where an application finds the connection that a request came by.
 TRANSPORT = "hub.transport"
+"""Where an application finds the connection that a request came by."""
 
 _SECONDS_TO_COME = 60.0
 
@@ -38,22 +37,17 @@ class RecordedRequest:
 
     Attributes:
         method: GET, HEAD, POST, ...
-        path: The path, unquoted; the whole URL (`host:port` for CONNECT) if the request was meant for another host.
-        query: The query string, as it came.
-        range: The Range header, or None.
-        authorized: Whether an Authorization header came.
-        foreign: Whether the request was meant for another host and came here as to a proxy.
-        status: The answer's status; 0 while there is none, or where none was sent.
-        bytes_sent: Bytes of the answer's body given to the socket.
-        bytes_received: Bytes of the request's body that were read from the socket. A request is answered when its
-            body is there; of one that broke off some 300 KB may have arrived without being read.
+        path: the path, unquoted; the whole URL (`host:port` for CONNECT) where the request was meant for another host.
+        range: the Range header, or None.
+        foreign: whether the request was meant for another host and came here as to a proxy.
+        status: the answer's status; 0 while there is none, or where none was sent.
+        bytes_sent: bytes of the answer's body given to the socket.
+        bytes_received: bytes of the request's body that were read from the socket.
     """
 
     method: str
     path: str
-    query: str
     range: str | None
-    authorized: bool
     foreign: bool = False
     status: int = 0
     bytes_sent: int = 0
@@ -64,106 +58,74 @@ Middleware = Callable[[ASGIApp], ASGIApp]
 Intercept = Callable[[RecordedRequest], Middleware | None]
 
 
-@dataclass(frozen=True)
-class Moment:
-    """A moment in the course of a request.
+class Moment(NamedTuple):
+    """A moment in the course of a request: when so many bytes of its body, or of the answer's, are through.
 
-    Attributes:
-        side: Whose bytes are counted.
-        count: The bytes of the body after which the moment is there; None for the moment before the first of them
-            is asked for, on the side of the answer before its head too.
+    Where `bytes` is None it is before the first of them, on the side of the answer before its head too.
     """
 
-    side: Literal["request", "answer"]
-    count: int | None = None
+    of_answer: bool
+    bytes: int | None = None
 
 
-ARRIVED = Moment("request")
+ARRIVED = Moment(of_answer=False)
 """The head of the request has arrived, and nothing was done for it."""
 
-DONE = Moment("answer")
+DONE = Moment(of_answer=True)
 """The request has been carried out, and nothing of the answer was sent."""
 
 
 def received(count: int) -> Moment:
     """Choose the moment when `count` bytes of the request's body have arrived."""
-    return Moment("request", count)
+    return Moment(of_answer=False, bytes=count)
 
 
 def sent(count: int) -> Moment:
     """Choose the moment when the answer's head and `count` bytes of its body were sent."""
-    return Moment("answer", count)
+    return Moment(of_answer=True, bytes=count)
 
 
-def fail(
-    status: int,
-    *,
-    path_part: str = "",
-    method: str | None = None,
-    times: int = 1,
-    skip: int = 0,
-    headers: Mapping[str, str] | None = None,
-) -> Intercept:
+def fail(status: int, *, headers: Mapping[str, str] | None = None, **which: Any) -> Intercept:
     """Make an `intercept` that answers with an error instead, and lets other requests pass.
 
     Args:
-        status: The status to answer with.
-        path_part: Only requests whose path holds this are answered.
-        method: Only requests of this method are answered.
-        times: The number of requests to answer.
-        skip: The number of requests to let pass first.
-        headers: Headers of the answer, `Retry-After` say.
+        status: the status to answer with.
+        headers: headers of the answer, `Retry-After` say.
+        **which: `path_part`, which the path of a request holds; its `method`; the number of `times` (1), after as many
+            requests as `skip` (0) were let pass.
     """
-    chosen = _choose(path_part, method, times, skip)
+    chosen = _choose(**which)
     answer = PlainTextResponse("fault", status, headers)
-
-    def intercept(request: RecordedRequest) -> Middleware | None:
-        return (lambda application: answer) if chosen(request) else None
-
-    return intercept
+    return lambda request: (lambda application: answer) if chosen(request) else None
 
 
-def drop(moment: Moment, *, path_part: str = "", method: str | None = None, times: int = 1, skip: int = 0) -> Intercept:
-    """Make an `intercept` that closes the connection at a moment; the rest is as for `fail`."""
-    chosen = _choose(path_part, method, times, skip)
+def drop(moment: Moment, **which: Any) -> Intercept:
+    """Make an `intercept` that closes the connection at a moment; `which` is as for `fail`."""
+    chosen = _choose(**which)
 
     async def close(scope: Scope, receive: Receive) -> bool:
         transport: asyncio.Transport = scope[TRANSPORT]
-        if moment.side == "request":
-            transport.abort()
+        if moment.of_answer:
+            transport.close()  # what was given to it before is still sent
         else:
-            # What was given to it before is still sent.
-            transport.close()
+            transport.abort()
         while (await receive())["type"] != "http.disconnect":
             pass
         return False
 
-    def intercept(request: RecordedRequest) -> Middleware | None:
-        return _at(moment, close) if chosen(request) else None
-
-    return intercept
-
-
-def pause(moment: Moment, *, path_part: str = "", method: str | None = None, times: int = 1, skip: int = 0) -> Pause:
-    """Make an `intercept` that holds a request at a moment until `resume`; the rest is as for `fail`."""
-    return Pause(moment, _choose(path_part, method, times, skip))
+    return lambda request: _at(moment, close) if chosen(request) else None
 
 
 class Pause:
-    """An `intercept` that holds requests. Other requests are served meanwhile."""
+    """An `intercept` that holds requests, while others are served."""
 
     def __init__(self, moment: Moment, chosen: Callable[[RecordedRequest], bool]) -> None:
-        self._moment = moment
-        self._chosen = chosen
+        self._moment, self._chosen = moment, chosen
         self._held = Semaphore(0)
         self._resumed: Future[None] = Future()
 
     def wait(self, count: int = 1) -> None:
-        """Return when `count` more requests are held.
-
-        Raises:
-            TimeoutError: If they do not come.
-        """
+        """Return when `count` more requests are held; TimeoutError where they do not come."""
         for _ in range(count):
             if not self._held.acquire(timeout=_SECONDS_TO_COME):
                 raise TimeoutError(f"no request came within {_SECONDS_TO_COME} seconds")
@@ -183,22 +145,24 @@ class Pause:
         return True
 
 
+def pause(moment: Moment, **which: Any) -> Pause:
+    """Make an `intercept` that holds a request at a moment until `resume`; `which` is as for `fail`."""
+    return Pause(moment, _choose(**which))
+
+
 def first_of(*intercepts: Intercept) -> Intercept:
     """Make an `intercept` of several: the first that takes a request has it."""
-
-    def intercept(request: RecordedRequest) -> Middleware | None:
-        return next((found for each in intercepts if (found := each(request)) is not None), None)
-
-    return intercept
+    return lambda request: next((found for each in intercepts if (found := each(request)) is not None), None)
 
 
-def _choose(path_part: str, method: str | None, times: int, skip: int) -> Callable[[RecordedRequest], bool]:
+def _choose(
+    path_part: str = "", method: str | None = None, times: int = 1, skip: int = 0
+) -> Callable[[RecordedRequest], bool]:
     number = itertools.count()
 
     def chosen(request: RecordedRequest) -> bool:
-        if path_part not in request.path or method not in (None, request.method):
-            return False
-        return skip <= next(number) < skip + times
+        is_of_them = path_part in request.path and method in (None, request.method)
+        return is_of_them and skip <= next(number) < skip + times
 
     return chosen
 
@@ -208,7 +172,7 @@ def _at(moment: Moment, act: Callable[[Scope, Receive], Awaitable[bool]]) -> Mid
 
     def middleware(application: ASGIApp) -> ASGIApp:
         async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-            left = 0 if moment.count is None else moment.count
+            left = moment.bytes or 0
             is_over = is_lost = False
 
             async def act_once() -> None:
@@ -219,7 +183,7 @@ def _at(moment: Moment, act: Callable[[Scope, Receive], Awaitable[bool]]) -> Mid
             async def watch_received() -> Message:
                 nonlocal left
                 message = await receive()
-                if moment.side == "request" and not is_over:
+                if not moment.of_answer and not is_over:
                     left -= len(message.get("body", b""))
                     if left <= 0:
                         await act_once()
@@ -227,10 +191,10 @@ def _at(moment: Moment, act: Callable[[Scope, Receive], Awaitable[bool]]) -> Mid
 
             async def watch_sent(message: Message) -> None:
                 nonlocal left
+                body = message.get("body", b"")
                 if moment == DONE and not is_over:
                     await act_once()
-                elif moment.side == "answer" and not is_over and message["type"] == "http.response.body":
-                    body = message.get("body", b"")
+                elif moment.of_answer and not is_over and message["type"] == "http.response.body":
                     if len(body) >= left:
                         await send({**message, "body": body[:left], "more_body": True})
                         message = {**message, "body": body[left:]}
