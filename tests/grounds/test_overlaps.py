@@ -4,57 +4,51 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 
 import numpy as np
 import pytest
-from archive_contents import contents
-from conftest import REPOSITORY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from overlaps import (
+
+from rock_glacier.grounds.overlaps import (
     LEAST_COLOURS,
     WINDOW,
-    LandmarkTable,
+    AnchorTable,
     Overlap,
-    are_corners_rich,
-    colour_hashes,
+    anchor_windows,
     find_overlaps,
-    landmarks,
-    landmarks_of_rich,
-    largest_overlaps,
     shared_pixels,
-    window_hashes,
 )
-from PIL import Image
-from tile_pixels import COLOURS, Pixels, decoded, decoded_upper_rows
-
-from rock_glacier_dataset import SPLIT_NAMES, TILE_SIZE
+from rock_glacier.grounds.pixels import Pixels
+from rock_glacier_dataset import TILE_SIZE
 
 FARTHEST = TILE_SIZE - WINDOW
 
 
 def all_overlaps(tiles: list[Pixels]) -> list[Overlap]:
-    """Compare all with all, at every offset."""
+    """Compare each tile with each at every offset: by correlating them, and where that is not ruled out, exactly."""
     dy, dx = np.mgrid[-FARTHEST : FARTHEST + 1, -FARTHEST : FARTHEST + 1].reshape(2, -1)
-    top, left, height, width = np.maximum(dy, 0), np.maximum(dx, 0), TILE_SIZE - abs(dy), TILE_SIZE - abs(dx)
+    areas = (TILE_SIZE - abs(dy)) * (TILE_SIZE - abs(dx))
+    # Each colour is a point of the unit circle, so that only equal pixels add 1 to the correlation.
+    spectra = [np.fft.fft2(np.exp(2j * np.pi * (tile * 0.6180339887 % 1)), (256, 256)) for tile in tiles]
     found = []
-    for (a, of_a), (b, of_b) in itertools.combinations(enumerate(tiles), 2):
-        same = np.ones(len(dy), bool)
-        # Some pixels of the shared rectangle tell most offsets apart; the others are compared as a whole.
-        for share_y, share_x in itertools.product(np.linspace(0, 1, 7), repeat=2):
-            y, x = top + (share_y * (height - 1)).astype(int), left + (share_x * (width - 1)).astype(int)
-            same &= of_a[y, x] == of_b[y - dy, x - dx]
-        for one_dy, one_dx in zip(dy[same].tolist(), dx[same].tolist(), strict=True):
-            shared = of_a[max(one_dy, 0) : TILE_SIZE + min(one_dy, 0), max(one_dx, 0) : TILE_SIZE + min(one_dx, 0)]
-            if (shared == shared[0, 0]).all():
-                continue  # of one colour, and too many to compare
-            pixels = shared_pixels(of_a, of_b, one_dx, one_dy)
-            if pixels:
-                found.append(Overlap(a, b, one_dx, one_dy, pixels))
-    return largest_overlaps(found)
+    for a, b in itertools.combinations(range(len(tiles)), 2):
+        correlation = np.fft.ifft2(spectra[a] * spectra[b].conj()).real[dy, dx]
+        overlaps = []
+        for place in np.flatnonzero(areas - correlation < 1e-3).tolist():
+            y, x = int(dy[place]), int(dx[place])
+            shared = tiles[a][max(y, 0) : TILE_SIZE + min(y, 0), max(x, 0) : TILE_SIZE + min(x, 0)]
+            if (shared != shared[0, 0]).any() and (pixels := shared_pixels(tiles[a], tiles[b], x, y)):
+                overlaps.append(Overlap(a, b, x, y, pixels))
+        if overlaps:
+            found.append(min(overlaps, key=rank))
+    return found
+
+
+def rank(overlap: Overlap) -> tuple[int, ...]:
+    """Order the overlaps of a pair: the largest first, then the nearest."""
+    return -overlap.pixels, abs(overlap.dy), abs(overlap.dx), overlap.dy, overlap.dx
 
 
 def cut(ground: np.ndarray, y: int, x: int) -> Pixels:
@@ -131,7 +125,7 @@ def test_a_narrow_overlap_is_found_at_each_corner(ground, seed, narrow):
 
 @pytest.mark.parametrize("dx", [-112, -37, 0, 64, 112])
 @pytest.mark.parametrize("dy", [-112, -64, 0, 90, 112])
-def test_an_offset_is_told_as_the_contract_has_it(dx, dy):
+def test_tile_a_at_an_offset_is_tile_b(dx, dy):
     raster = textured(np.random.default_rng(0), 240, 240)
     a, b = cut(raster, 0 if dy > 0 else -dy, 0 if dx > 0 else -dx), cut(raster, max(dy, 0), max(dx, 0))
     (found,) = find_overlaps([a, b])
@@ -163,64 +157,27 @@ def test_one_pixel_that_differs_is_no_overlap():
     assert find_overlaps([a, b]) == []
 
 
-def test_of_several_overlaps_of_a_pair_the_largest_is_told():
+def test_of_several_overlaps_of_a_pair_the_largest_is_reported():
     pattern = np.tile(textured(np.random.default_rng(0), 64, 64), (4, 4))
     a, b = cut(pattern, 0, 0), cut(pattern, 10, 0)
     assert find_overlaps([a, b]) == [Overlap(0, 1, 0, 10, 118 * 128)]
 
 
-def test_many_flat_tiles_propose_nothing():
-    tiles = [np.full((TILE_SIZE, TILE_SIZE), colour, np.uint32) for colour in (0, 0, 0xFFFFFF, 0xFFFFFF)]
-    table = LandmarkTable(landmarks(number, tile) for number, tile in enumerate(tiles))
-    assert sum(len(table.proposals(number, tile)) for number, tile in enumerate(tiles)) == 0
+def candidates_of(tiles: list[Pixels]) -> int:
+    table = AnchorTable(anchor_windows(number, tile) for number, tile in enumerate(tiles))
+    return sum(len(table.candidates(number, tile)) for number, tile in enumerate(tiles))
+
+
+def test_flat_tiles_are_no_candidates():
+    assert candidates_of([np.full((TILE_SIZE, TILE_SIZE), colour, np.uint32) for colour in (0, 0, 2**24 - 1)]) == 0
+
+
+def test_tiles_that_share_one_window_alone_are_no_candidates():
+    rng = np.random.default_rng(0)
+    tiles = [cut(textured(rng, TILE_SIZE, TILE_SIZE), 0, 0) for _ in range(2)]
+    tiles[1][40 : 40 + WINDOW, 30 : 30 + WINDOW] = tiles[0][:WINDOW, :WINDOW]
+    assert candidates_of(tiles) == 0
 
 
 def test_without_tiles_there_are_no_overlaps():
     assert find_overlaps([]) == []
-
-
-def test_the_real_tiles_overlap_as_they_were_measured_to(real_archives):
-    paths, tiles = [], []
-    for split in SPLIT_NAMES:
-        for path, png in contents(real_archives, split).items():
-            paths.append(path)
-            tiles.append(decoded(png) & COLOURS)
-    found = set()
-    for one in find_overlaps(tiles):
-        found.add((paths[one.a], paths[one.b], one.dx, one.dy, one.pixels))
-        found.add((paths[one.b], paths[one.a], -one.dx, -one.dy, one.pixels))
-    with (REPOSITORY.parent / "shared" / "real" / "overlaps.csv").open(newline="") as file:
-        rows = [(r["a"], r["b"], int(r["dx"]), int(r["dy"]), int(r["pixels"])) for r in csv.DictReader(file)]
-    assert len(rows) == 689
-    assert set(rows) <= found
-    assert len(found) == 2 * len(rows)
-
-
-def test_upper_rows_give_the_landmarks_of_the_tile():
-    pixels = cut(textured(np.random.default_rng(0), TILE_SIZE, TILE_SIZE), 0, 0)
-    flat = np.zeros_like(pixels)
-    assert are_corners_rich(np.stack([pixels, flat])[:, :WINDOW]).tolist() == [True, False]
-    found = landmarks_of_rich(np.array([3, 5]), np.stack([flat, pixels])[:, :WINDOW])[2:]
-    hashes = window_hashes(colour_hashes(pixels))
-    assert found["hash"].tolist() == [hashes[0, 0], hashes[0, FARTHEST]]
-    assert found["tile"].tolist() == [5, 5]
-    assert found.tobytes() == landmarks(5, pixels).tobytes()
-
-
-def test_tiles_alike_only_in_a_few_colours_are_not_proposed():
-    rng = np.random.default_rng(0)
-    tiles = [cut(textured(rng, TILE_SIZE, TILE_SIZE), 0, 0) for _ in range(2)]
-    corner = tiles[0][:WINDOW, :WINDOW].copy()
-    tiles[1][40 : 40 + WINDOW, 30 : 30 + WINDOW] = corner  # the window at the corner alone, not the rest of the edge
-    table = LandmarkTable(landmarks(number, tile) for number, tile in enumerate(tiles))
-    assert not len(table.proposals(1, tiles[1]))
-
-
-@pytest.mark.parametrize("level", [0, 1, 9])
-def test_upper_rows_are_those_of_the_whole(level, sample):
-    tile = Image.open(io.BytesIO(next(iter(contents(sample, "train").values()))))
-    file = io.BytesIO()
-    tile.save(file, "PNG", compress_level=level)
-    (upper,) = decoded_upper_rows([file.getvalue()], WINDOW)
-    assert upper is not None
-    assert np.array_equal(upper, decoded(file.getvalue())[:WINDOW])

@@ -1,0 +1,70 @@
+"""Command line of the audit."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rock_glacier.console import add_options, run, say
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="""\
+Check everything about a folder of archives, and report every fault: archives,
+names, PNG files, masks, the manifest, tiles that stand twice (also turned or
+mirrored), and tiles of two splits that show the same ground.""",
+        epilog="""\
+Two tiles overlap when at some offset they are identical over the rectangle in
+which they lie on each other, at least 16 x 16 pixels with 16 colours. The same
+ground on another date, or resampled, is not found.
+
+The page of --html is one file that needs no network: the verdict, the counts,
+tiles with their masks, and each finding with the tiles that it is about.
+
+Exit status: 0 without errors (there may be warnings), 1 with errors or where
+the archives cannot be read at all, 2 for wrong usage.""",
+    )
+    add_options(parser, "data_dir")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the whole report to this file")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page with pictures to this file")
+    add_options(parser, "--num-proc", "--dask")
+    options = parser.parse_args(arguments)
+    for option, file in (("--json", options.json), ("--html", options.html)):
+        if file and (file.is_dir() or not file.parent.is_dir()):
+            parser.error(f"{option} is {file}; name a file in an existing folder")
+        if file and file.resolve().parent == Path(options.data_dir).resolve() and file.suffix in (".zip", ".csv"):
+            parser.error(f"{option} is {file}, in the folder that is audited; name another file")
+        if file and file.resolve() == Path(options.data_dir).resolve() / "manifest.json":
+            parser.error(f"{option} is {file}, which is audited; name another file")
+    if options.html and options.json and options.html.resolve() == options.json.resolve():
+        parser.error(f"--json and --html are both {options.html}; name two files")
+
+    from rock_glacier.parallel import WorkerError, Workers
+    from rock_glacier_dataset import ArchiveError
+
+    errors = 0
+
+    def check() -> None:
+        nonlocal errors
+        from rock_glacier.audit.checks import audit
+        from rock_glacier.audit.page import report_page
+        from rock_glacier.audit.tables import report_lines
+        from rock_glacier.files import new_output_file
+
+        found = audit(options.data_dir, Workers(options.num_proc, options.dask, progress=True))
+        errors = found.errors
+        for line in report_lines(found):
+            say(line)
+        reports = [(options.json, json.dumps(found.as_json(), indent=2) + "\n" if options.json else "")]
+        reports.append((options.html, report_page(found, progress=True) if options.html else ""))
+        for file, report in reports:
+            if file:
+                with new_output_file(file) as beside:
+                    beside.write_text(report, encoding="utf-8", newline="\n")
+
+    return run(parser.prog, check, (ArchiveError, WorkerError, OSError), extra="curate") or int(errors > 0)

@@ -1,0 +1,201 @@
+"""The audit as one HTML page that loads nothing from elsewhere: the verdict, the counts, tiles, and the findings.
+
+`page.css` and `page.js` are written into `page.html.jinja`. The script draws the findings from a block of JSON, a batch
+at a time; all else is in the page without it. `MOST_FINDINGS` and `MOST_PICTURES` limit its size, and the page says
+what is left out. The same audit of the same archives gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import itertools
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from rock_glacier.archives.listing import split_of
+from rock_glacier.audit.checks import Audit
+from rock_glacier.audit.findings import CODES, ERROR, WARNING, Finding
+from rock_glacier.audit.pictures import read_pictures
+from rock_glacier_dataset import CLASS_NAMES, GLACIAR, MASKS, SPLIT_FOLDERS, SPLIT_NAMES, TILE_SIZE
+
+MOST_FINDINGS = 10_000
+"""Largest number of findings in a page; the JSON holds all."""
+
+MOST_PICTURES = 3_000
+"""Largest number of tiles that the findings of a page show, some 3 KB each; those of the gallery come on top."""
+
+GALLERY_TILES = 12
+"""Number of tiles of each split and class in the gallery."""
+
+_MOST_WITHOUT_SCRIPT = 100  # findings in the page as text, for where its script does not run
+_STEMS = "|".join(itertools.chain.from_iterable(SPLIT_FOLDERS.values()))
+_TILE_PATH = re.compile(rf"(?:{_STEMS})/(?:{'|'.join(CLASS_NAMES)})/[0-9]{{1,18}}\.png")
+_MASK_PATH = re.compile(rf"({_STEMS})/{MASKS}/([0-9]{{1,18}}\.png)")
+
+
+def count_pairs(found: Audit) -> Counter[tuple[str, str]]:
+    """Count the overlapping pairs by the splits of their tiles, each pair of splits in the order of `SPLIT_NAMES`."""
+    splits = ((split_of(pair["a"]) or "", split_of(pair["b"]) or "") for pair in found.overlaps)
+    return Counter((min(pair, key=SPLIT_NAMES.index), max(pair, key=SPLIT_NAMES.index)) for pair in splits)
+
+
+def count_across_splits(found: Audit) -> int:
+    """Count the overlapping pairs whose tiles are in two splits."""
+    return sum(number for (a, b), number in count_pairs(found).items() if a != b)
+
+
+def report_page(found: Audit, progress: bool = False) -> str:
+    """Write an audit as one HTML page.
+
+    Args:
+        found: the audit; the page shows tiles and masks of its archives, and the name of their folder.
+        progress: whether to show a progress bar on standard error, where that is a terminal.
+
+    Returns:
+        the page. Whatever comes from the archives stands in it as text.
+    """
+    chosen = _take_turns(found.findings)[:MOST_FINDINGS]
+    pairs = {(pair["a"], pair["b"]): pair for pair in found.overlaps}
+    gallery = _gallery(found)
+    of_gallery = dict.fromkeys(path for *_, tiles in gallery for path in tiles)
+    named = dict.fromkeys(path for number in chosen for path in _tiles_of(found.findings[number]))
+    of_findings = [path for path in named if path not in of_gallery]
+    pictures = read_pictures(found.survey.listing, [*of_gallery, *of_findings[:MOST_PICTURES]], progress)
+    findings = [_row(found.findings[number], pairs) for number in sorted(chosen)]
+    return _template().render(
+        found=found,
+        name=_name_of(found.survey.listing.folder),
+        splits=SPLIT_NAMES,
+        classes=CLASS_NAMES,
+        tile_count=sum(sum(counts.values()) for counts in found.tiles.values()),
+        most_of_a_split=max(sum(counts.values()) for counts in found.tiles.values()),
+        ground_sizes=Counter(Counter(found.grounds.values()).values()),
+        pairs=count_pairs(found),
+        across=count_across_splits(found),
+        codes=_code_table(found.findings),
+        gallery=[(*of_class, [(path, pictures[path]) for path in tiles]) for *of_class, tiles in gallery],
+        facets=_facets(findings),
+        first_findings=found.findings[:_MOST_WITHOUT_SCRIPT],
+        left_out_findings=len(found.findings) - len(chosen),
+        left_out_pictures=max(0, len(of_findings) - MOST_PICTURES),
+        any_masks=any(picture.share is not None for picture in pictures.values()),
+        tile_size=TILE_SIZE,
+        report={
+            "findings": findings,
+            "pictures": {path: pictures[path] for path in of_findings[:MOST_PICTURES]},
+            "tileSize": TILE_SIZE,
+        },
+    )
+
+
+def _tiles_of(finding: Finding) -> list[str]:
+    """Return the tiles that a finding is about, at most two: that of its path, and the one that its message names."""
+    path = _MASK_PATH.sub(rf"\1/{GLACIAR}/\2", finding.path)
+    if not _TILE_PATH.fullmatch(path):
+        return []
+    if finding.code not in ("duplicate-pixels", "overlap-across-splits"):
+        return [path]
+    return list(dict.fromkeys([path, *_TILE_PATH.findall(finding.message)]))[:2]
+
+
+def _take_turns(findings: Sequence[Finding]) -> list[int]:
+    """Order findings so that no code takes all the room: the first of each code, then the second of each."""
+    turns: Counter[str] = Counter()
+    order = []
+    for number, finding in enumerate(findings):
+        order.append((turns[finding.code], number))
+        turns[finding.code] += 1
+    return [number for _, number in sorted(order)]
+
+
+def _row(finding: Finding, pairs: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
+    """Return what the page's script needs of a finding."""
+    tiles = _tiles_of(finding)
+    a, b = (tiles * 2)[:2] if tiles else ("", "")
+    pair = pairs.get((a, b)) or pairs.get((b, a))
+    paths = (finding.path, *tiles)
+    classes = {part for path in paths for part in path.split("/")[1:2]}
+    return {
+        **finding._asdict(),
+        "splits": [split for split in SPLIT_NAMES if split in map(split_of, paths)],
+        "classes": [name for name in CLASS_NAMES if name in classes],
+        "tiles": tiles,
+        **({"pair": pair} if pair else {}),
+    }
+
+
+def _code_table(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """Return the codes that were found, with their sentences and their numbers of errors and warnings."""
+    numbers = Counter((finding.code, finding.severity) for finding in findings)
+    rows = [
+        {
+            "code": name,
+            "sentence": code.sentence,
+            **{severity: numbers[name, severity] for severity in (ERROR, WARNING)},
+        }
+        for name, code in CODES.items()
+    ]
+    return [row for row in rows if row[ERROR] or row[WARNING]]
+
+
+def _facets(findings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what findings can be filtered by: key, legend, and values with their numbers of findings."""
+    facets = []
+    for key, legend, column, values in (
+        ("severity", "Severity", "severity", (ERROR, WARNING)),
+        ("split", "Split", "splits", (*SPLIT_NAMES, "")),
+        ("class", "Class", "classes", (*CLASS_NAMES, "")),
+        ("code", "Code", "code", tuple(CODES)),
+    ):
+        of_findings = (finding[column] or [""] for finding in findings)
+        numbers = Counter(value for one in of_findings for value in ([one] if isinstance(one, str) else one))
+        facets.append(
+            {"key": key, "legend": legend, "values": [(value, numbers[value]) for value in values if numbers[value]]}
+        )
+    return facets
+
+
+def _gallery(found: Audit) -> list[tuple[str, str, int, list[str]]]:
+    """Choose the gallery's tiles at random, the same each time: split, class, number of tiles, and some of them."""
+    paths: dict[tuple[str, str], list[str]] = {key: [] for key in itertools.product(SPLIT_NAMES, CLASS_NAMES)}
+    for path in found.grounds:
+        paths[split_of(path) or "", path.split("/")[1]].append(path)
+    gallery = []
+    for number, ((split, name), tiles) in enumerate(paths.items()):
+        size = min(GALLERY_TILES, len(tiles))
+        chosen = np.random.default_rng([0, number]).choice(len(tiles), size, replace=False)
+        gallery.append((split, name, len(tiles), [tiles[place] for place in sorted(chosen.tolist())]))
+    return gallery
+
+
+def _name_of(folder: str) -> str:
+    """Return the name of a folder without the path to it, which does not concern those to whom the page is shown."""
+    return os.fsencode(os.path.basename(folder.rstrip("/"))).decode(errors="replace") or "archives"
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    folder = Path(__file__).resolve().parent
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name, file in (("style", "page.css"), ("script", "page.js")):
+        text = (folder / file).read_text(encoding="utf-8")
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        environment.globals[name] = Markup(text)  # noqa: S704 - the project's own file
+        environment.globals[f"{name}_hash"] = f"sha256-{digest}"  # as in Content Security Policy Level 3, 2.3.1
+    return environment.get_template("page.html.jinja")

@@ -1,0 +1,289 @@
+"""Everything that is wrong with archives is found, named, and found alone."""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+import shutil
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from archive_contents import contents, rewrite
+from conftest import SAMPLE_SIZES
+from PIL import Image
+from scipy import ndimage
+
+from rock_glacier.archives.writer import write_archive
+from rock_glacier.audit.checks import audit
+from rock_glacier.audit.findings import CODES
+from rock_glacier.audit.record import audit_record
+from rock_glacier.audit.survey import read_tiles, survey
+from rock_glacier.parallel import Workers
+from rock_glacier.sample.faults import FAULTS, plant_all
+from rock_glacier_dataset import EMPTY_MASK, ArchiveError
+
+ALONE = Workers(1)
+
+
+def found_in(folder: Path) -> list[tuple[str, str, str]]:
+    return [(one.code, one.severity, one.path) for one in audit(folder, ALONE).findings]
+
+
+def saved(pixels) -> bytes:
+    file = io.BytesIO()
+    (pixels if isinstance(pixels, Image.Image) else Image.fromarray(np.ascontiguousarray(pixels))).save(file, "PNG")
+    return file.getvalue()
+
+
+def opened(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png))
+
+
+def add(archive: Path, path: str, png: bytes) -> None:
+    """Add a member, or replace it."""
+    rewrite(
+        archive,
+        lambda members: [*(one for one in members if one[0].filename != path), (zipfile.ZipInfo(path), png)],
+    )
+
+
+def test_valid_archives_have_no_findings(sample, sharded_sample):
+    for folder in (sample, sharded_sample):
+        found = audit(folder, ALONE)
+        assert (found.findings, found.overlaps) == ([], [])
+        halves = {split: {"cordillera": size // 2, "glaciar": size // 2} for split, size in SAMPLE_SIZES.items()}
+        assert found.tiles == halves
+        assert sorted(found.grounds.values()) == list(range(sum(SAMPLE_SIZES.values())))
+        assert {split: one.masks for split, one in found.coverage.items()} == {"train": 6, "validation": 2, "test": 3}
+
+
+@pytest.mark.parametrize("of", ["sample", "sharded_sample"])
+@pytest.mark.parametrize("code", FAULTS)
+def test_each_fault_is_found_alone(request, tmp_path, of, code):
+    folder = shutil.copytree(request.getfixturevalue(of), tmp_path / "folder")
+    path = FAULTS[code](folder)
+    assert found_in(folder) == [(code, "error", path)]
+
+
+@pytest.mark.parametrize("of", ["sample", "sharded_sample"])
+def test_all_faults_are_found_together(request, tmp_path, of):
+    folder = shutil.copytree(request.getfixturevalue(of), tmp_path / "folder")
+    planted = plant_all(folder)
+    assert list(planted) == list(CODES)
+    assert found_in(folder) == [(code, "error", path) for code, path in planted.items()]
+
+
+def test_real_archives_overlap_as_measured(real_archives):
+    alone, together = (audit(real_archives, Workers(number)) for number in (1, 2))
+    assert alone.as_json() == together.as_json()
+    with (real_archives.parent / "overlaps.csv").open(newline="") as file:
+        rows = {
+            (row["a"], row["b"], int(row["dx"]), int(row["dy"]), int(row["pixels"])) for row in csv.DictReader(file)
+        }
+    pairs = [(one["a"], one["b"], one["dx"], one["dy"], one["pixels"]) for one in alone.overlaps]
+    assert len(pairs) == len(rows) == 689
+    assert rows <= {*pairs, *((b, a, -dx, -dy, pixels) for a, b, dx, dy, pixels in pairs)}
+    assert sum(finding.code == "overlap-across-splits" for finding in alone.findings) == 351
+
+
+def flipped(png: bytes, bit: int) -> bytes:
+    damaged = bytearray(png)
+    damaged[bit // 8] ^= 1 << bit % 8
+    return bytes(damaged)
+
+
+def undetected_flips(data_dir: Path, out: Path, number: int) -> list[str]:
+    """Flip a bit in each of so many tiles, chosen at random, and return those of which the audit says nothing."""
+    rng = random.Random(0)
+    tiles = [png for path, png in contents(data_dir, "train").items() if "/masks/" not in path]
+    damaged = {}
+    for tile_id in range(number):
+        png = rng.choice(tiles)
+        damaged[f"train/cordillera/{tile_id}.png"] = flipped(png, rng.randrange(8 * len(png)))
+    out.mkdir()
+    write_archive(out / "train.zip", damaged.items())
+    return sorted(set(damaged) - {finding.path for finding in audit(out, Workers(2)).findings})
+
+
+def test_no_flipped_bit_of_a_real_tile_is_missed(real_archives, tmp_path):
+    assert undetected_flips(real_archives, tmp_path / "damaged", 2000) == []
+
+
+def test_no_flipped_bit_of_a_tile_is_missed(sample, tmp_path):
+    assert undetected_flips(sample, tmp_path / "damaged", 200) == []
+
+
+@pytest.mark.parametrize("turn", [np.rot90, np.fliplr, np.flipud, np.asarray])
+@pytest.mark.parametrize(("split", "severity"), [("train", "warning"), ("test", "error")])
+def test_a_tile_turned_is_a_duplicate(sample_copy, turn, split, severity):
+    tile = turn(np.array(opened(contents(sample_copy, "train")["train/cordillera/000.png"])))
+    path = f"{split}/cordillera/77.png"
+    add(sample_copy / f"{split}.zip", path, saved(tile))
+    found = audit(sample_copy, ALONE)
+    is_same, expected = turn is np.asarray, [("duplicate-pixels", severity, path)]
+    if is_same and split == "test":
+        expected.append(("overlap-across-splits", "error", "train/cordillera/000.png"))
+    assert [(one.code, one.severity, one.path) for one in found.findings] == expected
+    pair = {"a": "train/cordillera/000.png", "b": path, "turn": 0, "dx": 0, "dy": 0, "pixels": 128 * 128}
+    assert found.overlaps == ([pair] if is_same else [])
+
+
+def test_tiles_of_one_colour_are_duplicates_and_no_overlap(sample_copy):
+    for split in ("train", "test"):
+        add(sample_copy / f"{split}.zip", f"{split}/cordillera/77.png", EMPTY_MASK)
+    assert found_in(sample_copy) == [("duplicate-pixels", "error", "test/cordillera/77.png")]
+
+
+@pytest.mark.parametrize(("widest", "severity"), [(2, "warning"), (5, "error")])
+def test_a_mask_with_soft_edges_is_a_warning(sample_copy, widest, severity):
+    path = "train/masks/001.png"
+    mask = np.array(opened(contents(sample_copy, "train")[path]))
+    rock_glacier = mask[..., 0] == 255
+    mask[rock_glacier & ~ndimage.binary_erosion(rock_glacier, iterations=widest, border_value=1)] = (128, 128, 128, 255)
+    add(sample_copy / "train.zip", path, saved(mask))
+    assert found_in(sample_copy) == [("mask-values", severity, path)]
+
+
+@pytest.mark.parametrize("name", ["train.zip", "validation.zip"])
+def test_a_broken_archive_does_not_hide_the_faults_of_others(sample_copy, name):
+    (sample_copy / name).write_bytes(b"PK\3\4" + bytes(100))
+    add(sample_copy / "test.zip", "test/nieve/1.png", b"")
+    found = audit(sample_copy, ALONE)
+    assert [(one.code, one.path) for one in found.findings] == [
+        ("archive-unreadable", name),
+        ("member-name", "test/nieve/1.png"),
+    ]
+    assert found.tiles["test"] == {"cordillera": 3, "glaciar": 3}
+
+
+def test_each_missing_shard_is_named(tmp_path, sharded_sample):
+    folder = shutil.copytree(sharded_sample, tmp_path / "archives")
+    missing = [f"train-0000{shard}-of-00003.zip" for shard in (1, 2)]
+    for name in missing:
+        (folder / name).unlink()
+    (folder / "validation-00000-of-00003.zip").unlink()
+    (folder / "manifest.json").unlink()
+    missing.append("validation-00000-of-00003.zip")
+    assert found_in(folder) == [("archive-unreadable", "error", name) for name in missing]
+
+
+def test_an_archive_that_only_the_manifest_has_is_named(sample_copy):
+    (sample_copy / "test.zip").unlink()
+    assert found_in(sample_copy) == [
+        ("archive-unreadable", "error", "test.zip"),
+        ("manifest-mismatch", "error", "test.zip"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["Train.zip", "train-1-of-2.zip", "masks.ZIP"])
+def test_an_archive_of_no_split_is_named(sample_copy, name):
+    shutil.copyfile(sample_copy / "train.zip", sample_copy / name)
+    assert found_in(sample_copy) == [("archive-unreadable", "error", name)]
+
+
+def test_two_archives_of_a_split_are_named(sample_copy):
+    shutil.copyfile(sample_copy / "validation.zip", sample_copy / "val.zip")
+    (sample_copy / "manifest.json").unlink()
+    assert found_in(sample_copy) == [("archive-unreadable", "error", "validation.zip")]
+
+
+def test_other_files_are_passed_over(sample_copy):
+    for name in ("zeros.png", "grounds.csv", "README.md"):
+        (sample_copy / name).write_bytes(b"")
+    assert found_in(sample_copy) == []
+
+
+def test_a_tile_in_two_shards_is_named_once(tmp_path, sharded_sample):
+    folder = shutil.copytree(sharded_sample, tmp_path / "sharded")
+    with zipfile.ZipFile(folder / "train-00000-of-00003.zip") as archive:
+        path = next(name for name in archive.namelist() if "cordillera" in name)
+        tile = archive.read(path)
+    add(folder / "train-00001-of-00003.zip", path, tile)
+    assert found_in(folder) == [("member-duplicate", "error", path)]
+
+
+def test_archives_without_masks_are_a_warning(sample_copy):
+    for archive in sample_copy.glob("*.zip"):
+        rewrite(archive, lambda members: [one for one in members if "/masks/" not in one[0].filename])
+    names = ["train.zip", "validation.zip", "test.zip"]
+    assert found_in(sample_copy) == [("mask-missing", "warning", name) for name in sorted(names)]
+    assert not survey(sample_copy).has_masks
+
+
+def test_masks_missing_from_one_archive_are_errors(sample_copy):
+    rewrite(sample_copy / "test.zip", lambda members: [one for one in members if "/masks/" not in one[0].filename])
+    assert {(code, severity, path[:13]) for code, severity, path in found_in(sample_copy)} == {
+        ("mask-missing", "error", "test/glaciar/")
+    }
+
+
+def test_a_damaged_tile_that_overlaps_a_valid_one_does_not_end_the_audit(sample_copy):
+    tile = contents(sample_copy, "train")["train/cordillera/000.png"]
+    head, mark, stream = tile[:-16].partition(b"IDAT")
+    stream = stream[: len(stream) // 2]  # half of the rows, in a chunk whose checksum is right
+    damaged = head[:-4] + len(stream).to_bytes(4, "big") + mark + stream
+    damaged += zlib.crc32(mark + stream).to_bytes(4, "big") + tile[-12:]
+    add(sample_copy / "test.zip", "test/cordillera/77.png", tile)
+    add(sample_copy / "test.zip", "test/cordillera/78.png", damaged)
+    assert found_in(sample_copy) == [
+        ("png-corrupt", "error", "test/cordillera/78.png"),
+        ("duplicate-pixels", "error", "test/cordillera/77.png"),
+        ("overlap-across-splits", "error", "train/cordillera/000.png"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["away", "empty", "file", "a::b", "nope://x"])
+def test_what_is_no_folder_of_archives_is_refused(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArchiveError, match=name):
+        audit(name if "://" in name else tmp_path / name, ALONE)
+
+
+def test_a_url_is_audited_as_a_folder_is(sample, sample_copy):
+    path = FAULTS["png-corrupt"](sample_copy)
+    assert audit(sample.as_uri(), ALONE).as_json() == audit(sample, ALONE).as_json()
+    assert [finding.path for finding in audit(sample_copy.as_uri(), ALONE).findings] == [path]
+
+
+def test_the_record_of_an_audit_is_read_from_the_manifest(sample_copy):
+    assert audit_record(sample_copy) == (
+        f"{sample_copy}: not audited, according to its manifest; check it with scripts/audit_archives.py"
+    )
+    (sample_copy / "manifest.json").write_text('{"audit": {"tool": "a\\nb", "errors": 1, "warnings": 2}}')
+    assert audit_record(sample_copy) == f"{sample_copy}: audited by a b: 1 error, 2 warnings"
+
+
+def test_a_survey_has_what_the_audit_has(sample):
+    surveyed, found = survey(sample), audit(sample, ALONE)
+    assert surveyed.shapes == found.survey.shapes
+    assert (surveyed.counts(), surveyed.paths) == (found.tiles, list(found.grounds))
+    assert surveyed.has_masks
+    assert surveyed.is_synthetic
+
+
+def test_tiles_are_read_with_their_masks(sample):
+    surveyed = survey(sample)
+    paths = ["test/glaciar/000.png", "train/cordillera/000.png"]
+    tiles = read_tiles(surveyed, paths)
+    assert set(tiles) == set(paths)
+    stored = contents(sample, "test")
+    mask = np.array(opened(stored["test/masks/000.png"]))[..., 0] == 255
+    assert np.array_equal(tiles[paths[0]].rgb, np.array(opened(stored[paths[0]]))[..., :3])
+    assert np.asarray(tiles[paths[0]].mask).tolist() == mask.tolist()
+    assert surveyed.shapes[paths[0]].coverage == mask.mean()
+    assert np.asarray(tiles[paths[1]].mask).tolist() == np.zeros((128, 128), bool).tolist()
+    with pytest.raises(ArchiveError, match=r"test/glaciar/9.png: not in"):
+        read_tiles(surveyed, ["test/glaciar/9.png"])
+
+
+def test_a_survey_ends_at_a_mask_of_other_colours(sample_copy):
+    path = FAULTS["mask-values"](sample_copy)
+    with pytest.raises(ArchiveError, match=path):
+        survey(sample_copy)

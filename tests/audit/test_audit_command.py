@@ -1,0 +1,121 @@
+"""The audit as a maintainer runs it: what it prints, what it writes, and how it ends."""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from archive_contents import contents, rewrite
+from conftest import REPOSITORY
+
+from rock_glacier.audit.audit_command import main
+from rock_glacier.sample.faults import FAULTS, plant_all
+from rock_glacier.sample.generate import make_sample_archives
+
+SCRIPT = REPOSITORY / "scripts" / "audit_archives.py"
+
+
+@pytest.fixture(scope="module")
+def leaky(tmp_path_factory):
+    """A sample with all faults and many overlaps. Not to be changed."""
+    folder = tmp_path_factory.mktemp("leaky") / "[red]:warning:[/]"
+    make_sample_archives(folder, train=12, validation=4, test=6, overlap=1.0)
+    plant_all(folder)
+    return folder
+
+
+def test_json_has_the_agreed_form(leaky, tmp_path):
+    assert main([str(leaky), "--json", str(tmp_path / "audit.json")]) == 1
+    report = json.loads((tmp_path / "audit.json").read_text())
+    assert list(report) == ["tiles", "findings", "overlaps", "grounds"]
+    assert report["tiles"]["train"] == {"cordillera": 6, "glaciar": 6}
+    assert {tuple(finding) for finding in report["findings"]} == {("code", "severity", "path", "message")}
+    assert {finding["code"] for finding in report["findings"]} == set(FAULTS)
+    assert {tuple(pair) for pair in report["overlaps"]} == {("a", "b", "turn", "dx", "dy", "pixels")}
+    assert 1 < report["grounds"] < 18
+    assert [path.name for path in tmp_path.iterdir()] == ["audit.json"]
+
+
+def test_the_tables_fit_80_columns_where_they_are_piped(leaky):
+    done = subprocess.run([sys.executable, str(SCRIPT), str(leaky)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert all(line.isprintable() and line == line.rstrip() for line in lines)
+    assert all(re.search(rf"^error {code} +\d", done.stdout, re.MULTILINE) for code in FAULTS)
+    assert any(re.search(r"\.\.\. and \d+ more$", line) for line in lines)
+    assert re.fullmatch(r"18 tiles on \d+ grounds, \d+ overlapping pairs \(\d+ across splits\)", lines[-2])
+    assert re.fullmatch(r"\d+ errors, 0 warnings", lines[-1])
+
+
+@pytest.mark.parametrize("has_colour", [True, False])
+def test_colour_is_an_addition(leaky, monkeypatch, capsys, has_colour):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    if not has_colour:
+        monkeypatch.setenv("NO_COLOR", "1")
+    main([str(leaky), "--num-proc", "1"])
+    out = capsys.readouterr().out
+    assert ("\x1b[31m" in out) == has_colour
+    assert "error member-name" in re.sub(r"\x1b\[[0-9;]*m", "", out)
+
+
+def test_warnings_alone_end_with_status_0(sample_copy, capsys):
+    tile = contents(sample_copy, "train")["train/cordillera/000.png"]
+    rewrite(sample_copy / "train.zip", lambda members: [*members, (zipfile.ZipInfo("train/cordillera/77.png"), tile)])
+    assert main([str(sample_copy), "--num-proc", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "0 errors, 1 warning"
+
+
+def test_the_page_and_the_json_are_written(sample, tmp_path, capsys):
+    files = [tmp_path / "audit.html", tmp_path / "audit.json"]
+    assert main([str(sample), "--num-proc", "1", "--html", str(files[0]), "--json", str(files[1])]) == 0
+    assert files[0].read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert sorted(tmp_path.iterdir()) == files
+    assert capsys.readouterr().out.splitlines()[-1] == "0 errors, 0 warnings"
+
+
+@pytest.mark.parametrize("name", ["away", "empty", "nope://x"])
+def test_what_is_no_folder_of_archives_is_said_in_a_line(tmp_path, monkeypatch, capsys, name):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main([name]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == error.count("error: ") == 1
+    assert name in error
+
+
+def test_a_page_that_cannot_be_written_is_said(sample, tmp_path, capsys):
+    (tmp_path / ".a.html.tmp").mkdir()  # where the page is written first
+    assert main([str(sample), "--num-proc", "1", "--html", str(tmp_path / "a.html")]) == 1
+    assert ".a.html.tmp" in capsys.readouterr().err
+    assert not (tmp_path / "a.html").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--num-proc", "0"], ["--json", ""], ["--html", "away/a.html"], ["--json", "a", "--html", "a"]],
+    ids=" ".join,
+)
+def test_wrong_usage_has_status_2(sample, tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main([str(sample), *options])
+    assert ended.value.code == 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["--html", "--json"])
+@pytest.mark.parametrize("name", ["train.zip", "test-00000-of-00002.zip", "manifest.json", "grounds.csv"])
+def test_no_report_replaces_what_is_audited(sample, capsys, option, name):
+    before = {path: path.stat() for path in sample.iterdir()}
+    with pytest.raises(SystemExit) as ended:
+        main([str(sample), option, str(sample / name)])
+    assert ended.value.code == 2
+    assert f"{option} is {sample / name}" in capsys.readouterr().err
+    assert {path: path.stat() for path in sample.iterdir()} == before
