@@ -23,7 +23,7 @@ from rock_glacier.scoring.mask_metrics import (
     mask_statistic,
 )
 from rock_glacier.scoring.predictions import THRESHOLD, MaskPredictions, match_tiles, read_scores
-from rock_glacier.scoring.truth import Source, load_truth, number_grounds, pin, true_masks
+from rock_glacier.scoring.truth import Source, load_truth, pin, read_ground_numbers, true_masks
 from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, TILE_SIZE
 
 CLASSIFICATION, SEGMENTATION = CONFIG_NAMES
@@ -162,7 +162,7 @@ def evaluate(request: Request, progress: bool = False) -> Evaluation:
     paths = list(truth["path"])
     rows = match_tiles(request.predictions, predicted[0] if of_tiles else predicted.paths, paths, request.split)
     try:
-        grounds = number_grounds(str(request.grounds or grounds_file), paths)
+        grounds = read_ground_numbers(str(request.grounds or grounds_file), paths)
     except FileNotFoundError:
         if request.grounds is not None:
             raise

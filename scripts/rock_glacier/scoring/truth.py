@@ -43,10 +43,7 @@ def pin(source: Source) -> tuple[Source, str]:
         OSError: the Hub cannot be reached and its cache does not hold the dataset, or there is no such dataset.
     """
     if source.data_dir is not None:
-        folder = source.data_dir
-        return source, f"{folder.rstrip('/')}/{GROUNDS_NAME}" if "://" in folder else str(
-            Path(folder).expanduser() / GROUNDS_NAME
-        )
+        return source, grounds_beside(source.data_dir)
     try:
         snapshot = snapshot_download(
             source.repo_id, repo_type="dataset", revision=source.revision, allow_patterns=[GROUNDS_NAME]
@@ -57,6 +54,13 @@ def pin(source: Source) -> tuple[Source, str]:
             "--data-dir"
         ) from error
     return source._replace(revision=Path(snapshot).name), str(Path(snapshot) / GROUNDS_NAME)
+
+
+def grounds_beside(data_dir: str) -> str:
+    """Return the path or URL at which `grounds.csv` lies beside archives, if there is one."""
+    if "://" in data_dir:
+        return f"{data_dir.rstrip('/')}/{GROUNDS_NAME}"
+    return str(Path(data_dir).expanduser() / GROUNDS_NAME)
 
 
 def load_truth(source: Source, config: str, split: str) -> datasets.Dataset:
@@ -87,7 +91,7 @@ def true_masks(tiles: datasets.Dataset, rows: npt.NDArray[np.intp]) -> Iterator[
             raise ValueError(f"{tile['path']}: its true mask cannot be used ({error}); audit the archives") from None
 
 
-def number_grounds(file: str, paths: list[str]) -> npt.NDArray[np.intp]:
+def read_ground_numbers(file: str, paths: list[str]) -> npt.NDArray[np.intp]:
     """Read the ground of each tile: shape (tiles,), numbers from 0 without a gap.
 
     Raises:

@@ -1,0 +1,117 @@
+"""Command line: measure the value of a leak."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rock_glacier.console import add_options, count, positive, run, say
+
+
+def result_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each result of the experiment."""
+    grounds = figures["grounds"]
+    counts = ", ".join(
+        f"{number} {name} in {count(grounds[name], 'ground')}" for name, number in figures["tiles"].items()
+    )
+    yield f"tiles: {counts}; the largest ground has {grounds['largest']}"
+    yield f"folds: {figures['folds']}; {count(figures['repeats'], 'repeat')}, seeds from {figures['seed']}"
+    for labelling, models in figures["scores"].items():
+        for model, scores in models.items():
+            of_schemes = [
+                f"{scheme} {_shown(scores[scheme]['balanced_accuracy'])} (AUC {_shown(scores[scheme]['roc_auc'])})"
+                for scheme in ("random", "grouped")
+            ]
+            over, difference = list(scores["difference"].items())[-1]
+            yield f"{labelling} {model}: {', '.join(of_schemes)}, difference {_shown(difference)} over {over}"
+
+
+def _shown(numbers: Mapping[str, float | None]) -> str:
+    if None in numbers.values():
+        return "none" if numbers["mean"] is None else f"{numbers['mean']:.2f}"
+    return f"{numbers['mean']:.2f} [{numbers['low']:.2f}, {numbers['high']:.2f}]"
+
+
+def _folds(text: str) -> int:
+    if int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text} is below 2")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="""\
+Measure how much of a score is memory of the ground: the same models, features
+and seeds under random folds, and under folds that keep each ground whole; with
+the tiles' own classes and, as a control, with classes assigned to grounds at
+random, so that only the ground can be learned.""",
+        epilog="""\
+The tiles of all splits are taken together.
+
+  python scripts/leak_experiment.py data_v01 --out leak.png --json leak.json
+
+Prints a line for each model: mean balanced accuracy and, in brackets, the
+middle 95 % of the repeats. The difference of the tiles' own classes has the
+interval of a bootstrap over grounds instead. The same tiles, options and seed
+give the same figures. Exit status: 0 for success, 1 for a failure, 2 for wrong
+usage.""",
+    )
+    add_options(parser, "data_dir")
+    parser.add_argument(
+        "--grounds",
+        metavar="FILE",
+        type=Path,
+        help="CSV file with the columns path and ground (default: grounds.csv beside the archives or, without one, "
+        "tiles that overlap)",
+    )
+    parser.add_argument(
+        "--repeats", metavar="N", type=positive, default=20, help="number of repeats (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--folds",
+        metavar="N",
+        type=_folds,
+        help="number of folds (default: 5, or as many as the grounds of the rarer class)",
+    )
+    parser.add_argument("--out", metavar="FILE.png", type=Path, help="draw the scores and their intervals")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to this file as well")
+    add_options(parser, "--seed", "--num-proc", "--dask")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    for name, file in (("--out", options.out), ("--json", options.json)):
+        if file and (file.is_dir() or not file.parent.is_dir()):
+            parser.error(f"{name} is {file}; name a file in an existing folder")
+    if options.out and options.out.suffix.lower() != ".png":
+        parser.error(f"--out is {options.out}; name a .png file")
+
+    def measure() -> None:
+        from rock_glacier.baselines.leak_experiment import choose_folds, experiment, read_tiles
+        from rock_glacier.files import new_output_file
+        from rock_glacier.parallel import Workers
+
+        if options.out:
+            from rock_glacier.baselines.leak_chart import draw_leak  # before the work, for matplotlib may be missing
+
+        workers = Workers(options.num_proc, options.dask, progress=True)
+        tiles = read_tiles(options.data_dir, options.grounds, workers)
+        folds = choose_folds(tiles, options.folds)
+        figures = experiment(tiles, folds, options.repeats, options.seed, workers)
+        for line in result_lines(figures):
+            say(line)
+        if options.json:
+            with new_output_file(options.json) as temporary:
+                temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8", newline="\n")
+        if options.out:
+            with new_output_file(options.out) as temporary:
+                draw_leak(figures, temporary)
+
+    return run(parser.prog, measure, Exception, extra="baseline")

@@ -1,0 +1,118 @@
+"""Segmentation pixel by pixel: gradient-boosted trees on the features of each pixel.
+
+They are trained on pixels drawn from train tiles, as many of rock glacier as of background from a tile that shows both.
+The threshold of masks is the one that fits the validation masks best. The number of processes changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import precision_recall_curve
+from threadpoolctl import threadpool_limits
+
+from rock_glacier.baselines.features import Features, pixel_features
+from rock_glacier.parallel import Workers
+
+Images = npt.NDArray[np.uint8]
+"""Shape (tiles, 128, 128, 3)."""
+
+Masks = npt.NDArray[np.uint8]
+"""Shape (tiles, 128, 128), values in {0, 1}."""
+
+LEVELS = 256
+"""Steps in which probabilities are kept, from 0 to 1."""
+
+_MOST_TRAIN_TILES = 1500  # more of them cost time and change little
+_MOST_VALIDATION_TILES = 500
+_PIXELS_OF_TILE = 64  # drawn of rock glacier, and of background
+_PART = 32  # tiles of a call
+
+
+class PixelClassifier:
+    """A classifier of pixels, trained, with its threshold.
+
+    Args:
+        train: images and masks of train tiles.
+        validation: images and masks of validation tiles.
+        seed: seed of the tiles and pixels that are drawn.
+        workers: processes that describe pixels and predict.
+
+    Attributes:
+        threshold: level, of `LEVELS`, from which a pixel is rock glacier.
+        fit: intersection over union that the threshold gives on validation; 0 where nothing there is rock glacier.
+
+    Raises:
+        ValueError: no train pixel, or each one, is rock glacier.
+    """
+
+    def __init__(
+        self, train: tuple[Images, Masks], validation: tuple[Images, Masks], seed: int, workers: Workers
+    ) -> None:
+        self._workers = workers
+        images, masks = train
+        tiles = _draw_tiles(len(images), _MOST_TRAIN_TILES, seed)
+        parts = [(part, images[part], masks[part], seed) for part in _parts(tiles)]
+        drawn = list(workers.map("Drawing pixels", _draw_pixels, parts))
+        features, labels = (np.concatenate(of_parts) for of_parts in zip(*drawn, strict=True))
+        if len(np.unique(labels)) < 2:
+            raise ValueError(
+                f"train: {'all' if labels.any() else 'no'} pixels are rock glacier, so there is nothing to learn; give "
+                "archives with tiles of both classes and their masks"
+            )
+        self._trees = HistGradientBoostingClassifier(class_weight="balanced", early_stopping=False, random_state=seed)
+        with threadpool_limits(1):  # threads of OpenMP block one another where other programs use the cores
+            self._trees.fit(features, labels)
+        self.threshold, self.fit = LEVELS // 2, 0.0
+        images, masks = validation
+        tiles = _draw_tiles(len(images), _MOST_VALIDATION_TILES, seed)
+        if (truth := masks[tiles]).any():
+            levels = np.stack(list(self._levels("Choosing a threshold", images[tiles])))
+            precision, recall, thresholds = precision_recall_curve(truth.ravel(), levels.ravel())
+            hits = precision[:-1] * recall[:-1]
+            fits = hits / (precision[:-1] + recall[:-1] - hits + np.finfo(float).tiny)
+            self.threshold, self.fit = int(thresholds[fits.argmax()]), float(fits.max())
+
+    def predict(self, images: Images) -> Iterator[Masks]:
+        """Yield the mask of each tile, shape (128, 128)."""
+        yield from ((levels >= self.threshold).astype(np.uint8) for levels in self._levels("Predicting", images))
+
+    def _levels(self, name: str, images: Images) -> Iterator[npt.NDArray[np.uint8]]:
+        parts = [(self._trees, images[part]) for part in _parts(np.arange(len(images)))]
+        for levels in self._workers.map(name, _predict_levels, parts):
+            yield from levels
+
+
+def _draw_tiles(number: int, most: int, seed: int) -> npt.NDArray[np.intp]:
+    return np.sort(np.random.default_rng(seed).permutation(number)[:most])
+
+
+def _parts(tiles: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
+    return [tiles[start : start + _PART] for start in range(0, len(tiles), _PART)]
+
+
+def _draw_pixels(
+    tiles: npt.NDArray[np.intp], images: Images, masks: Masks, seed: int
+) -> tuple[Features, npt.NDArray[np.uint8]]:
+    features, labels = [], []
+    for tile, image, mask in zip(tiles.tolist(), images, masks, strict=True):
+        rng = np.random.default_rng((seed, tile))
+        flat = mask.ravel()
+        places = np.concatenate([rng.permutation(np.flatnonzero(flat == kind))[:_PIXELS_OF_TILE] for kind in (0, 1)])
+        features.append(pixel_features(np.asarray(image)).reshape(flat.size, -1)[places])
+        labels.append(flat[places])
+    return np.concatenate(features), np.concatenate(labels)
+
+
+def _predict_levels(trees: Any, images: Images) -> npt.NDArray[np.uint8]:
+    levels = np.empty(images.shape[:3], np.uint8)
+    with threadpool_limits(1):
+        for place, image in enumerate(images):
+            features = pixel_features(np.asarray(image))
+            probabilities = trees.predict_proba(features.reshape(-1, features.shape[-1]))[:, 1]
+            levels[place] = np.minimum(probabilities * LEVELS, LEVELS - 1).reshape(levels.shape[1:])
+    return levels
