@@ -139,7 +139,9 @@ async def _tree(request: Request) -> Response:
 async def _paths_info(request: Request) -> Response:
     commit = _commit_of(request)
     asked = [path.strip("/") for path in parse_qs((await request.body()).decode()).get("paths", [])]
-    return JSONResponse([_entry(commit, path) for path in asked if path in _paths(commit)])
+    # DuckDB asks when a file changed. Commits here have no date of their own.
+    last = {"lastCommit": {"id": commit.sha, "title": commit.title, "date": "2022-10-01T00:00:00.000Z"}}
+    return JSONResponse([_entry(commit, path) | last for path in asked if path in _paths(commit)])
 
 
 def _paths(commit: Commit) -> set[str]:
