@@ -21,6 +21,11 @@ def contents(data_dir: Path, split: str) -> dict[str, bytes]:
     return found
 
 
+def tile_paths(data_dir: Path, split: str) -> list[str]:
+    """Return the paths of a split's tiles, in the order in which they stand."""
+    return [path for path in contents(data_dir, split) if "/masks/" not in path]
+
+
 def rewrite(archive: Path, change: Callable[[Members], Members | None]) -> None:
     """Change the members of an archive, in place or by returning others, and drop the manifest beside it."""
     with zipfile.ZipFile(archive) as opened:
@@ -30,6 +35,11 @@ def rewrite(archive: Path, change: Callable[[Members], Members | None]) -> None:
         for member, content in members:
             opened.writestr(member, content, member.compress_type)
     (archive.parent / "manifest.json").unlink(missing_ok=True)
+
+
+def replace_member(archive: Path, name: str, content: bytes) -> None:
+    """Replace the content of a member."""
+    rewrite(archive, lambda members: [(member, content if member.filename == name else old) for member, old in members])
 
 
 def change_manifest(data_dir: Path, change: Callable[[dict], None]) -> None:  # type: ignore[type-arg]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archive_contents import Members, contents, rewrite
+from archive_contents import Members, rewrite, tile_paths
 from conftest import REPOSITORY, SAMPLE_SIZES
 from hub.server import HubServer, Repository, client_environment, fail
 from test_loading_script import RUNS_SCRIPTS, SCRIPT
@@ -25,7 +25,7 @@ REPO_ID = "alkzar90/rock-glacier-dataset"
 PRELUDE = """
 import hashlib, json
 import datasets
-from rock_glacier_dataset import load_dataset
+from rock_glacier_dataset import load_archives
 
 def digests(loaded):
     '''What a client got: path, image and mask of each example, as digests of bytes.'''
@@ -62,18 +62,20 @@ def hub(server: HubServer) -> Iterator[HubServer]:
     server.intercept = None
 
 
-def on_hub(folder: Path) -> dict[str, bytes | Path]:
-    """Lay out a folder of archives as a Hub repository has it."""
-    return {"README.md": b"# Rock glaciers", ".gitattributes": b""} | {
-        f"data/{file.name}": file for file in folder.iterdir()
-    }
+def below(folder: str, archives: Path) -> dict[str, bytes | Path]:
+    return {f"{folder}/{file.name}": file for file in archives.iterdir()}
 
 
-def publish(hub: HubServer, folder: Path, **arguments: Any) -> Repository:
-    return hub.add_repository(REPO_ID, on_hub(folder), **arguments)
+def publish(hub: HubServer, archives: Path, **arguments: Any) -> Repository:
+    """Add the dataset as it is published: the archives on the branch `script` alone."""
+    repository = hub.add_repository(REPO_ID, {"README.md": b"# Rock glaciers"}, **arguments)
+    repository.create_branch("script")
+    repository.commit({**below("data", archives), "rock-glacier-dataset.py": SCRIPT}, branch="script")
+    return repository
 
 
 def run(hub: HubServer, home: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    home.mkdir(exist_ok=True)
     return subprocess.run(
         [sys.executable, "-c", PRELUDE + textwrap.dedent(code)],
         env={**client_environment(hub, home), "PYTHONPATH": str(REPOSITORY), **environment},
@@ -91,11 +93,7 @@ def client(hub: HubServer, home: Path, code: str, **environment: str) -> Any:
     return json.loads(done.stdout.rpartition("RESULT")[2])
 
 
-def paths(folder: Path, split: str) -> list[str]:
-    return list(contents(folder, split))
-
-
-def test_both_configs_load_from_the_hub_as_from_the_folder(hub, sharded_sample, tmp_path):
+def test_default_location_is_the_branch_script(hub, sharded_sample, tmp_path):
     publish(hub, sharded_sample)
     there, here = client(
         hub,
@@ -103,86 +101,69 @@ def test_both_configs_load_from_the_hub_as_from_the_folder(hub, sharded_sample, 
         f"""
         ways = [(name, s) for name in ("image-classification", "image-segmentation") for s in (False, True)]
         folder = {str(sharded_sample)!r}
-        there = [digests(load_dataset(name, streaming=streaming)) for name, streaming in ways]
-        here = [digests(load_dataset(name, data_dir=folder, streaming=streaming)) for name, streaming in ways]
+        there = [digests(load_archives(name, streaming=streaming)) for name, streaming in ways]
+        here = [digests(load_archives(name, data_dir=folder, streaming=streaming)) for name, streaming in ways]
         tell([there, here])
         """,
     )
     assert len(there) == 4
     assert there == here
     for found in there:
-        assert {split: [example[0] for example in found[split]] for split in found} == {
-            split: paths(sharded_sample, split) for split in SPLIT_NAMES
-        }
+        for split in SPLIT_NAMES:
+            assert [example[0] for example in found[split]] == tile_paths(sharded_sample, split)
 
 
-def test_classification_fetches_no_masks(hub, sample, tmp_path):
-    publish(hub, sample)
-    client(hub, tmp_path, "tell(digests(load_dataset('image-classification')))")
-    assert hub.bytes_sent("/data/train.zip") >= (sample / "train.zip").stat().st_size
-    assert hub.bytes_sent("_masks.zip") == 0
-
-
-def test_a_stream_moves_only_what_it_yields(hub, sample_copy, tmp_path):
-    def multiply(members: Members) -> Members:
-        return [
-            (zipfile.ZipInfo(f"train/cordillera/{number}.png"), members[0][1])
-            for number in range(12 * 2**20 // len(members[0][1]))
-        ]
-
-    rewrite(sample_copy / "train.zip", multiply)
-    size = (sample_copy / "train.zip").stat().st_size
-    assert size > 11 * 2**20
-    publish(hub, sample_copy)
-    code = "tell([e['path'] for e in load_dataset(split='train', streaming=True).take({})])"
-    assert client(hub, tmp_path, code.format(1)) == ["train/cordillera/0.png"]
-    first = hub.bytes_sent("/data/")
-    assert first < 1.5 * 2**20
-    assert hub.bytes_sent("/data/test.zip") == hub.bytes_sent("/data/validation.zip") == 0
-    hub.requests.clear()
-    assert len(client(hub, tmp_path, code.format(150))) == 150
-    assert first < hub.bytes_sent("/data/train.zip") < size * 0.7
-
-
-def test_a_revision_is_loaded_as_it_was(hub, sample, sample_copy, tmp_path):
-    repository = publish(hub, sample)
-    repository.create_tag("v1")
+def test_curators_folder_is_a_data_dir_among_older_files(hub, real_archives, tmp_path):
+    older = {"data/train.zip": b"older", "data/validation.zip": b"older", "data/glaciar_masks_trainset.zip": b"older"}
+    hub.add_repository(REPO_ID, {"rock-glacier-dataset.py": b"", **older, **below("data/data_v01", real_archives)})
     code = """
-    def sizes(**arguments):
-        return {split: len(list(examples)) for split, examples in load_dataset(**arguments).items()}
+    data_dir = "hf://datasets/alkzar90/rock-glacier-dataset/data/data_v01"
+    tell([digests(load_archives("image-segmentation", data_dir=data_dir, streaming=s)) for s in (False, True)])
+    """
+    whole, stream = client(hub, tmp_path, code)
+    assert whole == stream
+    for split in SPLIT_NAMES:
+        assert [example[0] for example in whole[split]] == tile_paths(real_archives, split)
 
-    tell([sizes(), sizes(revision="v1"), sizes(revision="v1", streaming=True)])
+
+def test_folder_of_any_repository_and_revision_is_a_data_dir(hub, sample, tmp_path):
+    repository = hub.add_repository("somebody/else", below("data", sample))
+    repository.create_branch("new/tiles")
+    repository.create_branch("refs/pr/1")
+    hub.add_repository("somebody/plain", sample)
+    code = """
+    folders = ["else/data", "else@main/data/", "else@new%2Ftiles/data", "else@refs/pr/1/data", "plain", "plain@main/"]
+    tell([
+        digests(load_archives("image-segmentation", data_dir=f"hf://datasets/somebody/{folder}", streaming=s))
+        for folder in folders for s in (False, True)
+    ])
+    """
+    first, *others = client(hub, tmp_path, code)
+    assert [example[0] for example in first["train"]] == tile_paths(sample, "train")
+    assert all(other == first for other in others)
+
+
+def test_revision_is_loaded_as_it_was_and_a_branch_as_it_is_now(hub, sample, sample_copy, tmp_path):
+    repository = hub.add_repository(REPO_ID, below("data", sample))
+    repository.create_tag("v1")
+    code = f"""
+    def sizes(revision, **arguments):
+        loaded = load_archives(data_dir=f"hf://datasets/{REPO_ID}@{{revision}}/data", **arguments)
+        return {{split: len(list(examples)) for split, examples in loaded.items()}}
+
+    tell([sizes("main"), sizes("v1"), sizes("v1", streaming=True)])
     """
     assert client(hub, tmp_path, code) == [SAMPLE_SIZES] * 3
-    rewrite(sample_copy / "train.zip", lambda members: members[:-1])
-    repository.commit(on_hub(sample_copy), delete=["data/manifest.json"])
+    rewrite(sample_copy / "train.zip", lambda members: [m for m in members if "cordillera/002" not in m[0].filename])
+    repository.commit(below("data", sample_copy), delete=["data/manifest.json"])
     fewer = SAMPLE_SIZES | {"train": SAMPLE_SIZES["train"] - 1}
     assert client(hub, tmp_path, code) == [fewer, SAMPLE_SIZES, SAMPLE_SIZES]
 
 
-def test_a_loaded_revision_loads_again_without_the_hub(hub, sample, tmp_path):
-    publish(hub, sample)
-    load = "tell({split: len(d) for split, d in load_dataset().items()})"
-    assert client(hub, tmp_path, load) == SAMPLE_SIZES
-    asked = len(hub.requests)
-    assert client(hub, tmp_path, load, HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1") == SAMPLE_SIZES
-    assert len(hub.requests) == asked
-
-
-def test_without_the_hub_and_its_cache_the_remedy_is_named(hub, tmp_path):
-    done = run(hub, tmp_path, "load_dataset()", HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
-    assert done.returncode == 1
-    message = done.stderr.strip().splitlines()[-1]
-    assert message.startswith("ConnectionError: alkzar90/rock-glacier-dataset: the Hub cannot be reached")
-    assert "give a folder of archives as data_dir" in message
-
-
-def test_a_private_copy_loads_with_a_token_from_the_call_or_the_environment(hub, sample, tmp_path):
+def test_private_copy_loads_with_a_token_from_the_call_or_the_environment(hub, sample, tmp_path):
     publish(hub, sample, private=True, token="hf_secret")
-    code = "tell([len(list(d)) for s in (False, True) for d in load_dataset(streaming=s, token=%r).values()])"
+    code = "tell([len(list(d)) for s in (False, True) for d in load_archives(streaming=s, token=%r).values()])"
     sizes = [*SAMPLE_SIZES.values()] * 2
-    for home in ("call", "environment", "none"):
-        (tmp_path / home).mkdir()
     assert client(hub, tmp_path / "call", code % "hf_secret") == sizes
     assert client(hub, tmp_path / "environment", code % None, HF_TOKEN="hf_secret") == sizes
     done = run(hub, tmp_path / "none", code % None)
@@ -191,48 +172,62 @@ def test_a_private_copy_loads_with_a_token_from_the_call_or_the_environment(hub,
     assert "hf_secret" not in done.stderr
 
 
-def test_a_folder_of_another_hub_repository_is_a_data_dir(hub, sample, tmp_path):
-    repository = hub.add_repository("somebody/else", on_hub(sample))
-    repository.create_branch("new/tiles")
-    repository.create_branch("refs/pr/1")
-    hub.add_repository("somebody/plain", sample)
-    code = """
-    folders = ["else/data", "else@main/data/", "else@new%2Ftiles/data", "else@refs/pr/1/data", "plain", "plain@main/"]
-    tell([
-        digests(load_dataset("image-segmentation", data_dir=f"hf://datasets/somebody/{folder}", streaming=s))
-        for folder in folders for s in (False, True)
-    ])
-    """
-    first, *others = client(hub, tmp_path, code)
-    assert [example[0] for example in first["train"]] == paths(sample, "train")
-    assert all(other == first for other in others)
-
-
-def test_a_web_server_that_lists_no_folders_is_a_data_dir(hub, sample, tmp_path):
+@pytest.mark.parametrize(
+    "data_dir", ["hf://datasets/x", "hf://datasets/nobody/nothing/data", f"hf://datasets/{REPO_ID}/no"]
+)
+def test_what_is_not_on_the_hub_is_named(data_dir, hub, sample, tmp_path):
     publish(hub, sample)
-    # To a client of another endpoint these are plain URLs of files.
-    data_dir = f"{hub.url}/datasets/{REPO_ID}/resolve/main/data"
-    code = f"""
-    tell([digests(load_dataset("image-segmentation", data_dir={data_dir!r}, streaming=s)) for s in (False, True)])
-    """
-    whole, stream = client(hub, tmp_path, code, HF_ENDPOINT="http://127.0.0.1:9")
-    assert whole == stream
-    assert [example[0] for example in whole["test"]] == paths(sample, "test")
+    done = run(hub, tmp_path, f"load_archives(data_dir={data_dir!r})")
+    assert done.returncode == 1
+    assert data_dir.split("/")[-2] in done.stderr.strip().splitlines()[-1]
 
 
-def test_a_busy_hub_is_asked_again(hub, sample, tmp_path):
+def test_busy_hub_is_asked_again(hub, sample, tmp_path):
     publish(hub, sample)
     hub.intercept = fail(503, path_part="/data/train.zip", times=1)
-    code = "tell(sum(1 for _ in load_dataset(split='train', streaming=True)))"
+    code = "tell(sum(1 for _ in load_archives(split='train', streaming=True)))"
     assert client(hub, tmp_path, code) == SAMPLE_SIZES["train"]
     assert 503 in {request.status for request in hub.requests}
 
 
-def test_the_loading_script_takes_the_archives_of_its_own_revision(hub, sample, sample_copy, tmp_path):
-    rewrite(sample_copy / "train.zip", lambda members: members[:-1])
-    repository = publish(hub, sample_copy)
-    repository.create_branch("script")
-    repository.commit({**on_hub(sample), "rock-glacier-dataset.py": SCRIPT}, branch="script")
+MIB = 2**20
+
+
+@pytest.fixture(params=["masks first", "masks last", "masks beside their tiles"])
+def large_sample(request, sample_copy):
+    """A train archive of some 16 MiB."""
+
+    def multiply(members: Members) -> Members:
+        by_folder = {member.filename.split("/")[1]: content for member, content in members}
+        numbers = range(16 * MIB // sum(map(len, by_folder.values())))
+        copies = [(f"train/{folder}/{n:03d}.png", by_folder[folder]) for n in numbers for folder in by_folder]
+        if request.param != "masks beside their tiles":
+            copies.sort(key=lambda copy: ("/masks/" in copy[0]) == (request.param == "masks last"))
+        return [(zipfile.ZipInfo(name), content) for name, content in copies]
+
+    rewrite(sample_copy / "train.zip", multiply)
+    return sample_copy
+
+
+def test_stream_moves_what_it_yields_and_hardly_more(hub, large_sample, tmp_path):
+    publish(hub, large_sample)
+    size = (large_sample / "train.zip").stat().st_size
+    code = "tell(sum(1 for _ in load_archives({!r}, split='train', streaming=True){}))"
+    tiles = len(tile_paths(large_sample, "train"))
+
+    assert client(hub, tmp_path, code.format("image-classification", ".take(1)")) == 1
+    assert hub.bytes_sent("/data/train.zip") < 3 * MIB
+    assert hub.bytes_sent("/data/test.zip") < MIB / 2
+    hub.requests.clear()
+    assert client(hub, tmp_path, code.format("image-classification", "")) == tiles
+    assert hub.bytes_sent("/data/train.zip") < size + 1.5 * MIB  # of which 1 is for the directory
+    hub.requests.clear()
+    assert client(hub, tmp_path, code.format("image-segmentation", "")) == tiles
+    assert hub.bytes_sent("/data/train.zip") < 1.5 * size
+
+
+def test_loading_script_takes_the_archives_of_its_own_revision(hub, sample, tmp_path):
+    publish(hub, sample)
     done = run(
         hub,
         tmp_path,
