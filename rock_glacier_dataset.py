@@ -6,12 +6,12 @@ import base64
 import contextlib
 import copy
 import functools
-import glob
 import hashlib
 import json
 import os
 import re
 import struct
+import urllib.parse
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -199,7 +199,7 @@ def _locate(data_dir: str | os.PathLike[str] | None, base_path: str | None, toke
     elif data_dir is None and not (base_path and os.path.isdir(folder)):
         folder = _URL
     if match := _HUB_FOLDER.fullmatch(folder):
-        repo_id, revision, path = match.groups()
+        repo_id, revision, path = match[1], urllib.parse.unquote(match[2] or "main"), match[3]
         commit = huggingface_hub.HfApi(endpoint=endpoint, token=token).dataset_info(repo_id, revision=revision).sha
         return f"hf://datasets/{repo_id}@{commit}/{path}"
     if "://" not in folder and ("::" in folder or not os.path.isdir(folder)):
@@ -215,7 +215,7 @@ def name_of(url: str) -> str:
 
 def find_archives(folder: str, download_config: datasets.DownloadConfig | None = None) -> DataFilesDict:
     """Find each split's archives and manifest.json in a folder, each with its ETag or modification time, and size."""
-    base_path = folder if "://" in folder else glob.escape(folder)
+    base_path = folder if "://" in folder else re.sub(r"([*?[])", r"[\1]", folder)
     found: dict[str, dict[str, Any]] = {key: {} for key in (*SPLIT_NAMES, MANIFEST_NAME)}
     try:
         files = DataFilesList.from_patterns(["*.zip", "*.json"], base_path, download_config=download_config)
