@@ -16,7 +16,6 @@ from rock_glacier_dataset import (
     ARCHIVE_NAME,
     CLASS_NAMES,
     GLACIAR,
-    MANIFEST_NAME,
     MASKS,
     SPLIT_FOLDERS,
     SPLIT_NAMES,
@@ -65,7 +64,7 @@ class ListedMember(NamedTuple):
 
 
 class Listing:
-    """The archives of a folder, and the tiles in them.
+    """The archives of a folder, and the tiles and masks in them.
 
     Args:
         data_dir: the folder, local or a URL.
@@ -76,8 +75,7 @@ class Listing:
         tiles: their tiles, in the order in which they stand; one that stands in two shards is listed once.
         masks: their masks, likewise.
         manifest: content of manifest.json; empty where it is missing or damaged.
-        has_manifest: whether there is a manifest.json.
-        faults: what is wrong with the folder, the names of archives and of members, pairs, and against the manifest.
+        faults: what is wrong with the archives, their names, their members' names, pairs, and against the manifest.
 
     Raises:
         ArchiveError: the folder cannot be listed, or holds no archives.
@@ -90,78 +88,71 @@ class Listing:
         self.masks: list[ListedMember] = []
         self.faults: list[ArchiveError] = []
         self.manifest: dict[str, Any] = {}
-        self._broken_splits: set[str] = set()
-        self._maskless: list[tuple[ListedArchive, list[ArchiveError]]] = []
         files = find_archives(self.folder)
-        self.has_manifest = bool(files[MANIFEST_NAME])
-        if not any(files[split] for split in SPLIT_NAMES):
+        paths = {split: {name_of(url): url for url in files[split]} for split in SPLIT_NAMES}
+        if not any(paths.values()):
             raise ArchiveError(f"{self.folder}: holds no archives; give the folder that holds train.zip")
+        self.faults += self._foreign_archives()
+        self._pair_faults: dict[str, list[ArchiveError]] = {}
+        whole_splits = [split for split in SPLIT_NAMES if self._list_split(split, paths[split])]
+        for name, faults in self._pair_faults.items():
+            what = "holds no masks; add them, or load image-classification alone"
+            no_masks = [ArchiveError(f"{name}: {what}", "mask-missing", name)] if faults else []
+            self.faults += faults if self.masks else no_masks
         try:
             self.manifest = read_manifest(files)
+            self.faults += self._manifest_faults(whole_splits, dict(itertools.chain(*map(dict.items, paths.values()))))
         except ArchiveError as fault:
             self.faults.append(fault)
-        self.faults += self._foreign_archives()
-        for split in SPLIT_NAMES:
-            self._list_split(split, list(files[split]))
-        for archive, faults in self._maskless:
-            remedy = "add them, or load image-classification alone"
-            one = archive_fault(archive.name, f"holds no masks; {remedy}", "mask-missing")
-            self.faults += faults if self.masks else [one] if faults else []
-        self.faults += self._manifest_faults({name_of(url): url for split in SPLIT_NAMES for url in files[split]})
 
-    def _manifest_faults(self, paths: dict[str, str]) -> Iterable[ArchiveError]:
-        """Yield what differs from the manifest, but for tiles of splits that are not whole, and for remote archives."""
-        manifest = dict(self.manifest)
-        if "://" in self.folder:
-            manifest.pop("archives", None)
-        if isinstance(splits := manifest.get("splits"), dict):
-            manifest["splits"] = {split: counts for split, counts in splits.items() if split not in self._broken_splits}
-        counts = {split: count for split, count in self.counts().items() if split not in self._broken_splits}
-        return manifest_faults(manifest, counts, paths)
-
-    def _foreign_archives(self) -> Iterable[ArchiveError]:
+    def _foreign_archives(self) -> Iterator[ArchiveError]:
         """Yield the zip archives that no split is read from."""
         system, root = fsspec.core.url_to_fs(self.folder)
-        names = sorted(os.path.basename(path.rstrip("/")) for path in system.ls(root, detail=False))
-        for name in names:
+        for name in sorted(os.path.basename(path.rstrip("/")) for path in system.ls(root, detail=False)):
             if name.lower().endswith(".zip") and not ARCHIVE_NAME.fullmatch(name):
-                known = ", ".join(f"{split}.zip" for split in SPLIT_NAMES)
-                yield archive_fault(name, f"is no archive of a split; name it as one ({known}), or remove it")
+                what = "is no archive of a split; name it train.zip, val.zip or test.zip, or remove it"
+                yield ArchiveError(f"{name}: {what}", path=name)
 
-    def _list_split(self, split: str, urls: list[str]) -> None:
-        of_names = list(name_faults(split, [*map(name_of, urls)], self.folder))
-        self.faults += of_names
-        unexpected = {fault.path for fault in of_names}
+    def _list_split(self, split: str, paths: dict[str, str]) -> bool:
+        """List the archives of a split by name, and return whether all of them can be read."""
+        faults = list(name_faults(split, list(paths), self.folder))
+        rejected = {fault.path for fault in faults}
         known: set[tuple[str, str]] = set()
-        if of_names:
-            self._broken_splits.add(split)
-        for url in urls:
-            if name_of(url) in unexpected:
-                continue
-            listed = ListedArchive(split, name_of(url), url)
-            try:
-                with listed.open() as archive:
-                    self._list_archive(listed, archive, known)
-            except ArchiveError as fault:
-                self.faults.append(fault)
-                self._broken_splits.add(split)
+        for name, path in paths.items():
+            if name not in rejected:
+                try:
+                    self._list_archive(ListedArchive(split, name, path), known)
+                except ArchiveError as fault:
+                    faults.append(fault)
+        self.faults += faults
+        return not faults
 
-    def _list_archive(self, listed: ListedArchive, archive: TileArchive, known: set[tuple[str, str]]) -> None:
-        self.archives.append(listed)
-        self.faults += archive.faults
-        if any(folder == MASKS for folder, _ in archive.members):
-            self.faults += archive.pair_faults()
-        else:
-            self._maskless.append((listed, list(archive.pair_faults())))
-        for folder, member_id in archive.members:
-            path = archive.path_of(folder, member_id)
-            if (folder, member_id) in known:
-                fault = archive.fault("stands in another shard too", "remove one", "member-duplicate", path)
-                self.faults.append(fault)
-                continue
-            known.add((folder, member_id))
-            members = self.masks if folder == MASKS else self.tiles
-            members.append(ListedMember(listed, folder, member_id, path))
+    def _list_archive(self, listed: ListedArchive, known: set[tuple[str, str]]) -> None:
+        with listed.open() as archive:
+            self.archives.append(listed)
+            self.faults += archive.faults
+            self._pair_faults[listed.name] = list(archive.pair_faults())
+            for key in archive.members:
+                path = archive.path_of(*key)
+                if key in known:
+                    fault = archive.fault("is in another shard too", "remove one", "member-duplicate", path)
+                    self.faults.append(fault)
+                else:
+                    (self.masks if key[0] == MASKS else self.tiles).append(ListedMember(listed, *key, path))
+            known.update(archive.members)
+
+    def _manifest_faults(self, whole_splits: list[str], paths: dict[str, str]) -> Iterator[ArchiveError]:
+        """Yield what differs from the manifest: tiles of splits that can be read, and archives that are local."""
+        manifest, counts = dict(self.manifest), self.counts()
+        if "://" in self.folder:
+            manifest.pop("archives", None)
+        if isinstance(manifest.get("splits"), dict):
+            manifest["splits"] = {
+                split: number
+                for split, number in manifest["splits"].items()
+                if split in whole_splits or split not in counts
+            }
+        return manifest_faults(manifest, {split: counts[split] for split in whole_splits}, paths)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of tiles in each split and class."""
@@ -217,8 +208,3 @@ def split_of(path: str) -> str | None:
     archive = ARCHIVE_NAME.fullmatch(path)
     stem = archive[1] if archive else path.split("/")[0]
     return next((split for split, stems in SPLIT_FOLDERS.items() if stem in stems), None)
-
-
-def archive_fault(name: str, what: str, code: str = "archive-unreadable") -> ArchiveError:
-    """Make the error that says what is wrong with an archive as a whole."""
-    return ArchiveError(f"{name}: {what}", code, name)

@@ -24,7 +24,7 @@ from rock_glacier.grounds.components import number_grounds
 from rock_glacier.grounds.overlaps import CANDIDATE, AnchorTable, Overlap, sort_candidates
 from rock_glacier.parallel import Workers
 
-_PART = 256  # tiles, masks or pairs that a worker is given at once, at least
+_PART = 500  # tiles, masks or pairs that a worker is given at once, at least
 _PARTS = 64  # of an archive at most, for each begins by reading its directory
 
 

@@ -18,6 +18,7 @@ from scipy import ndimage
 from rock_glacier.archives.listing import ListedArchive, ListedMember, decode_member, open_members, tile_path
 from rock_glacier.audit.findings import WARNING, Finding, finding_of
 from rock_glacier.audit.survey import MaskShape, mask_shape
+from rock_glacier.console import count
 from rock_glacier.grounds.overlaps import (
     ANCHOR,
     CANDIDATE,
@@ -28,6 +29,7 @@ from rock_glacier.grounds.overlaps import (
     confirm_overlaps,
 )
 from rock_glacier.grounds.pixels import Pixels, canonical_hash, pack_pixels
+from rock_glacier.masks import mask_to_class_indices
 from rock_glacier_dataset import BACKGROUND_COLOUR, ROCK_GLACIER_COLOUR, ArchiveError, TileArchive
 
 _KEPT_TILES = 1500  # whose pixels a worker keeps while it compares pairs, 64 KiB each
@@ -94,36 +96,36 @@ def check_masks(masks: Sequence[ListedMember]) -> CheckedMasks:
         except ArchiveError as fault:
             findings.append(finding_of(fault))
             continue
-        rock_glacier = (pixels == ROCK_GLACIER_COLOUR).all(-1)
-        findings += _mask_findings(archive, mask, pixels, rock_glacier)
+        try:
+            rock_glacier = mask_to_class_indices(pixels) == 1
+        except ValueError:
+            rock_glacier = (pixels == ROCK_GLACIER_COLOUR).all(-1)
+            findings.append(_colour_finding(archive, mask, pixels, rock_glacier))
+        if not rock_glacier.any():
+            remedy = f"draw it, or move {tile_path(mask)} to cordillera and remove the mask"
+            findings.append(finding_of(archive.fault("shows no rock glacier", remedy, "mask-empty", mask.path)))
         shapes[tile_path(mask)] = mask_shape(rock_glacier)
     return CheckedMasks(findings, shapes)
 
 
-def _mask_findings(
+def _colour_finding(
     archive: TileArchive, mask: ListedMember, pixels: npt.NDArray[np.uint8], rock_glacier: npt.NDArray[np.bool_]
-) -> Iterator[Finding]:
+) -> Finding:
+    """Make the finding of a mask with other colours: a warning where it is only antialiased.
+
+    Its other colours are then opaque greys, at most 2 pixels from both white and black.
+    """
     background = (pixels == BACKGROUND_COLOUR).all(-1)
-    others = int((~(rock_glacier | background)).sum())
-    if others:
-        on_edges = _is_antialiased(pixels, rock_glacier, background)
-        what = f"has {others} pixels of other colours than white and black" + (", along its edges" if on_edges else "")
-        remedy = "save it without antialiasing, opaque, in the two colours"
-        fault = archive.fault(what, remedy, "mask-values", mask.path)
-        yield finding_of(fault, WARNING if on_edges else None)
-    if not rock_glacier.any():
-        what, remedy = "shows no rock glacier", f"draw it, or move {tile_path(mask)} to cordillera and remove the mask"
-        yield finding_of(archive.fault(what, remedy, "mask-empty", mask.path))
-
-
-def _is_antialiased(
-    pixels: npt.NDArray[np.uint8], rock_glacier: npt.NDArray[np.bool_], background: npt.NDArray[np.bool_]
-) -> bool:
-    """Return whether all other colours are opaque greys, at most 2 pixels from both white and black."""
+    others = ~(rock_glacier | background)
     red, green, blue, alpha = np.moveaxis(pixels, -1, 0)
-    grey = (red == green) & (green == blue) & (alpha == 255)
-    near = [ndimage.binary_dilation(marked, np.ones((5, 5), bool)) for marked in (rock_glacier, background)]
-    return bool((rock_glacier | background | (grey & near[0] & near[1])).all())
+    soft = (red == green) & (green == blue) & (alpha == 255)
+    for marked in (rock_glacier, background):
+        soft &= ndimage.binary_dilation(marked, np.ones((5, 5), bool))
+    on_edges = bool(soft[others].all())
+    what = f"has {count(int(others.sum()), 'pixel')} of other colours than white and black"
+    what += ", along its edges" if on_edges else ""
+    remedy = "save it without antialiasing, opaque, in the two colours"
+    return finding_of(archive.fault(what, remedy, "mask-values", mask.path), WARNING if on_edges else None)
 
 
 def find_candidates(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
-from rock_glacier.archives.listing import ListedMember, Listing, decode_member, open_members, split_of, tile_path
+from rock_glacier.archives.listing import ListedMember, Listing, decode_member, open_members, split_of
 from rock_glacier.archives.manifest import SAMPLE_VERSION
 from rock_glacier.masks import mask_to_class_indices
 from rock_glacier_dataset import GLACIAR, MASKS, SPLIT_NAMES, TILE_SIZE, ArchiveError, TileArchive
@@ -57,11 +54,6 @@ class Survey:
     shapes: dict[str, MaskShape]
 
     @property
-    def data_dir(self) -> Path:
-        """The folder."""
-        return Path(self.listing.folder)
-
-    @property
     def paths(self) -> list[str]:
         """Path of each tile, in the order in which they stand."""
         return [tile.path for tile in self.listing.tiles]
@@ -70,11 +62,6 @@ class Survey:
     def has_masks(self) -> bool:
         """Whether any archive holds a mask."""
         return bool(self.listing.masks)
-
-    @property
-    def has_manifest(self) -> bool:
-        """Whether there is a manifest."""
-        return self.listing.has_manifest
 
     @property
     def is_synthetic(self) -> bool:
@@ -87,29 +74,10 @@ class Survey:
 
     def coverages(self) -> dict[str, npt.NDArray[np.float64]]:
         """Return the mask coverages of the glaciar tiles of each split, values in [0, 1]."""
-        found: dict[str, list[float]] = {split: [] for split in SPLIT_NAMES}
+        of_splits: dict[str | None, list[float]] = {split: [] for split in SPLIT_NAMES}
         for path, shape in self.shapes.items():
-            found[split_of(path) or ""].append(shape.coverage)
-        return {split: np.array(coverages) for split, coverages in found.items()}
-
-
-def survey(data_dir: str | os.PathLike[str], *, progress: bool = False) -> Survey:
-    """Look at every mask of a folder of archives; tiles are listed, and not read.
-
-    Args:
-        data_dir: the folder, local or a URL.
-        progress: whether to show a progress bar on standard error, where that is a terminal.
-
-    Raises:
-        ArchiveError: at the first fault of the archives or masks.
-    """
-    listing = Listing(data_dir)
-    for fault in listing.faults:
-        if fault.code != "mask-missing" or listing.masks:
-            raise fault
-    masks = tqdm(listing.masks, "Reading masks", unit=" masks", leave=False, disable=None if progress else True)
-    shapes = {tile_path(mask): mask_shape(_read_mask(archive, mask)) for archive, mask in open_members(masks)}
-    return Survey(listing, shapes)
+            of_splits[split_of(path)].append(shape.coverage)
+        return {split: np.array(of_splits[split]) for split in SPLIT_NAMES}
 
 
 def read_tiles(surveyed: Survey, paths: Collection[str]) -> dict[str, PicturedTile]:
