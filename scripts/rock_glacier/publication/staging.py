@@ -77,7 +77,7 @@ def stage(
         workers: the processes that write; by default this one alone.
 
     Raises:
-        ArchiveError: the archives have a fault, or were changed meanwhile.
+        ArchiveError: the archives have a fault.
         HubError: they cannot be downloaded.
         FileExistsError: `out` exists and is not an empty folder; it stays as it is.
         OSError: a file cannot be read or written.
@@ -86,19 +86,26 @@ def stage(
     if not (PROJECT / CARD_NAME).is_file():
         raise FileNotFoundError(f"{PROJECT / CARD_NAME}: no such file; run this in a clone of the project")
     with new_output_folder(out) as folder:
-        source = _local_folder(os.fspath(data_dir))
-        files = find_archives(source)
+        run, sums = (workers or Workers(1)).map, dict[str, str]()
+        source, data = _local_folder(os.fspath(data_dir)), folder / SCRIPT / "data"
+        data.mkdir(parents=True)
+        names = [name for name in sorted(os.listdir(source)) if _is_published(name)]
+        copies = run("Copying archives", _copy, [(Path(source, name), data / name) for name in names])
+        sums.update((f"{SCRIPT}/data/{name}", sha256) for name, sha256 in zip(names, copies, strict=True))
+        # What is read from here on is the copy, so that a change of the source is no matter.
+        files = find_archives(str(data))
         archives = {split: [(name_of(path), path) for path in files[split]] for split in SPLIT_NAMES}
-        rows = {split: _plan_rows(split, archives[split], source) for split in SPLIT_NAMES}
+        rows = {split: _plan_rows(split, archives[split], os.fspath(data_dir)) for split in SPLIT_NAMES}
         counts = {
             split: {name: sum(row.folder == name for row in planned) for name in CLASS_NAMES}
             for split, planned in rows.items()
         }
         for fault in manifest_faults(read_manifest(files), counts, dict(itertools.chain(*archives.values()))):
             raise fault
-        grounds = _check_grounds(Path(source, GROUNDS_NAME), [row.path for planned in rows.values() for row in planned])
-
-        run, sums = (workers or Workers(1)).map, {}
+        grounds = [data / GROUNDS_NAME] if GROUNDS_NAME in names else []
+        tiles = [row.path for planned in rows.values() for row in planned]
+        if grounds and len(read_grounds(grounds[0], tiles)) != len(tiles):
+            raise ArchiveError(f"{GROUNDS_NAME}: names tiles that no archive holds; take the file that belongs to them")
         staged: StagedSplits = {config: {split: [] for split in SPLIT_NAMES} for config in CONFIG_NAMES}
         tasks = [
             (folder / MAIN, config, split, archives[split], planned, shard)
@@ -109,19 +116,16 @@ def stage(
         for (_, config, split, *_), file in zip(tasks, run("Writing Parquet", _write_shard, tasks), strict=True):
             staged[config][split].append(file)
             sums[f"{MAIN}/{file.name}"] = file.sha256
-        copied = [*map(Path, itertools.chain(*files.values())), *grounds]
-        targets = [f"{SCRIPT}/data/{path.name}" for path in copied]
-        copies = [(path, folder / target) for path, target in zip(copied, targets, strict=True)]
-        sums.update(zip(targets, run("Copying archives", _copy, copies), strict=True))
-        before, after = ([one.origin_metadata for one in found.values()] for found in (files, find_archives(source)))
-        if before != after:
-            raise ArchiveError(f"{source}: was changed while it was staged; stage it again")
         for target, content in _other_files(staged, repo_id, grounds):
             with HashedFile(folder / target) as written:
                 written.write(content)
             sums[target] = written.sha256
         write_sums(folder, sums)
     return staged
+
+
+def _is_published(name: str) -> bool:
+    return bool(ARCHIVE_NAME.fullmatch(name)) or name in (MANIFEST_NAME, GROUNDS_NAME)
 
 
 def _local_folder(data_dir: str) -> str:
@@ -137,7 +141,7 @@ def _local_folder(data_dir: str) -> str:
         wanted = [
             file
             for file in list_files(api, place.repo_id, commit, place.path_in_repo)
-            if ARCHIVE_NAME.fullmatch(name := os.path.basename(file.path)) or name in (MANIFEST_NAME, GROUNDS_NAME)
+            if _is_published(os.path.basename(file.path))
         ]
         if not wanted:
             raise ArchiveError(f"{data_dir}: holds no archives; give a folder that holds train.zip")
@@ -164,14 +168,6 @@ def _plan_rows(split: str, archives: list[tuple[str, str]], source: str) -> list
             found.update(archive.tiles)
             rows += [_Row(archive.path_of(*tile), number, *tile) for tile in archive.tiles]
     return sorted(rows, key=lambda row: sort_key(row.path))
-
-
-def _check_grounds(file: Path, tiles: list[str]) -> list[Path]:
-    if not file.is_file():
-        return []
-    if len(read_grounds(file, tiles)) != len(tiles):
-        raise ArchiveError(f"{file}: names tiles that no archive holds; take the file that was written with them")
-    return [file]
 
 
 def _write_shard(

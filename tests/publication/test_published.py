@@ -1,0 +1,242 @@
+"""The two commands from the Hub as it is today to a dataset that loads by name: every client in its own process."""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import pytest
+from archive_contents import contents
+from conftest import REPOSITORY, SAMPLE_SIZES
+from hub.server import HubServer, Repository, client_environment
+from upload_runs import TOKEN, User, as_curators_publish, as_hub_looks_today, commits_of, digests_of, tree_of
+
+from rock_glacier.archives.writer import mask_path
+from rock_glacier.console import REPO_ID
+from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, EMPTY_MASK, SPLIT_NAMES, features_of
+
+pytestmark = pytest.mark.xdist_group("published")  # so that one worker publishes, not each
+
+RUNS_SCRIPTS = int(datasets.__version__.split(".")[0]) < 4
+SOURCE = f"hf://datasets/{REPO_ID}/data/data_v01"
+
+PRELUDE = """
+import hashlib, json, os
+import datasets
+
+def digest(png):
+    return hashlib.sha256(png).hexdigest()
+
+def rows_of(loaded):
+    '''The features and the rows of each split; images as the digests of their bytes.'''
+    result = {}
+    for split, examples in loaded.items():
+        features = examples.features
+        images = [column for column, feature in features.items() if isinstance(feature, datasets.Image)]
+        for column in images:
+            examples = examples.cast_column(column, datasets.Image(decode=False))
+        rows = [[digest(row[c]["bytes"]) if c in images else row[c] for c in features] for row in examples]
+        result[split] = [features.to_dict(), rows]
+    return result
+
+def load_both(load=datasets.load_dataset, *place, **arguments):
+    '''Both configs, whole and streaming.'''
+    return [
+        rows_of(load(*place, name=name, streaming=streaming, **arguments))
+        for name in ("image-classification", "image-segmentation")
+        for streaming in (False, True)
+    ]
+
+def tell(result):
+    print("RESULT" + json.dumps(result))
+"""
+
+
+class Published(NamedTuple):
+    """A Hub on which the dataset was published, the archives that it had, and the commit before."""
+
+    hub: HubServer
+    repository: Repository
+    archives: Path
+    before: str
+    staged: Path
+
+
+def publish(server: HubServer, archives: Path, folder: Path) -> Published:
+    """Run the README's two commands on a Hub that looks as today."""
+    repository = server.add_repository(REPO_ID, as_hub_looks_today(archives), token=TOKEN)
+    before = repository.find("main").sha
+    user = User(server, folder, folder / "staged")
+    for command in (
+        ["stage_hub_repo.py", SOURCE, "staged"],
+        ["upload.py", "staged", "--repo-id", REPO_ID, "--tag", "v2"],
+    ):
+        ended = user.finish(user.start(*command))
+        assert (ended.status, ended.messages) == (0, []), ended
+    return Published(server, repository, archives, before, user.staged)
+
+
+@pytest.fixture(scope="module")
+def published(sample, tmp_path_factory) -> Iterator[Published]:
+    """The sample, published from the curators' layout."""
+    archives = as_curators_publish(sample, tmp_path_factory.mktemp("curators") / "data_v01")
+    with HubServer() as server:
+        yield publish(server, archives, tmp_path_factory.mktemp("publisher"))
+
+
+def client(hub: HubServer, home: Path, code: str, **environment: str) -> Any:
+    """Run code that ends in tell(result), in a folder without the project's files, and return the result."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + textwrap.dedent(code)],
+        env=client_environment(hub, home) | environment,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.rpartition("RESULT")[2])
+
+
+def expected_rows(archives: Path, config: str, split: str, *, in_archive_order: bool = False) -> list[list[Any]]:
+    """Return a split's rows as the archives have them, images as digests, in the order of their paths' SHA-256."""
+    members = contents(archives, split)
+    tiles = [path for path in members if path.split("/")[1] in CLASS_NAMES]
+    if not in_archive_order:
+        tiles.sort(key=lambda path: hashlib.sha256(path.encode()).digest())
+    rows = []
+    for path in tiles:
+        name = path.split("/")[1]
+        mask = members[mask_path(path)] if name == "glaciar" else EMPTY_MASK
+        target = hashlib.sha256(mask).hexdigest() if "segm" in config else CLASS_NAMES.index(name)
+        rows.append([hashlib.sha256(members[path]).hexdigest(), target, path])
+    return rows
+
+
+def assert_both(found: list[dict[str, Any]], archives: Path, **order: bool) -> None:
+    """Assert that a client got both configs, whole and streaming, byte for byte."""
+    assert len(found) == 4
+    for config, splits in zip([config for config in CONFIG_NAMES for _ in range(2)], found, strict=True):
+        assert list(splits) == list(SPLIT_NAMES)
+        for split, (features, rows) in splits.items():
+            expected = json.loads(json.dumps(features_of(config).to_dict()))
+            assert list(features.items()) == list(expected.items())
+            assert rows == expected_rows(archives, config, split, **order)
+
+
+def test_one_commit_of_each_branch_holds_what_was_staged_and_nothing_that_is_out_of_date(published):
+    repository, staged = published.repository, published.staged
+    assert tree_of(repository) == tree_of(repository, "v2") == digests_of(staged / "main")
+    assert tree_of(repository, "script") == digests_of(staged / "script")
+    assert commits_of(repository)[1:] == [published.before]
+    assert commits_of(repository, "script")[1:] == commits_of(repository)
+    assert not [path for path in tree_of(repository) if path.endswith((".zip", ".py"))]
+    archives = {f"data/{name}": digest for name, digest in digests_of(published.archives).items()}
+    del archives["data/zeros.png"]
+    assert archives.items() <= tree_of(repository, "script").items()
+
+
+def test_datasets_loads_both_configs_by_name_byte_for_byte(published, tmp_path):
+    assert_both(client(published.hub, tmp_path, f"tell(load_both(datasets.load_dataset, {REPO_ID!r}))"), published[2])
+
+
+@pytest.mark.skipif(not RUNS_SCRIPTS, reason="datasets runs no scripts from 4 on")
+def test_the_branch_script_loads_as_a_script_below_4(published, tmp_path):
+    code = f"tell(load_both(datasets.load_dataset, {REPO_ID!r}, revision='script', trust_remote_code=True))"
+    assert_both(client(published.hub, tmp_path, code), published.archives, in_archive_order=True)
+
+
+def test_the_module_loads_the_archives_of_the_branch_script_where_it_is_given_no_folder(published, tmp_path):
+    code = "from rock_glacier_dataset import load_archives\ntell(load_both(load_archives))"
+    found = client(published.hub, tmp_path, code, PYTHONPATH=str(REPOSITORY))
+    assert_both(found, published.archives, in_archive_order=True)
+
+
+def test_the_card_tells_datasets_configs_splits_features_and_sizes_without_loading(published, tmp_path):
+    code = f"""
+    names = datasets.get_dataset_config_names({REPO_ID!r})
+    infos = {{name: datasets.load_dataset_builder({REPO_ID!r}, name).info for name in names}}
+    tell([
+        names,
+        datasets.load_dataset_builder({REPO_ID!r}).config.name,
+        {{name: {{split: found.num_examples for split, found in info.splits.items()}} for name, info in infos.items()}},
+        {{name: info.download_size for name, info in infos.items()}},
+    ])
+    """
+    published.hub.requests.clear()
+    names, default, splits, sizes = client(published.hub, tmp_path, code)
+    assert names == list(CONFIG_NAMES)
+    assert default == "image-classification"
+    assert splits == dict.fromkeys(CONFIG_NAMES, SAMPLE_SIZES)
+    for config, size in sizes.items():
+        assert size == sum(file.stat().st_size for file in (published.staged / "main" / config).iterdir())
+    assert published.hub.bytes_sent(".parquet") == 0
+
+
+READERS = {
+    "pandas": """
+        import pandas as pd
+
+        def read(file):
+            return pd.read_parquet(f"hf://datasets/{repo_id}/{file}").to_dict("records")
+        """,
+    # Polars reads hf:// URLs by itself, from huggingface.co alone; these are the addresses that it turns them into.
+    "polars": """
+        import polars as pl
+
+        def read(file):
+            url = f"{os.environ['HF_ENDPOINT']}/datasets/{repo_id}/resolve/main/{file}"
+            return pl.scan_parquet(url).collect().to_dicts()
+        """,
+    # DuckDB's own hf:// URLs are of huggingface.co alone too, by an extension that it fetches from the network.
+    "duckdb": """
+        import duckdb
+        from huggingface_hub import HfFileSystem
+
+        duckdb.register_filesystem(HfFileSystem())
+
+        def read(file):
+            found = duckdb.sql(f"SELECT * FROM 'hf://datasets/{repo_id}/{file}'")
+            return [dict(zip(found.columns, row)) for row in found.fetchall()]
+        """,
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_other_clients_read_the_parquet(reader, published, tmp_path):
+    pytest.importorskip(reader)
+    code = f"""
+    repo_id = {REPO_ID!r}
+    tell([
+        [
+            [digest(value["bytes"]) if isinstance(value, dict) else value for value in row.values()]
+            for row in read(f"{{config}}/{{split}}-00000-of-00001.parquet")
+        ]
+        for config in {CONFIG_NAMES!r} for split in {SPLIT_NAMES!r}
+    ])
+    """
+    found = client(published.hub, tmp_path, textwrap.dedent(READERS[reader]) + textwrap.dedent(code))
+    places = [(config, split) for config in CONFIG_NAMES for split in SPLIT_NAMES]
+    assert found == [expected_rows(published.archives, config, split) for config, split in places]
+
+
+def test_real_tiles_are_published_and_load_by_name(real_archives, tmp_path):
+    for name in ("publisher", "user"):
+        (tmp_path / name).mkdir()
+    with HubServer() as server:
+        publish(server, real_archives, tmp_path / "publisher")
+        found = client(server, tmp_path / "user", f"tell(load_both(datasets.load_dataset, {REPO_ID!r}))")
+        assert_both(found, real_archives)
+        if RUNS_SCRIPTS:
+            code = f"tell(load_both(datasets.load_dataset, {REPO_ID!r}, revision='script', trust_remote_code=True))"
+            found = client(server, tmp_path / "user", code)
+            assert_both(found, real_archives, in_archive_order=True)

@@ -1,0 +1,286 @@
+"""Staging: what is in the folder of each branch, that its rows are the archives', and that it is whole or absent."""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+from archive_contents import change_manifest, contents, rewrite
+from conftest import REPOSITORY, SAMPLE_SIZES
+from hub.faults import fail
+from hub.server import HubServer
+from huggingface_hub import DatasetCard
+from upload_runs import TOKEN, User, as_curators_publish, as_hub_looks_today, digests_of, end
+
+from rock_glacier.archives.writer import mask_path, write_archive
+from rock_glacier.console import REPO_ID
+from rock_glacier.parallel import Workers
+from rock_glacier.publication import stage_command
+from rock_glacier.publication.staging import stage
+from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, EMPTY_MASK, SPLIT_NAMES
+
+PARQUET = {f"{config}/{split}-00000-of-00001.parquet" for config in CONFIG_NAMES for split in SPLIT_NAMES}
+
+
+def write_grounds(data_dir: Path) -> None:
+    tiles = [path for split in SPLIT_NAMES for path in contents(data_dir, split) if "/masks/" not in path]
+    (data_dir / "grounds.csv").write_text("path,ground\n" + "".join(f"{path},{n}\n" for n, path in enumerate(tiles)))
+
+
+def assert_rows(branch: Path, archives: Path) -> None:
+    """Assert that the Parquet files hold the archives' bytes, in the order of the SHA-256 of the tiles' paths."""
+    for split in SPLIT_NAMES:
+        members = contents(archives, split)
+        tiles = [path for path in members if path.split("/")[1] in CLASS_NAMES]
+        tiles.sort(key=lambda path: hashlib.sha256(path.encode()).digest())
+        for config, target in zip(CONFIG_NAMES, ("labels", "masks"), strict=True):
+            files = sorted((branch / config).glob(f"{split}-*"))
+            rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+            assert [row["path"] for row in rows] == tiles
+            for row in rows:
+                name = row["path"].split("/")[1]
+                assert row["image"] == {"bytes": members[row["path"]], "path": None}
+                mask = members[mask_path(row["path"])] if name == "glaciar" else EMPTY_MASK
+                assert row[target] == (CLASS_NAMES.index(name) if target == "labels" else {"bytes": mask, "path": None})
+
+
+def test_main_holds_card_parquet_and_papers_and_script_the_module_and_the_archives(sample_copy, tmp_path):
+    write_grounds(sample_copy)
+    stage(sample_copy, tmp_path / "staged")
+    main, script = digests_of(tmp_path / "staged" / "main"), digests_of(tmp_path / "staged" / "script")
+    archives = {f"data/{name}": digest for name, digest in digests_of(sample_copy).items()}
+    own = {"rock-glacier-dataset.py": hashlib.sha256((REPOSITORY / "rock_glacier_dataset.py").read_bytes()).hexdigest()}
+    assert script == archives | own | {"README.md": script["README.md"]}
+    pictures = {f"assets/{name}": digest for name, digest in digests_of(REPOSITORY / "assets").items()}
+    papers = {
+        name: hashlib.sha256((REPOSITORY / name).read_bytes()).hexdigest() for name in ("LICENSE", "CITATION.cff")
+    }
+    assert pictures.items() | papers.items() | {("grounds.csv", archives["data/grounds.csv"])} <= main.items()
+    others = main.keys() - pictures.keys() - papers.keys() - {"grounds.csv"}
+    assert others == PARQUET | {"README.md", "CHANGELOG.md", "id2label.json"}
+    labels = json.loads((tmp_path / "staged" / "main" / "id2label.json").read_text())
+    assert labels == {"0": "cordillera", "1": "glaciar"}
+    sums = [line.split("  ") for line in (tmp_path / "staged" / "SHA256SUMS").read_text().splitlines()]
+    assert {path: digest for digest, path in sums} == {
+        f"{branch}/{path}": digest
+        for branch, found in (("main", main), ("script", script))
+        for path, digest in found.items()
+    }
+
+
+def test_rows_are_the_archives_bytes_in_the_order_of_their_paths_hashes(staged, sample):
+    assert_rows(staged / "main", sample)
+    with zipfile.ZipFile(sample / "train.zip") as archive:
+        assert list(contents(staged / "script" / "data", "train")) == archive.namelist()
+
+
+def test_shards_of_archives_become_as_many_files_over_which_a_split_is_in_order(sharded_sample, tmp_path):
+    stage(sharded_sample, tmp_path / "one")
+    names = {f"{split}-{shard:05d}-of-00003.parquet" for split in SPLIT_NAMES for shard in range(3)}
+    for config in CONFIG_NAMES:
+        assert {path.name for path in (tmp_path / "one" / "main" / config).iterdir()} == names
+    assert_rows(tmp_path / "one" / "main", sharded_sample)
+    stage(sharded_sample, tmp_path / "two", workers=Workers(2))
+    assert digests_of(tmp_path / "one") == digests_of(tmp_path / "two")
+
+
+def test_the_curators_archives_keep_their_names_and_order_and_zeros_is_passed_over(sample, tmp_path):
+    archives = as_curators_publish(sample, tmp_path / "data_v01")
+    stage(archives, tmp_path / "staged")
+    assert_rows(tmp_path / "staged" / "main", archives)
+    copied = digests_of(tmp_path / "staged" / "script" / "data")
+    assert copied == {name: digest for name, digest in digests_of(archives).items() if name != "zeros.png"}
+    assert "val.zip" in copied
+
+
+def test_real_archives_are_staged_byte_for_byte(real_archives, tmp_path):
+    stage(real_archives, tmp_path / "staged", workers=Workers(2))
+    assert_rows(tmp_path / "staged" / "main", real_archives)
+
+
+@pytest.mark.parametrize(("name", "column"), [(None, "labels"), ("image-segmentation", "masks")])
+def test_datasets_loads_the_folder_of_main(staged, tmp_path, name, column):
+    loaded = datasets.load_dataset(str(staged / "main"), name=name, cache_dir=str(tmp_path))
+    assert {split: len(examples) for split, examples in loaded.items()} == SAMPLE_SIZES
+    assert list(loaded["test"].features) == ["image", column, "path"]
+    assert loaded["test"][0]["image"].size == (128, 128)
+
+
+def test_the_cards_calls_and_the_script_are_those_of_the_repository(sharded_sample, tmp_path):
+    stage(sharded_sample, tmp_path / "staged", repo_id="somebody/glaciers")
+    card = (tmp_path / "staged" / "main" / "README.md").read_text(encoding="utf-8")
+    assert f'load_dataset("{REPO_ID}' not in card
+    assert f"hf://datasets/{REPO_ID}/image" not in card
+    assert 'load_dataset("somebody/glaciers"' in card
+    assert "hf://datasets/somebody/glaciers/image-classification/test-00000-of-00003.parquet" in card
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert card.count("\n## ") == readme.count("\n## ")
+    assert (tmp_path / "staged" / "script" / "glaciers.py").is_file()
+    script = DatasetCard.load(tmp_path / "staged" / "script" / "README.md")
+    assert 'load_dataset("somebody/glaciers", revision="script", trust_remote_code=True)' in script.text
+    assert script.data.license == "mit"
+    assert not {"configs", "dataset_info"} & script.data.to_dict().keys()
+
+
+def test_each_split_has_a_line(sample, tmp_path, capsys):
+    assert stage_command.main([str(sample), str(tmp_path / "staged"), "--num-proc", "1"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{config} {split}: {SAMPLE_SIZES[split]} examples, 1 Parquet file, {path.stat().st_size:,} bytes"
+        for config in CONFIG_NAMES
+        for split in SPLIT_NAMES
+        for path in (tmp_path / "staged" / "main" / config).glob(f"{split}-*")
+    ]
+
+
+def flip_in_a_tile(folder: Path) -> None:
+    path = folder / "test.zip"
+    with zipfile.ZipFile(path) as archive:
+        member = next(member for member in archive.infolist() if "/glaciar/" in member.filename)
+    content = bytearray(path.read_bytes())
+    content[member.header_offset + 1000] ^= 1
+    path.write_bytes(content)
+    (folder / "manifest.json").unlink()
+
+
+def add_ground(folder: Path) -> None:
+    write_grounds(folder)
+    with (folder / "grounds.csv").open("a") as file:
+        file.write("train/glaciar/999999.png,0\n")
+
+
+def empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def repeat_tile(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    shutil.copy(folder / "test.zip", folder / "test-00000-of-00002.zip")
+    (folder / "test.zip").rename(folder / "test-00001-of-00002.zip")
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a flipped bit": (flip_in_a_tile, "test.zip: test/glaciar/"),
+    "a damaged tile": (
+        lambda folder: rewrite(folder / "test.zip", lambda members: [(m, png[:-9]) for m, png in members]),
+        "is a PNG cut short",
+    ),
+    "another archive than the manifest's": (
+        lambda folder: change_manifest(folder, lambda m: m["archives"]["test.zip"].update(sha256="0" * 64)),
+        "test.zip: is {",
+    ),
+    "no mask": (
+        lambda folder: rewrite(
+            folder / "train.zip", lambda members: [m for m in members if "/masks/" not in m[0].filename]
+        ),
+        "train.zip: train/glaciar/",
+    ),
+    "no archive": (lambda folder: (folder / "validation.zip").unlink(), "validation.zip: not in"),
+    "no folder": (lambda folder: folder.rename(folder.with_name("away")), "No such file or directory"),
+    "no archives": (empty, "train.zip: not in"),
+    "a tile in two shards": (repeat_tile, "is in another shard too"),
+    "a ground of no tile": (add_ground, "grounds.csv: names tiles that no archive holds"),
+    "an empty grounds.csv": (lambda folder: (folder / "grounds.csv").touch(), "grounds.csv: has no column path"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_in_one_line_and_leaves_nothing(sample_copy, tmp_path, capsys, fault):
+    spoil, message = FAULTS[fault]
+    spoil(sample_copy)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert stage_command.main([str(sample_copy), str(tmp_path / "out"), "--num-proc", "1"]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert message in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_parquet_is_made_from_the_archives_that_are_staged_whatever_becomes_of_the_source(sample_copy, tmp_path):
+    class Disturbed(Workers):
+        def map(self, name, *arguments):
+            yield from super().map(name, *arguments)
+            shutil.copy(sample_copy / "test.zip", sample_copy / "train.zip")
+
+    stage(sample_copy, tmp_path / "out", workers=Disturbed(1))
+    assert_rows(tmp_path / "out" / "main", tmp_path / "out" / "script" / "data")
+
+
+def test_an_occupied_folder_stays_as_it_is(sample, staged_copy, capsys):
+    before = digests_of(staged_copy)
+    assert stage_command.main([str(sample), str(staged_copy), "--num-proc", "1"]) == 1
+    assert "not empty" in capsys.readouterr().err
+    assert digests_of(staged_copy) == before
+
+
+@pytest.fixture
+def user(tmp_path):
+    """Someone before a Hub that looks as today."""
+    with HubServer() as server:
+        yield User(server, tmp_path, tmp_path / "staged")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_leaves_nothing_that_looks_whole(sample_copy, user, number):
+    members = contents(sample_copy, "train")
+    tile = next(png for path, png in members.items() if "/cordillera/" in path)
+    for name in ("train.zip", "manifest.json"):
+        (sample_copy / name).unlink()
+    write_archive(sample_copy / "train.zip", ((f"train/cordillera/{number}.png", tile) for number in range(8000)))
+    process = user.start("stage_hub_repo.py", sample_copy, "out", "--num-proc", 1)
+    while not list(user.folder.glob(".out.*/main/image-classification/*.parquet")):
+        assert process.poll() is None
+        time.sleep(0.001)  # a poll: what is waited for is a file
+    end(process, number)
+    ended = user.finish(process)
+    assert not (user.folder / "out").exists()
+    if number != signal.SIGKILL:
+        assert (ended.status, ended.messages) == (1, ["stage_hub_repo.py: interrupted; nothing was written"])
+        assert list(user.folder.glob(".out*")) == []
+
+
+def test_a_folder_of_the_hub_is_staged_at_its_revision_and_a_spoilt_download_is_noticed(sample, user, tmp_path):
+    archives = as_curators_publish(sample, tmp_path / "data_v01")
+    repository = user.server.add_repository(REPO_ID, as_hub_looks_today(archives), private=True, token=TOKEN)
+    repository.create_tag("v1")
+    repository.commit({}, delete=[path for path in repository.find("main").tree if "data_v01" in path])
+    place = f"hf://datasets/{REPO_ID}@v1/data/data_v01"
+    done = user.finish(user.start("stage_hub_repo.py", place, "staged", "--num-proc", 1))
+    assert (done.status, done.messages) == (0, [])
+    assert_rows(user.staged / "main", archives)
+    assert user.server.bytes_sent("zeros.png") == user.server.bytes_sent("glaciar_masks") == 0
+
+    (spoilt,) = (path for path in (user.folder / "home").rglob("val.zip"))
+    content = bytearray(spoilt.read_bytes())
+    content[len(content) // 2] ^= 1
+    spoilt.resolve().write_bytes(content)
+    done = user.finish(user.start("stage_hub_repo.py", place, "again", "--num-proc", 1))
+    assert done.status == 1
+    assert f"{spoilt.resolve()}: is not what {place} holds; delete it" in done.messages[0]
+
+    for place, said in {
+        f"hf://datasets/{REPO_ID}/data/data_v01": "data/data_v01",
+        f"hf://datasets/{REPO_ID}": "holds no archives; give a folder that holds train.zip",
+        "hf://datasets/somebody/else/data": "somebody/else",
+        "hf://datasets/x": "hf://datasets/x: download the archives: ",
+        "s3://bucket/data": "s3://bucket/data: is neither local nor hf://datasets/...",
+    }.items():
+        done = user.finish(user.start("stage_hub_repo.py", place, "none"))
+        assert (done.status, len(done.messages)) == (1, 1), place
+        assert said in done.messages[0]
+    user.server.intercept = fail(401, times=100, headers={"X-Error-Message": f"{TOKEN} is not known"})
+    done = user.finish(user.start("stage_hub_repo.py", place, "none"))
+    assert (done.status, len(done.messages)) == (1, 1)
+    assert not (user.folder / "none").exists()

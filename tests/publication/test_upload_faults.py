@@ -1,0 +1,170 @@
+"""An upload when the Hub, the network, the user or another user gets in its way: main is whole at every moment."""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import hashlib
+import re
+import signal
+from typing import NamedTuple
+
+import pytest
+from hub.faults import ARRIVED, DONE, Intercept, Moment, drop, fail, first_of, pause, received, sent
+from hub.server import HubServer
+from upload_runs import TOKEN, Ended, User, asked, commits_of, digests_of, end, tree_of
+
+from rock_glacier.console import REPO_ID
+from rock_glacier.publication.sums import write_sums
+
+LARGE = bytes(range(256)) * 80_000  # more than the buffers of a connection hold
+FOR_EVER = 100  # more often than any client tries
+AGAIN = "run the same command again"
+
+
+class Step(NamedTuple):
+    """A step of an upload: its request, what the error calls it, and the moment at which its connection drops."""
+
+    method: str
+    path_part: str
+    name: str
+    midway: Moment = ARRIVED
+
+
+LOOK = Step("GET", "/revision/main", "look at main")
+CREATE = Step("POST", "/repos/create", "create the repository")
+PREUPLOAD = Step("POST", "/preupload/", "commit to main")
+SEND = Step("PUT", hashlib.sha256(LARGE).hexdigest(), "commit to main", received(1_000_000))
+COMMIT = Step("POST", "/commit/", "commit to main", received(1))
+LEARN_OF_COMMIT = Step("POST", "/commit/", "commit to main", DONE)
+READ_BACK = Step("GET", "/resolve/", "could not be loaded back", sent(1000))
+BRANCH = Step("POST", "/branch/", "create the branch script")
+TAG = Step("POST", "/tag/", "create the tag v1")
+
+TROUBLES: list[tuple[int | str, Step, str]] = [
+    (401, LOOK, "hf auth login"),
+    (403, CREATE, "use a token that may write"),
+    (429, PREUPLOAD, f"wait 7 seconds, then {AGAIN}"),
+    ("drop", SEND, AGAIN),
+    (409, COMMIT, "look with --dry-run"),
+    ("drop", LEARN_OF_COMMIT, AGAIN),
+    (404, READ_BACK, AGAIN),
+    (503, BRANCH, AGAIN),
+    (500, TAG, AGAIN),
+]
+"""What befalls an upload, one fault a run, and the remedy to be named; each run gets to the step of its fault."""
+
+
+@pytest.fixture
+def user(staged_copy, tmp_path):
+    """Someone who has a large file to send as well."""
+    (staged_copy / "main" / "large.bin").write_bytes(LARGE)
+    write_sums(staged_copy, {path: sha256 for path, sha256 in digests_of(staged_copy).items() if path != "SHA256SUMS"})
+    with HubServer(tokens={TOKEN: "alkzar90"}) as server:
+        yield User(server, tmp_path, staged_copy)
+
+
+def make(fault: int | str, step: Step) -> Intercept:
+    """Let a step fail as often as it is tried."""
+    if fault == "drop":
+        return drop(step.midway, path_part=step.path_part, method=step.method, times=FOR_EVER)
+    assert isinstance(fault, int)
+    headers = {429: {"Retry-After": "7"}}.get(fault)
+    return fail(fault, path_part=step.path_part, method=step.method, times=FOR_EVER, headers=headers)
+
+
+def assert_main_is_whole(user: User) -> bool:
+    """Assert that main is as it was, without files, or as staged; return whether it is as staged."""
+    repository = user.server.repositories.get(REPO_ID)
+    tree = tree_of(repository) if repository else {}
+    assert tree in ({}, digests_of(user.staged / "main"))
+    return bool(tree)
+
+
+def assert_finishes(ended: Ended, user: User) -> None:
+    """Assert that a run has done all that was left, in one commit of main since the first."""
+    assert (ended.status, ended.messages) == (0, [])
+    assert assert_main_is_whole(user)
+    repository = user.server.repositories[REPO_ID]
+    assert len(commits_of(repository)) == 2
+    assert tree_of(repository, "script") == digests_of(user.staged / "script")
+    assert repository.find("v1").sha == repository.find("main").sha
+
+
+def test_a_fault_at_any_step_is_told_with_its_remedy_and_the_same_command_goes_on(user):
+    server = user.server
+    for fault, step, remedy in TROUBLES:
+        server.intercept = make(fault, step)
+        before = len(asked(server, step.path_part, step.method))
+        ended = user.upload("--tag", "v1")
+        assert len(asked(server, step.path_part, step.method)) > before, (fault, step)
+        assert ended.status == 1
+        message = ended.messages[-1]
+        assert re.match(f"upload.py: error: {REPO_ID}: .*{step.name}.*{re.escape(remedy)}", message), message
+        assert assert_main_is_whole(user) == (step in (LEARN_OF_COMMIT, READ_BACK, BRANCH, TAG)), (fault, step)
+    # Once more than was dropped: what has arrived is not sent again.
+    sent_bytes = server.bytes_received(SEND.path_part)
+    server.intercept = None
+    assert_finishes(user.upload("--tag", "v1"), user)
+    assert server.bytes_received(SEND.path_part) == sent_bytes
+
+
+def test_what_the_client_tries_again_gets_through(user):
+    user.server.intercept = first_of(
+        fail(503, path_part=PREUPLOAD.path_part),
+        fail(429, path_part="/objects/batch", headers={"Retry-After": "7"}),
+        drop(SEND.midway, path_part=SEND.path_part),
+        drop(READ_BACK.midway, path_part=READ_BACK.path_part, method="GET", skip=3),
+    )
+    assert_finishes(user.upload("--tag", "v1"), user)
+
+
+def test_a_process_that_is_killed_leaves_main_whole_and_the_same_command_goes_on(user):
+    pauses = []
+    for step, moment in [(SEND, received(1_000_000)), (COMMIT, DONE), (READ_BACK, ARRIVED)]:
+        user.server.intercept = held = pause(moment, path_part=step.path_part, method=step.method)
+        pauses.append(held)
+        process = user.start_upload("--tag", "v1")
+        held.wait()
+        end(process, signal.SIGKILL)
+        assert user.finish(process).status == -signal.SIGKILL
+        assert assert_main_is_whole(user) == (step is not SEND)
+    user.server.intercept = None
+    assert_finishes(user.upload("--tag", "v1"), user)
+    for held in pauses:  # what the clients that are gone had asked for comes late, if at all
+        held.resume()
+    assert assert_main_is_whole(user)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_upload_says_so_in_one_line_and_leaves_no_folder_behind(user, number):
+    for step in (COMMIT, READ_BACK):
+        user.server.intercept = held = pause(ARRIVED, path_part=step.path_part, method=step.method)
+        process = user.start_upload()
+        held.wait()
+        end(process, number)
+        ended = user.finish(process)  # which looks for temporary folders
+        held.resume()
+        assert_main_is_whole(user)
+        assert (ended.status, ended.messages) == (1, [f"upload.py: interrupted; {AGAIN} to go on"]), step
+        if number == signal.SIGTERM:
+            break
+
+
+def test_of_two_uploads_at_once_one_wins_whole_and_the_other_is_refused(user, staged, tmp_path):
+    (tmp_path / "other").mkdir()
+    users = [user, User(user.server, tmp_path / "other", staged)]
+    creating = pause(ARRIVED, path_part=CREATE.path_part, times=2)  # both find no repository, and make it
+    committing = pause(ARRIVED, path_part=COMMIT.path_part, times=2)
+    user.server.intercept = first_of(creating, committing)
+    processes = [each.start_upload() for each in users]
+    for held in (creating, committing):
+        held.wait(2)
+        held.resume()
+    ended = [each.finish(process) for each, process in zip(users, processes, strict=True)]
+    assert sorted(each.status for each in ended) == [0, 1]
+    winner = users[[each.status for each in ended].index(0)]
+    (message,) = ended[[each.status for each in ended].index(1)].messages
+    assert message.startswith(f"upload.py: error: {REPO_ID}: commit to main: ")
+    assert "nothing was overwritten" in message
+    assert tree_of(user.server.repositories[REPO_ID]) == digests_of(winner.staged / "main")

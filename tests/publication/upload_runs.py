@@ -1,0 +1,147 @@
+"""Runs of the commands as a user makes them: in processes of their own, against the loopback Hub."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from conftest import REPOSITORY
+from hub.server import HubServer, Repository, client_environment
+from PIL import Image
+
+from rock_glacier.console import REPO_ID
+
+SCRIPTS = REPOSITORY / "scripts"
+
+SECRET = "s3cr3t"
+"""Found in whatever form the token is written."""
+
+TOKEN = f"hf_'{SECRET}\"%2F\\"
+
+# The clients wait up to 23 seconds before they give a request up. What they do then is what the tests are about.
+_NO_WAITS = "import time\n\ntime.sleep = lambda seconds: None\n"
+
+
+class Ended(NamedTuple):
+    """How a run ended: its status, negative for a signal, what it printed, and the commands' own messages."""
+
+    status: int
+    lines: list[str]
+    messages: list[str]
+
+
+@dataclass
+class User:
+    """Someone with a token, a staged folder, and a folder for caches and temporary files."""
+
+    server: HubServer
+    folder: Path
+    staged: Path
+
+    def start(self, script: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+        """Start a command, in a folder that holds a trap: one that is called as the repository is."""
+        hooks, temporary = self.folder / "hooks", self.folder / "temporary"
+        for made in (hooks, temporary, self.folder / "home", self.folder / REPO_ID):
+            made.mkdir(exist_ok=True, parents=True)
+        (hooks / "sitecustomize.py").write_text(_NO_WAITS)
+        ours = {
+            "HF_TOKEN": TOKEN,
+            "PYTHONPATH": os.pathsep.join([str(hooks), str(REPOSITORY), str(SCRIPTS)]),
+            "TMPDIR": str(temporary),
+        }
+        return subprocess.Popen(
+            [sys.executable, str(SCRIPTS / script), *map(str, arguments)],
+            env=client_environment(self.server, self.folder / "home") | ours | environment,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def start_upload(self, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+        """Start the upload of the staged folder."""
+        return self.start("upload.py", self.staged, "--repo-id", REPO_ID, *arguments, **environment)
+
+    def finish(self, process: subprocess.Popen[str]) -> Ended:
+        """Wait for what was started; however it ends, it leaves neither a token nor a traceback anywhere."""
+        output, errors = process.communicate()
+        assert SECRET not in output + errors, output + errors
+        assert "Traceback" not in errors, errors
+        for path in self.folder.rglob("*"):
+            assert not path.is_file() or path.name == "token" or SECRET.encode() not in path.read_bytes(), path
+        messages = [line for line in errors.splitlines() if ".py: " in line]
+        if process.returncode < 0:
+            shutil.rmtree(self.folder / "temporary")
+        else:
+            assert list((self.folder / "temporary").iterdir()) == []
+        return Ended(process.returncode, output.splitlines(), messages)
+
+    def upload(self, *arguments: object, **environment: str) -> Ended:
+        """Upload the staged folder."""
+        return self.finish(self.start_upload(*arguments, **environment))
+
+
+def end(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
+    """Send a command, and what it has started, a signal; SIGINT is what a terminal sends for Ctrl-C."""
+    os.killpg(process.pid, number)
+
+
+def as_curators_publish(data_dir: Path, folder: Path) -> Path:
+    """Lay archives out as the curators do: val.zip, deflated, one class after the other, and zeros.png beside them."""
+    folder.mkdir(parents=True)
+    for split, first in {"train": "train", "validation": "val", "test": "test"}.items():
+        with (
+            zipfile.ZipFile(data_dir / f"{split}.zip") as source,
+            zipfile.ZipFile(folder / f"{first}.zip", "w", zipfile.ZIP_DEFLATED) as target,
+        ):
+            for name in sorted(source.namelist()):
+                target.writestr(name.replace(split, first, 1), source.read(name))
+    Image.new("RGBA", (128, 128)).save(folder / "zeros.png")
+    return folder
+
+
+def as_hub_looks_today(data_v01: Path) -> dict[str, bytes | Path]:
+    """Lay out a repository as the dataset's is before it is published: a script, the archives, and older files."""
+    old = ("data/train.zip", "data/validation.zip", "data/glaciar_masks_trainset.zip")
+    return {
+        ".gitattributes": b"*.zip filter=lfs diff=lfs merge=lfs -text\n",
+        "README.md": b"---\nlicense: mit\n---\n# Rock glaciers\n",
+        "rock-glacier-dataset.py": b"import datasets\n",
+        **{f"data/data_v01/{path.name}": path for path in sorted(data_v01.iterdir())},
+        **{path: b"PK\5\6" + bytes(18) for path in old},
+    }
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """Hash every file of a folder."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+
+
+def tree_of(repository: Repository, revision: str = "main") -> dict[str, str]:
+    """Hash every file of a revision, but the Hub's own .gitattributes."""
+    tree = repository.find(revision).tree
+    return {path: blob.sha256 for path, blob in tree.items() if path != ".gitattributes"}
+
+
+def commits_of(repository: Repository, revision: str = "main") -> list[str]:
+    """List a revision's commits, the latest first."""
+    return [commit.sha for commit in repository.find(revision).history()]
+
+
+def asked(server: HubServer, path_part: str = "", method: str | None = None) -> list[str]:
+    """List the requests for a path, except those that were meant for other hosts."""
+    return [
+        f"{request.method} {request.path}"
+        for request in server.requests
+        if path_part in request.path and method in (None, request.method) and not request.foreign
+    ]
