@@ -130,7 +130,8 @@ def digests_of(folder: Path) -> dict[str, str]:
 def tree_of(repository: Repository, revision: str = "main") -> dict[str, str]:
     """Hash every file of a revision, but the Hub's own .gitattributes."""
     tree = repository.find(revision).tree
-    return {path: blob.sha256 for path, blob in tree.items() if path != ".gitattributes"}
+    contents = {path: b"".join(blob.read(range(blob.size))) for path, blob in tree.items() if path != ".gitattributes"}
+    return {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
 
 
 def commits_of(repository: Repository, revision: str = "main") -> list[str]:
