@@ -30,6 +30,10 @@ def square(number: int) -> int:
     return number**2
 
 
+def pick(content: list[bytes], number: int) -> bytes:
+    return content[number]
+
+
 def fail(number: int) -> int:
     if number == 7:
         raise ValueError("the tile 7 is damaged")
@@ -90,6 +94,11 @@ def test_nothing_to_do_gives_nothing(workers: Workers) -> None:
     assert list(workers.map("Squaring", square, [])) == []
 
 
+def test_large_argument_is_the_same_for_every_call(workers: Workers) -> None:
+    content = [bytes([number]) * 100_000 for number in range(4)]
+    assert list(workers.map("Picking", pick, [(content, number) for number in range(4)])) == content
+
+
 def test_error_of_a_call_is_raised_as_it_is(workers: Workers) -> None:
     with pytest.raises(ValueError, match=r"^the tile 7 is damaged$"):
         list(workers.map("Failing", fail, NUMBERS))
@@ -107,6 +116,11 @@ def test_killed_process_is_one_clear_error() -> None:
         list(Workers(num_proc=2).map("Working", be_killed, NUMBERS))
     assert raised.value.__cause__ is None
     assert list(Workers(num_proc=2).map("Squaring", square, NUMBERS[:3])) == [0, 1, 4]
+
+
+def test_killed_worker_of_a_cluster_is_one_clear_error(scheduler: str) -> None:
+    with pytest.raises(WorkerError, match="a worker process was killed"):
+        list(Workers(dask=scheduler).map("Working", be_killed, NUMBERS))
 
 
 def test_cluster_makes_the_same_sample(tmp_path: Path, scheduler: str) -> None:

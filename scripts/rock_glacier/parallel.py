@@ -1,4 +1,4 @@
-"""Work in several processes: on this machine's cores, or on a Dask cluster, through joblib.
+"""Work in several processes: on this machine's cores through joblib, or on a Dask cluster.
 
 A worker of a cluster needs this package, `rock_glacier_dataset`, the same versions of what they depend on, and the
 folders that are named on the command line, under the same paths.
@@ -6,8 +6,8 @@ folders that are named on the command line, under the same paths.
 
 from __future__ import annotations
 
-import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import Any, TypeVar
@@ -15,6 +15,9 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 _Result = TypeVar("_Result")
+_TIMEOUT = 10  # seconds, for a scheduler to answer and to have workers
+_LARGE = 2**16  # bytes of an argument that is sent to a cluster once, rather than with each call
+_KILLED = "a worker process was killed, perhaps for lack of memory"
 
 
 class WorkerError(Exception):
@@ -67,43 +70,56 @@ class Workers:
     def _results(
         self, function: Callable[..., _Result], arguments: Sequence[tuple[Any, ...]], n_jobs: int
     ) -> Iterator[_Result]:
-        if not arguments:
-            return
-        if self._dask is None and n_jobs == 1:
+        if self._dask is not None:
+            yield from _on_cluster(self._dask, function, arguments)
+        elif n_jobs <= 1:
             yield from (function(*one) for one in arguments)
-            return
-        import joblib
+        else:
+            import joblib
 
-        calls = (joblib.delayed(function)(*one) for one in arguments)
-        try:
-            with _connected(self._dask):
-                if self._dask is None:
-                    yield from joblib.Parallel(n_jobs, return_as="generator")(calls)
-                else:
-                    yield from joblib.Parallel(-1)(calls)
-        except BrokenExecutor:
-            raise WorkerError(
-                "a worker process was killed, perhaps for lack of memory; give fewer of them with --num-proc"
-            ) from None
+            calls = (joblib.delayed(function)(*one) for one in arguments)
+            try:
+                yield from joblib.Parallel(n_jobs, return_as="generator")(calls)
+            except BrokenExecutor:
+                raise WorkerError(f"{_KILLED}; give fewer of them with --num-proc") from None
 
 
-@contextlib.contextmanager
-def _connected(address: str | None) -> Iterator[None]:
-    """Let joblib use a Dask cluster inside the block, where an address is given."""
-    if address is None:
-        yield
-        return
+def _on_cluster(
+    address: str, function: Callable[..., _Result], arguments: Sequence[tuple[Any, ...]]
+) -> Iterator[_Result]:
+    """Call a function with each of the arguments on a Dask cluster.
+
+    Not through joblib, whose backend for Dask waits for ever when a worker is killed (joblib 1.5, `_dask.py`).
+    """
     try:
-        from distributed import Client
+        from dask.sizeof import sizeof
+        from distributed import Client, KilledWorker
+        from distributed import TimeoutError as NoAnswer
     except ImportError:
         raise WorkerError("--dask needs the package distributed; pip install distributed") from None
-    import joblib
-
     try:
-        client = Client(address, timeout=10)  # type: ignore[no-untyped-call]
+        client = Client(address, timeout=_TIMEOUT)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise WorkerError(
             f"--dask {address}: no scheduler answers there ({error}); start it, or mend the address"
         ) from None
-    with client, joblib.parallel_config(backend="dask"):
-        yield
+    with client:
+        sent: dict[int, Any] = {}  # large arguments, which calls share, by their identity
+
+        def send(argument: Any) -> Any:
+            if sizeof(argument) < _LARGE:
+                return argument
+            if id(argument) not in sent:
+                sent[id(argument)] = client.scatter([argument], broadcast=True, hash=False)[0]  # type: ignore[no-untyped-call]
+            return sent[id(argument)]
+
+        try:
+            client.wait_for_workers(1, timeout=_TIMEOUT)
+        except NoAnswer:
+            raise WorkerError(f"--dask {address}: the scheduler has no workers; start some with dask worker") from None
+        try:
+            futures = deque(client.submit(function, *map(send, one), pure=False) for one in arguments)
+            while futures:
+                yield futures.popleft().result()
+        except KilledWorker:
+            raise WorkerError(f"{_KILLED}; give each more memory") from None
