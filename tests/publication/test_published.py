@@ -182,53 +182,6 @@ def test_the_card_tells_datasets_configs_splits_features_and_sizes_without_loadi
     assert published.hub.bytes_sent(".parquet") == 0
 
 
-READERS = {
-    "pandas": """
-        import pandas as pd
-
-        def read(file):
-            return pd.read_parquet(f"hf://datasets/{repo_id}/{file}").to_dict("records")
-        """,
-    # Polars reads hf:// URLs by itself, from huggingface.co alone; these are the addresses that it turns them into.
-    "polars": """
-        import polars as pl
-
-        def read(file):
-            url = f"{os.environ['HF_ENDPOINT']}/datasets/{repo_id}/resolve/main/{file}"
-            return pl.scan_parquet(url).collect().to_dicts()
-        """,
-    # DuckDB's own hf:// URLs are of huggingface.co alone too, by an extension that it fetches from the network.
-    "duckdb": """
-        import duckdb
-        from huggingface_hub import HfFileSystem
-
-        duckdb.register_filesystem(HfFileSystem())
-
-        def read(file):
-            found = duckdb.sql(f"SELECT * FROM 'hf://datasets/{repo_id}/{file}'")
-            return [dict(zip(found.columns, row)) for row in found.fetchall()]
-        """,
-}
-
-
-@pytest.mark.parametrize("reader", READERS)
-def test_other_clients_read_the_parquet(reader, published, tmp_path):
-    pytest.importorskip(reader)
-    code = f"""
-    repo_id = {REPO_ID!r}
-    tell([
-        [
-            [digest(value["bytes"]) if isinstance(value, dict) else value for value in row.values()]
-            for row in read(f"{{config}}/{{split}}-00000-of-00001.parquet")
-        ]
-        for config in {CONFIG_NAMES!r} for split in {SPLIT_NAMES!r}
-    ])
-    """
-    found = client(published.hub, tmp_path, textwrap.dedent(READERS[reader]) + textwrap.dedent(code))
-    places = [(config, split) for config in CONFIG_NAMES for split in SPLIT_NAMES]
-    assert found == [expected_rows(published.archives, config, split) for config, split in places]
-
-
 def test_real_tiles_are_published_and_load_by_name(real_archives, tmp_path):
     for name in ("publisher", "user"):
         (tmp_path / name).mkdir()

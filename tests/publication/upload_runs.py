@@ -22,9 +22,7 @@ from rock_glacier.console import REPO_ID
 SCRIPTS = REPOSITORY / "scripts"
 
 SECRET = "s3cr3t"
-"""Found in whatever form the token is written."""
-
-TOKEN = f"hf_'{SECRET}\"%2F\\"
+TOKEN = f"hf_{SECRET}"
 
 # The clients wait up to 23 seconds before they give a request up. What they do then is what the tests are about.
 _NO_WAITS = "import time\n\ntime.sleep = lambda seconds: None\n"

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 
 import datasets
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
@@ -69,24 +68,22 @@ def _explain(error: BaseException) -> str:
 
 
 def prepare_client() -> None:
-    """Hide progress bars where standard error is no terminal; refuse a token that clients would repeat in messages.
+    """Hide progress bars where standard error is no terminal, and refuse a token that clients would quote in messages.
 
     Raises:
-        HubError: the token has characters that no request can carry.
+        HubError: the token has characters that no token has.
     """
     if not sys.stderr.isatty():
         disable_progress_bars()
         datasets.disable_progress_bar()
-    if (token := get_token()) is not None and not re.fullmatch("[!-~]+", token):
-        raise HubError(f"the token has characters that no token has, such as a space; {LOG_IN}")
+    if (token := get_token()) is not None and not re.fullmatch(r"[A-Za-z0-9_.-]+", token):
+        raise HubError(f"the token has characters that no token has; {LOG_IN}")
 
 
 def without_token(text: str) -> str:
-    """Remove the token from a message, as it stands or quoted."""
-    if token := get_token():
-        for spelling in (token, repr(token)[1:-1], repr(token.encode())[2:-1], quote(token), quote(token, safe="")):
-            text = text.replace(spelling, "***")
-    return text
+    """Remove the token from a message."""
+    token = get_token()
+    return text.replace(token, "***") if token else text
 
 
 class Branch(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import subprocess
@@ -12,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
-import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import constants
 from tqdm import tqdm
@@ -57,26 +55,16 @@ def read_back(folder: Path, repo_id: str, commit: str) -> Iterator[str]:
 
 
 def _compare(place: str, examples: datasets.Dataset, files: list[Path]) -> None:
-    rows = sum(pq.read_metadata(file).num_rows for file in files)
-    if len(examples) != rows:
-        raise DifferenceError(f"{place}: {len(examples)} examples; staged are {rows}")
-    arrow, row = examples.with_format("arrow"), 0
-    batches = itertools.chain.from_iterable(pq.ParquetFile(file).iter_batches(_ROWS) for file in files)
-    with tqdm(total=rows, desc=f"Comparing {place}", unit=" rows", leave=False, disable=None) as bar:
-        for batch in batches:
-            staged = pa.Table.from_batches([batch])
-            loaded = arrow[row : row + len(staged)]
-            if not loaded.equals(staged):
-                pairs = zip(loaded.to_pylist(), staged.to_pylist(), strict=True)
-                for number, (got, expected) in enumerate(pairs, row):
-                    for column in expected:
-                        if got[column] != expected[column]:
-                            raise DifferenceError(
-                                f"{place}: row {number} ({expected['path']}): {column} is another than was staged"
-                            )
-                raise DifferenceError(f"{place}: the types are {loaded.schema.types}, not {staged.schema.types}")
-            row += len(staged)
-            bar.update(len(staged))
+    total = sum(pq.read_metadata(file).num_rows for file in files)
+    if len(examples) != total:
+        raise DifferenceError(f"{place}: {len(examples)} examples; staged are {total}")
+    staged = (row for file in files for batch in pq.ParquetFile(file).iter_batches(_ROWS) for row in batch.to_pylist())
+    loaded = (row for table in examples.with_format("arrow").iter(_ROWS) for row in table.to_pylist())
+    rows = tqdm(zip(loaded, staged, strict=True), f"Comparing {place}", total, unit=" rows", leave=False, disable=None)
+    for number, (row, expected) in enumerate(rows):
+        if row != expected:
+            column = next(name for name in expected if row[name] != expected[name])
+            raise DifferenceError(f"{place}: row {number} ({expected['path']}): {column} is another than was staged")
 
 
 def read_back_in_new_cache(folder: Path, repo_id: str, commit: str) -> bool:
