@@ -16,7 +16,8 @@ from sklearn.metrics import roc_auc_score
 
 from rock_glacier.archives.writer import write_archive
 from rock_glacier.arrays import to_arrays
-from rock_glacier.baselines.baseline import MODELS, RECORD_NAME
+from rock_glacier.baselines import MODELS
+from rock_glacier.baselines.baseline import RECORD_NAME
 from rock_glacier.baselines.baseline_command import main
 from rock_glacier.sample.generate import make_sample_archives
 from rock_glacier.scoring import evaluate_command

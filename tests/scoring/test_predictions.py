@@ -110,12 +110,13 @@ def test_scores_of_other_tools_are_read(tmp_path):
         ("path,score\na.png,1.7\nb.png,1\nc.png,-3\n", "a.png: the score 1.7 is not a probability (nor are 1 more)"),
         ("path,score\na.png,nan\n", "a.png: the score nan is not a probability"),
         ("path,score\na.png,\n", "a.png: the score nan is not a probability"),
-        ("path,score\na.png,high\n", "a.png: the score high is not a probability"),
-        ("path,score\na.png\n", "a.png: the score nan is not a probability"),
-        ("path,score\na.png,0.5\n,0.5\n", "line 3 has no path"),
+        ("path,score\na.png,high\n", "Row #2: CSV conversion error to double: invalid value 'high'"),
+        ("path,score\na.png,0.5\nb.png\n", "Row #3: Expected 2 columns, got 1: b.png"),
+        ("path,score\na.png,0.5\n,0.5\n", "row 2 has no path"),
         ("path,glaciar\na.png,0.5\n", "has no column score; its columns are path, glaciar"),
-        ("", "has no column path; its columns are none"),
-        (b"path,score\n\xff\xfe,0.5\n", "is not CSV"),
+        ("path,score,score\na.png,1,1\n", "has more than one column score; its columns are path, score, score"),
+        ("", "is not CSV of path and score (Empty CSV file)"),
+        (b"path,score\na.png,0.5\n\xff\xfe,0.5\n", "is not CSV of path and score (In CSV column #0: Row #3: CSV conv"),
     ],
 )
 def test_a_fault_in_a_csv_file_of_scores_is_named(tmp_path, text, expected):

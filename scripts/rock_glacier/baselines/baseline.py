@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rock_glacier.arrays import to_arrays
+from rock_glacier.baselines import MODELS
 from rock_glacier.baselines.classifiers import fit, predict
 from rock_glacier.baselines.features import (
     PIXEL_FEATURE_NAMES,
@@ -30,9 +31,6 @@ from rock_glacier.files import new_output_folder
 from rock_glacier.parallel import Workers, count_cores
 from rock_glacier.scoring.predictions import write_masks, write_scores
 from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, SPLIT_NAMES, load_archives
-
-MODELS = {"image-classification": ("linear", "forest"), "image-segmentation": ("pixels",)}
-"""The models for each config."""
 
 RECORD_NAME = "baseline.json"
 """File of seed, versions, features and times, beside the predictions."""

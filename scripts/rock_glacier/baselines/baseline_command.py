@@ -7,14 +7,14 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from rock_glacier.baselines import MODELS
 from rock_glacier.console import add_options, run, say
 
-_MODELS = {"image-classification": ("linear", "forest"), "image-segmentation": ("pixels",)}
 _SPLITS = ("train", "validation", "test")
 
 
 def _parser() -> argparse.ArgumentParser:
-    models = "; ".join(f"{', '.join(several)} for {config}" for config, several in _MODELS.items())
+    models = "; ".join(f"{', '.join(several)} for {config}" for config, several in MODELS.items())
     parser = argparse.ArgumentParser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="""\
@@ -57,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    models = options.models.split(",") if options.models is not None else _MODELS[options.name]
+    models = options.models.split(",") if options.models is not None else MODELS[options.name]
     for model in models:
-        if model not in _MODELS[options.name]:
-            parser.error(f"--models {model}: the models for {options.name} are {', '.join(_MODELS[options.name])}")
+        if model not in MODELS[options.name]:
+            parser.error(f"--models {model}: the models for {options.name} are {', '.join(MODELS[options.name])}")
     if options.seed >= 2**32:
         parser.error(f"--seed is {options.seed}; it is at most {2**32 - 1}")
 

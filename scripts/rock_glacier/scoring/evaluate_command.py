@@ -114,8 +114,7 @@ for wrong usage.""",
         "--threshold",
         metavar="P",
         type=_probability,
-        default=0.5,
-        help="probability from which a tile is glaciar, or a pixel rock glacier (default: %(default)s)",
+        help="probability from which a tile is glaciar, or a pixel rock glacier (default: 0.5)",
     )
     parser.add_argument(
         "--boundary-tolerance",
@@ -127,8 +126,7 @@ for wrong usage.""",
         "--replicates",
         metavar="N",
         type=_replicates,
-        default=2000,
-        help="replicates of the bootstrap (default: %(default)s)",
+        help="replicates of the bootstrap (default: 2000)",
     )
     add_options(parser, "--seed")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write everything to this file as well")
@@ -158,21 +156,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def score() -> None:
         from rock_glacier.files import new_output_file
         from rock_glacier.scoring.evaluation import Request, evaluate
-        from rock_glacier.scoring.mask_metrics import TOLERANCE
         from rock_glacier.scoring.model_index import model_index
         from rock_glacier.scoring.truth import Source
 
-        request = Request(
-            options.predictions,
-            Source(options.repo_id, options.revision, options.data_dir),
-            options.name,
-            options.split,
-            options.grounds,
-            options.threshold,
-            TOLERANCE if options.boundary_tolerance is None else options.boundary_tolerance,
-            options.replicates,
-            options.seed,
-        )
+        source = Source(options.repo_id, options.revision, options.data_dir)
+        request = Request(options.predictions, source, options.name, options.split, options.grounds, seed=options.seed)
+        given = {"threshold": options.threshold, "tolerance": options.boundary_tolerance}
+        given |= {"replicates": options.replicates}
+        request = request._replace(**{name: value for name, value in given.items() if value is not None})
         found = evaluate(request, progress=True)
         if options.json:
             with new_output_file(options.json) as temporary:

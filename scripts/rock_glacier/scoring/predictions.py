@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from rock_glacier.files import new_output_file
@@ -123,53 +124,38 @@ def read_scores(file: Path) -> tuple[list[str], Scores]:
         OSError: it cannot be read.
     """
     _check_suffix(file, _SCORE_SUFFIXES)
-    paths, scores = _read_csv(file) if file.suffix == ".csv" else _read_parquet(file)
+    if file.suffix == ".csv":
+        table = _read_csv(file)
+    else:
+        with _open_parquet(file) as parquet:
+            _check_columns(file, _SCORE_SCHEMA.names, parquet.schema_arrow.names)
+            table = parquet.read(_SCORE_SCHEMA.names)
+    _check_columns(file, _SCORE_SCHEMA.names, table.column_names)
+    kind = table.schema.field("score").type
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        raise PredictionError(f"{file}: the column score holds {kind}; it is a number, the probability of glaciar")
+    paths, scores = _read_paths(file, table["path"]), table["score"].cast(pa.float64()).to_numpy()  # null becomes NaN
     _check_scores(file, paths, scores)
     return paths, scores
 
 
-def _read_csv(file: Path) -> tuple[list[str], Scores]:
-    paths, scores = [], []
-    with file.open(encoding="utf-8-sig", newline="") as opened:
-        reader = csv.DictReader(opened)
-        try:
-            _check_columns(file, _SCORE_SCHEMA.names, reader.fieldnames or ())
-            for row in reader:
-                if not row["path"]:
-                    raise PredictionError(f"{file}: line {reader.line_num} has no path; name the tile")
-                try:
-                    scores.append(float(row["score"] or "nan"))
-                except ValueError:
-                    raise _not_a_probability(file, row["path"], row["score"]) from None
-                paths.append(row["path"])
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise PredictionError(f"{file}: line {reader.line_num + 1} is not CSV ({error}); write it again") from None
-    return paths, np.array(scores, np.float64)
-
-
-def _read_parquet(file: Path) -> tuple[list[str], Scores]:
-    with _open_parquet(file) as parquet:
-        _check_columns(file, _SCORE_SCHEMA.names, parquet.schema_arrow.names)
-        table = parquet.read(_SCORE_SCHEMA.names)
-    kind = table.schema.field("score").type
-    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise PredictionError(f"{file}: the column score holds {kind}; it is a number, the probability of glaciar")
-    scores = table["score"].cast(pa.float64()).to_numpy()  # a null becomes NaN
-    return _read_paths(file, table["path"]), scores
+def _read_csv(file: Path) -> pa.Table:
+    types = pa_csv.ConvertOptions(column_types=_SCORE_SCHEMA, strings_can_be_null=True)
+    try:
+        with file.open("rb") as opened:  # one thread, because errors then name the row
+            return pa_csv.read_csv(opened, pa_csv.ReadOptions(use_threads=False), convert_options=types)
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise PredictionError(f"{file}: is not CSV of path and score ({error}); write it again") from None
 
 
 def _check_scores(file: Path, paths: Sequence[str], scores: Scores) -> None:
     wrong = np.flatnonzero(~((scores >= 0) & (scores <= 1)))  # NaN included
     if wrong.size:
-        raise _not_a_probability(file, paths[wrong[0]], scores[wrong[0]], wrong.size - 1)
-
-
-def _not_a_probability(file: Path, path: str, score: object, more: int = 0) -> PredictionError:
-    others = f" (nor are {more} more)" if more else ""
-    return PredictionError(
-        f"{file}: {path}: the score {score} is not a probability{others}; give that of glaciar, from 0 to 1 (of "
-        "logits, the softmax or the sigmoid)"
-    )
+        others = f" (nor are {wrong.size - 1} more)" if wrong.size > 1 else ""
+        raise PredictionError(
+            f"{file}: {paths[wrong[0]]}: the score {scores[wrong[0]]} is not a probability{others}; give that of "
+            "glaciar, from 0 to 1 (of logits, the softmax or the sigmoid)"
+        )
 
 
 class MaskPredictions:
@@ -340,5 +326,6 @@ def _check_suffix(file: Path, suffixes: Sequence[str], others: str = "") -> None
 
 def _check_columns(file: Path, expected: Sequence[str], found: Sequence[str]) -> None:
     for name in expected:
-        if name not in found:
-            raise PredictionError(f"{file}: has no column {name}; its columns are {', '.join(found) or 'none'}")
+        if list(found).count(name) != 1:
+            number = "more than one" if name in found else "no"
+            raise PredictionError(f"{file}: has {number} column {name}; its columns are {', '.join(found) or 'none'}")
