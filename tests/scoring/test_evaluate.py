@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import datasets
 import fsspec
@@ -29,13 +28,40 @@ from rock_glacier.scoring.evaluate_command import main
 from rock_glacier.scoring.predictions import write_masks, write_scores
 from rock_glacier_dataset import load_archives
 
-SCRIPT = REPOSITORY / "scripts" / "evaluate.py"
-CLASSES = ["--name", "image-classification"]
-MASKS = ["--name", "image-segmentation"]
+CLASSES, MASKS = ["--name", "image-classification"], ["--name", "image-segmentation"]
 FAST = ["--replicates", "200"]
 PATHS = [f"test/{name}/{number:03d}.png" for name in ("cordillera", "glaciar") for number in range(3)]
 LABELS = [0, 0, 0, 1, 1, 1]
 SCORES = [0.1, 0.6, 0.3, 0.9, 0.4, 0.7]
+
+
+class Ended(NamedTuple):
+    """How a run ended: its status, lines, last message and JSON, and the report's values and intervals by name."""
+
+    status: int
+    lines: list[str]
+    error: str
+    json: dict[str, Any]
+    values: dict[str, str]
+    intervals: dict[str, str]
+
+
+@pytest.fixture
+def evaluate(sample, tmp_path, capsys):
+    def run(predictions, *options, data_dir=sample) -> Ended:
+        file = tmp_path / "found.json"
+        arguments = [predictions, *(["--data-dir", data_dir] if data_dir else []), *options, *FAST, "--json", file]
+        status = main([*map(str, arguments)])
+        out, err = capsys.readouterr()
+        lines = out.splitlines()
+        table = lines[3 : lines.index("", 3)] if "" in lines else []
+        found = json.loads(file.read_text()) if status == 0 else {}
+        found.pop("predictions", None)
+        values = {line[:22].strip(): line[22:33].strip() for line in table}
+        intervals = {line[:22].strip(): line[33:].strip().split("   ")[0] for line in table}
+        return Ended(status, lines, (err.splitlines() or [""])[-1], found, values, intervals)
+
+    return run
 
 
 @pytest.fixture
@@ -47,9 +73,7 @@ def scores(tmp_path):
 @pytest.fixture
 def truth(sample):
     tiles = load_archives("image-segmentation", split="test", data_dir=sample)
-    found = {tile["path"]: mask_to_class_indices(tile["masks"]) for tile in tiles}
-    assert sorted(found) == PATHS
-    return found
+    return {tile["path"]: mask_to_class_indices(tile["masks"]) for tile in tiles}
 
 
 @pytest.fixture
@@ -64,36 +88,16 @@ def masks(tmp_path, shifted):
 
 
 def write_grounds(file, grounds, paths=PATHS):
-    with file.open("w", newline="") as opened:
-        csv.writer(opened).writerows([("path", "ground"), *zip(paths, grounds, strict=True)])
+    file.write_text(
+        "\n".join(["path,ground", *(f"{path},{one}" for path, one in zip(paths, grounds, strict=True)), ""])
+    )
     return file
 
 
-def run(capsys, *arguments):
-    """Run it in this process; return the exit status, the lines of the report, and the last of the messages."""
-    status = main([*map(str, arguments), *FAST])
-    out, err = capsys.readouterr()
-    return status, out.splitlines(), (err.splitlines() or [""])[-1]
-
-
-def as_json(tmp_path, *arguments):
-    """What the JSON holds, but for the name of the file of predictions."""
-    assert main([*map(str, arguments), *FAST, "--json", str(tmp_path / "all.json")]) == 0
-    found = json.loads((tmp_path / "all.json").read_text())
-    del found["predictions"]
-    return found
-
-
-def values(lines):
-    """The metrics of a report: value and interval by name."""
-    table = lines[3 : lines.index("", 3)]
-    return {line[:22].strip(): (line[22:33].strip(), line[33:].strip().split("   ")[0]) for line in table}
-
-
-def test_scores_are_judged_as_scikit_learn_judges_them(sample, scores, capsys):
-    status, lines, _ = run(capsys, scores, "--data-dir", sample, *CLASSES)
-    assert (status, lines[0]) == (0, "image-classification, test: 6 tiles")
-    assert max(map(len, lines)) <= 80
+def test_scores_are_judged_as_scikit_learn_judges_them(evaluate, scores):
+    found = evaluate(scores, *CLASSES)
+    assert (found.status, found.lines[0]) == (0, "image-classification, test: 6 tiles")
+    assert max(map(len, found.lines)) <= 80
     predicted = np.array(SCORES) >= 0.5
     expected = {
         "balanced accuracy": metrics.balanced_accuracy_score(LABELS, predicted),
@@ -102,68 +106,79 @@ def test_scores_are_judged_as_scikit_learn_judges_them(sample, scores, capsys):
         "ROC AUC": metrics.roc_auc_score(LABELS, SCORES),
         "Brier score": metrics.brier_score_loss(LABELS, SCORES),
     }
-    found = values(lines)
-    assert {name: value for name, (value, _) in found.items()} == {name: f"{one:.4f}" for name, one in expected.items()}
-    for value, interval in found.values():
+    assert found.values == {name: f"{value:.4f}" for name, value in expected.items()}
+    for name, interval in found.intervals.items():
         low, high = map(float, interval.split(" to "))
-        assert low <= float(value) <= high
-    matrix = [line.split() for line in lines if line.startswith(("cordillera", "glaciar"))]
+        assert low <= expected[name] <= high
+    matrix = [line.split() for line in found.lines if line.startswith(("cordillera", "glaciar"))]
     assert matrix == [["cordillera", "(no", "rock", "glacier)", "2", "1"], ["glaciar", "(rock", "glacier)", "1", "2"]]
+    assert found.json["confusion_matrix"]["counts"] == [[2, 1], [1, 2]]
+    # Without grounds the intervals are too narrow, and the report says so.
+    assert "Note: The intervals are too narrow: without a grounds.csv each tile is drawn by" in found.lines
+    assert (found.json["grounds"], found.json["bootstrap"]["over"]) == (None, "tiles")
+    undefined = found.json["metrics"]["roc_auc"]["undefined_replicates"]
+    assert 0 < undefined < 30  # of 200, each without a class with the chance 2 / 2 ** 6
+    assert f"Note: Not defined in {undefined} of 200 replicates, which the intervals leave" in "\n".join(found.lines)
 
 
-def test_the_report_says_that_intervals_without_grounds_are_too_narrow(sample, scores, tmp_path, capsys):
-    _, lines, _ = run(capsys, scores, "--data-dir", sample, *CLASSES)
-    assert "Note: The intervals are too narrow: without a grounds.csv each tile is drawn by" in lines
-    found = as_json(tmp_path, scores, "--data-dir", sample, *CLASSES)
-    assert (found["grounds"], found["bootstrap"]["over"]) == (None, "tiles")
-    assert "too narrow" in found["notes"][0]
+def test_masks_are_judged_over_pixels_and_over_tiles(evaluate, masks, truth, shifted):
+    found = evaluate(masks, *MASKS)
+    assert max(map(len, found.lines)) <= 80
+    true, predicted = (np.stack([of[path] for path in PATHS]) for of in (truth, shifted))
+    expected: dict[str, float] = {}
+    for name, score in (("IoU", metrics.jaccard_score), ("Dice", metrics.f1_score)):
+        # The cordillera tiles show no rock glacier in either mask, and are left out of the mean.
+        of_tiles = [score(*map(np.ravel, pair)) for pair in zip(true[3:], predicted[3:], strict=True)]
+        expected |= {f"{name} over pixels": score(true.ravel(), predicted.ravel())}
+        expected |= {f"{name} over tiles": np.mean(of_tiles)}
+    assert 0 < float(found.values.pop("boundary F1")) < 1
+    assert found.values == {name: f"{value:.4f}" for name, value in expected.items()}
+    assert "rock glacier, 3 of 6 tiles" in " ".join(line.strip() for line in found.lines)
+    confusion = metrics.confusion_matrix(true.ravel(), predicted.ravel())
+    assert found.json["confusion_matrix"]["counts"] == confusion.tolist()
 
 
 def test_the_grounds_beside_the_archives_are_taken_and_others_where_they_are_given(
-    sample_copy, scores, tmp_path, capsys
+    evaluate, sample_copy, scores, tmp_path
 ):
     write_grounds(sample_copy / "grounds.csv", [3, 3, 5, 3, 9, 9])
-    status, lines, _ = run(capsys, scores, "--data-dir", sample_copy, *CLASSES)
-    assert (status, lines[0]) == (0, "image-classification, test: 6 tiles in 3 grounds")
-    assert "Note: The intervals are unreliable: 3 grounds are few" in "\n".join(lines)
-    beside = as_json(tmp_path, scores, "--data-dir", sample_copy, *CLASSES)
+    beside = evaluate(scores, *CLASSES, data_dir=sample_copy)
+    assert beside.lines[0] == "image-classification, test: 6 tiles in 3 grounds"
+    assert "Note: The intervals are unreliable: 3 grounds are few" in "\n".join(beside.lines)
     others = write_grounds(tmp_path / "others.csv", [1, 2, 3, 4, 5, 6])
-    given = as_json(tmp_path, scores, "--data-dir", sample_copy, *CLASSES, "--grounds", others)
-    assert (beside["grounds"], given["grounds"]) == (3, 6)
-    assert beside["metrics"]["roc_auc"]["value"] == given["metrics"]["roc_auc"]["value"]
-    assert beside["metrics"]["roc_auc"] != given["metrics"]["roc_auc"]
+    given = evaluate(scores, *CLASSES, "--grounds", others, data_dir=sample_copy)
+    assert (beside.json["grounds"], given.json["grounds"]) == (3, 6)
+    assert beside.values == given.values
+    assert beside.intervals != given.intervals
+    one = evaluate(scores, *CLASSES, "--grounds", write_grounds(others, [7] * 6), data_dir=sample_copy)
+    assert set(one.intervals.values()) == {"none"}
+    assert "Note: There are no intervals: all tiles are of one ground" in "\n".join(one.lines)
+    assert one.json["metrics"]["f1"]["low"] is None
 
 
-def test_the_grounds_are_found_wherever_the_archives_are(sample_copy, scores, monkeypatch, capsys):
+def test_the_grounds_are_found_wherever_the_archives_are(evaluate, sample_copy, scores, monkeypatch):
     monkeypatch.setenv("HOME", str(sample_copy.parent))
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)  # it forbids URLs of memory as well
     write_grounds(sample_copy / "grounds.csv", [3, 3, 5, 3, 9, 9])
-    fsspec.filesystem("memory").put(str(sample_copy), "/evaluated", recursive=True)
+    memory = fsspec.filesystem("memory")
+    memory.put(str(sample_copy), "/evaluated", recursive=True)
     for data_dir in (sample_copy.as_uri(), f"~/{sample_copy.name}/", "memory://evaluated"):
-        _, lines, error = run(capsys, scores, "--data-dir", data_dir, *CLASSES)
-        assert lines[:1] == ["image-classification, test: 6 tiles in 3 grounds"], (data_dir, error)
-    fsspec.filesystem("memory").rm("/evaluated/grounds.csv")
-    assert run(capsys, scores, "--data-dir", "memory://evaluated", *CLASSES)[1][0] == lines[0][:-13]
+        assert evaluate(scores, *CLASSES, data_dir=data_dir).json["grounds"] == 3, data_dir
+    memory.rm("/evaluated/grounds.csv")
+    assert evaluate(scores, *CLASSES, data_dir="memory://evaluated").json["grounds"] is None
 
 
-def test_one_ground_has_no_intervals(sample, scores, tmp_path, capsys):
-    options = [scores, "--data-dir", sample, *CLASSES, "--grounds", write_grounds(tmp_path / "one.csv", [7] * 6)]
-    _, lines, _ = run(capsys, *options)
-    assert {interval for _, interval in values(lines).values()} == {"none"}
-    assert "Note: There are no intervals: all tiles are of one ground" in "\n".join(lines)
-    assert as_json(tmp_path, *options)["metrics"]["f1"]["low"] is None
+@pytest.mark.parametrize("text", [None, "", "path,ground\n", f"path,ground\n{PATHS[0]},1\n"])
+def test_grounds_that_do_not_fit_are_named(evaluate, scores, tmp_path, text):
+    file = tmp_path / "grounds.csv"
+    if text is not None:
+        file.write_text(text)
+    status, lines, error, *_ = evaluate(scores, *CLASSES, "--grounds", file)
+    assert (status, lines) == (1, [])
+    assert str(file) in error
 
 
-@pytest.mark.parametrize("text", ["", "path,ground\n", f"path,ground\n{PATHS[0]},1\n"])
-def test_grounds_that_do_not_fit_are_named(sample, scores, tmp_path, capsys, text):
-    (tmp_path / "grounds.csv").write_text(text)
-    for file in (tmp_path / "grounds.csv", tmp_path / "away.csv"):
-        status, lines, error = run(capsys, scores, "--data-dir", sample, *CLASSES, "--grounds", file)
-        assert (status, lines) == (1, [])
-        assert str(file) in error
-
-
-def test_the_order_of_rows_and_the_form_of_predictions_change_nothing(sample, scores, masks, shifted, tmp_path):
+def test_the_order_of_rows_and_the_form_of_predictions_change_nothing(evaluate, scores, masks, shifted, tmp_path):
     write_scores(tmp_path / "turned.csv", PATHS[::-1], SCORES[::-1])
     write_scores(tmp_path / "scores.parquet", PATHS, SCORES)
     write_masks(tmp_path / "turned.parquet", list(shifted.items())[::-1])
@@ -177,162 +192,118 @@ def test_the_order_of_rows_and_the_form_of_predictions_change_nothing(sample, sc
         (CLASSES, scores, ("turned.csv", "scores.parquet")),
         (MASKS, masks, ("turned.parquet", "arrays.parquet", "folder")),
     ):
-        expected = as_json(tmp_path, first, "--data-dir", sample, *config)
-        for name in others:
-            assert as_json(tmp_path, tmp_path / name, "--data-dir", sample, *config) == expected
+        expected = evaluate(first, *config)
+        assert all(evaluate(tmp_path / name, *config) == expected for name in others)
 
 
-def test_masks_are_judged_over_pixels_and_over_tiles(sample, masks, truth, shifted, capsys):
-    status, lines, _ = run(capsys, masks, "--data-dir", sample, *MASKS)
-    assert status == 0
-    assert max(map(len, lines)) <= 80
-    true, predicted = (np.stack([of[path] for path in PATHS]) for of in (truth, shifted))
-    expected: dict[str, float] = {}
-    for name, score in (("IoU", metrics.jaccard_score), ("Dice", metrics.f1_score)):
-        # The cordillera tiles show no rock glacier in either mask, and are left out of the mean.
-        of_tiles = [score(*map(np.ravel, pair)) for pair in zip(true[3:], predicted[3:], strict=True)]
-        expected |= {f"{name} over pixels": score(true.ravel(), predicted.ravel())}
-        expected |= {f"{name} over tiles": np.mean(of_tiles)}
-    found = {name: value for name, (value, _) in values(lines).items()}
-    assert 0 < float(found.pop("boundary F1")) < 1
-    assert found == {name: f"{value:.4f}" for name, value in expected.items()}
-    assert "rock glacier, 3 of 6 tiles" in " ".join(line.strip() for line in lines)
+def test_the_seed_decides_the_intervals_and_nothing_else(evaluate, scores):
+    one, same, other = (evaluate(scores, *CLASSES, "--seed", seed) for seed in (1, 1, 2))
+    assert one == same
+    assert one.values == other.values
+    assert one.intervals != other.intervals
 
 
-def test_perfect_predictions_are_perfect(sample, truth, tmp_path, capsys):
-    write_masks(tmp_path / "masks.parquet", truth.items())
-    write_scores(tmp_path / "scores.parquet", PATHS, LABELS)
-    _, lines, _ = run(capsys, tmp_path / "masks.parquet", "--data-dir", sample, *MASKS)
-    assert set(values(lines).values()) == {("1.0000", "1.0000 to 1.0000")}
-    _, lines, _ = run(capsys, tmp_path / "scores.parquet", "--data-dir", sample, *CLASSES)
-    assert [value for value, _ in values(lines).values()] == ["1.0000"] * 4 + ["0.0000"]
-
-
-def test_a_wider_tolerance_finds_more_of_the_boundary(sample, masks, tmp_path):
-    options = [masks, "--data-dir", sample, *MASKS, "--boundary-tolerance"]
-    found = [as_json(tmp_path, *options, pixels) for pixels in (0, 2, 500)]
+def test_a_wider_tolerance_finds_more_of_the_boundary(evaluate, masks):
+    found = [evaluate(masks, *MASKS, "--boundary-tolerance", pixels).json for pixels in (0, 2, 500)]
     none, some, everything = (one["metrics"]["boundary_f1"]["value"] for one in found)
     assert none < some < everything == 1
     assert [one["boundary_tolerance"] for one in found] == [0, 2, 500]
+    assert found[1]["metrics"] == evaluate(masks, *MASKS).json["metrics"]
 
 
-def test_masks_of_probabilities_count_from_the_threshold_up(sample, masks, shifted, tmp_path, capsys):
+def test_masks_of_probabilities_count_from_the_threshold_up(evaluate, masks, shifted, tmp_path):
     soft = pa.table({"path": list(shifted), "mask": [(0.3 + mask * 0.4).tolist() for mask in shifted.values()]})
     pq.write_table(soft, tmp_path / "soft.parquet")
-    _, hard, _ = run(capsys, masks, "--data-dir", sample, *MASKS)
-    _, lines, _ = run(capsys, tmp_path / "soft.parquet", "--data-dir", sample, *MASKS)
-    assert values(lines) == values(hard)
-    assert "Note: The predicted masks are floats: a pixel is rock glacier from 0.5 up." in lines
-    _, lines, _ = run(capsys, tmp_path / "soft.parquet", "--data-dir", sample, *MASKS, "--threshold", "0.2")
-    assert values(lines) != values(hard)
+    found = evaluate(tmp_path / "soft.parquet", *MASKS)
+    assert found.values == evaluate(masks, *MASKS).values
+    assert "Note: The predicted masks are floats: a pixel is rock glacier from 0.5 up." in found.lines
+    assert evaluate(tmp_path / "soft.parquet", *MASKS, "--threshold", "0.2").values != found.values
 
 
-def test_a_split_of_one_class_leaves_metrics_undefined(sample_copy, tmp_path, capsys):
+def test_a_split_of_one_class_leaves_metrics_undefined(evaluate, sample_copy, tmp_path):
     rewrite(sample_copy / "test.zip", lambda members: [one for one in members if "cordillera" in one[0].filename])
     write_scores(tmp_path / "scores.csv", PATHS[:3], [0.1, 0.2, 0.3])
-    options = [tmp_path / "scores.csv", "--data-dir", sample_copy, *CLASSES]
-    status, lines, _ = run(capsys, *options)
-    assert status == 0
-    assert [value for value, _ in values(lines).values()][:4] == ["not defined"] * 4
-    text = " ".join(line.strip() for line in lines)
+    found = evaluate(tmp_path / "scores.csv", *CLASSES, data_dir=sample_copy)
+    assert list(found.values.values())[:4] == ["not defined"] * 4
+    text = " ".join(line.strip() for line in found.lines)
     assert "Not defined, for lack of a class in the truth: balanced accuracy, F1 of glaciar, average precision," in text
-    found = as_json(tmp_path, *options)["metrics"]
-    assert found["roc_auc"] == {"value": None, "low": None, "high": None, "undefined_replicates": 200}
-    assert found["brier_score"]["value"] == pytest.approx(0.14 / 3)
+    expected = {"value": None, "low": None, "high": None, "undefined_replicates": 200}
+    assert found.json["metrics"]["roc_auc"] == expected
+    assert found.json["metrics"]["brier_score"]["value"] == pytest.approx(0.14 / 3)
+    options = ["--data-dir", str(sample_copy), "--model-index", "--model-name", "mine"]
+    assert main([str(tmp_path / "scores.csv"), *CLASSES, *FAST, *options]) == 0
 
 
-def test_replicates_without_a_class_are_left_out_and_counted(sample, scores, tmp_path, capsys):
-    _, lines, _ = run(capsys, scores, "--data-dir", sample, *CLASSES)
-    undefined = as_json(tmp_path, scores, "--data-dir", sample, *CLASSES)["metrics"]["roc_auc"]["undefined_replicates"]
-    assert 0 < undefined < 30  # of 200, each without a class with the chance 2 / 2 ** 6
-    assert f"Note: Not defined in {undefined} of 200 replicates, which the intervals leave" in "\n".join(lines)
+FOREIGN = [path.replace("test", "train") for path in PATHS]
+PATH_FAULTS = [
+    (PATHS[1:], f"1 path ({PATHS[0]}) is not predicted; predict every tile of the split test"),
+    (PATHS + PATHS[:1], f"1 path ({PATHS[0]}) is predicted more than once"),
+    (
+        FOREIGN,
+        f"6 paths ({', '.join(FOREIGN[:3])}, ...) are of no tile of the split test, whose paths are such as test/",
+    ),
+]
 
 
-def test_the_seed_decides_the_intervals(sample, scores, tmp_path):
-    options = [scores, "--data-dir", sample, *CLASSES, "--seed"]
-    one, same, other = (as_json(tmp_path, *options, seed) for seed in (1, 1, 2))
-    assert one == same
-    assert one["metrics"] != other["metrics"]
-
-
-@pytest.mark.parametrize(
-    ("paths", "expected"),
-    [
-        (PATHS[1:], f"1 path ({PATHS[0]}) is not predicted; predict every tile of the split test"),
-        (PATHS + PATHS[:1], f"1 path ({PATHS[0]}) is predicted more than once"),
-        (
-            [path.replace("test", "train") for path in PATHS],
-            "6 paths (train/cordillera/000.png, train/cordillera/001.png, train/cordillera/002.png, ...) are of no "
-            "tile of the split test, whose paths are such as test/",
-        ),
-    ],
-)
-def test_paths_that_do_not_fit_the_split_are_named(sample, tmp_path, capsys, paths, expected):
+@pytest.mark.parametrize(("paths", "expected"), PATH_FAULTS)
+def test_paths_that_do_not_fit_the_split_are_named(evaluate, tmp_path, paths, expected):
     mask = np.zeros((128, 128), np.uint8)
     write_scores(tmp_path / "scores.csv", paths, [0.5] * len(paths))
     write_masks(tmp_path / "masks.parquet", ((path, mask) for path in paths))
     for name, config in (("scores.csv", CLASSES), ("masks.parquet", MASKS)):
-        options = [tmp_path / name, "--data-dir", sample, *config, "--json", tmp_path / "a.json"]
-        status, lines, error = run(capsys, *options)
+        status, lines, error, *_ = evaluate(tmp_path / name, *config)
         assert (status, lines) == (1, [])
         assert f"error: {tmp_path / name}: {expected}" in error
-    assert not (tmp_path / "a.json").exists()
+    assert not (tmp_path / "found.json").exists()
 
 
-def test_scores_for_masks_and_masks_for_scores_are_refused(sample, scores, masks, capsys):
-    for file, config, expected in (
-        (scores, MASKS, "scores.csv: its name does not end in .parquet; give such a file of masks, or a folder"),
-        (masks, CLASSES, "masks.parquet: has no column score; its columns are path, mask"),
-    ):
-        status, lines, error = run(capsys, file, "--data-dir", sample, *config)
-        assert (status, lines) == (1, [])
-        assert expected in error
+def test_scores_for_masks_and_masks_for_scores_are_refused(evaluate, scores, masks):
+    found = evaluate(scores, *MASKS)
+    assert "scores.csv: its name does not end in .parquet; give such a file of masks, or a folder" in found.error
+    found = evaluate(masks, *CLASSES)
+    assert "masks.parquet: has no column score; its columns are path, mask" in found.error
 
 
-def test_a_true_mask_of_other_colours_is_named(sample_copy, truth, masks, capsys):
-    tile = next(path for path, mask in truth.items() if mask.any())
-    with (sample_copy / "grey.png").open("wb") as file:
-        class_indices_to_mask(truth[tile]).point(lambda value: value // 2 + 127).save(file, "PNG")
-    grey = (sample_copy / "grey.png").read_bytes()
+def test_a_true_mask_of_other_colours_is_named(evaluate, sample_copy, sample, masks):
+    (image,) = (png for path, png in contents(sample, "test").items() if path == PATHS[0])
     rewrite(
         sample_copy / "test.zip",
-        lambda members: [(name, grey if "masks" in name.filename else png) for name, png in members],
+        lambda members: [(one, image if one.filename == "test/masks/001.png" else png) for one, png in members],
     )
-    status, _, error = run(capsys, masks, "--data-dir", sample_copy, *MASKS)
-    assert status == 1
-    assert "its true mask cannot be used (a mask has the colours" in error
-    assert "audit the archives" in error
+    found = evaluate(masks, *MASKS, data_dir=sample_copy)
+    assert found.status == 1
+    assert f"error: {PATHS[4]}: its true mask cannot be used (a mask has the colours" in found.error
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
-        ["a.csv"],
-        ["a.csv", "--data-dir", "a", "--revision", "main", *CLASSES],
-        ["a.csv", "--name", "detection"],
-        ["a.csv", *CLASSES, "--split", "all"],
-        ["a.csv", *CLASSES, "--threshold", "50"],
-        ["a.csv", *CLASSES, "--threshold", "nan"],
-        ["a.csv", *CLASSES, "--boundary-tolerance", "2"],
-        ["a.csv", *MASKS, "--boundary-tolerance", "-1"],
-        ["a.csv", *CLASSES, "--replicates", "10"],
-        ["a.csv", *CLASSES, "--seed", "-1"],
-        ["a.csv", *CLASSES, "--model-index"],
-        ["a.csv", *CLASSES, "--model-name", "mine"],
-        ["a.csv", *CLASSES, "--json", "away/a.json"],
+        "",
+        "a.csv",
+        "a.csv --name image-classification --data-dir a --revision main",
+        "a.csv --name detection",
+        "a.csv --name image-classification --split all",
+        "a.csv --name image-classification --threshold 50",
+        "a.csv --name image-classification --threshold nan",
+        "a.csv --name image-classification --boundary-tolerance 2",
+        "a.csv --name image-segmentation --boundary-tolerance -1",
+        "a.csv --name image-classification --replicates 10",
+        "a.csv --name image-classification --seed -1",
+        "a.csv --name image-classification --model-index",
+        "a.csv --name image-classification --model-name mine",
+        "a.csv --name image-classification --json away/a.json",
     ],
 )
 def test_wrong_usage_has_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
-        main(arguments)
+        main(arguments.split())
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
 
 
 def read_by_the_hub_client(block):
     """Put a block into a model card, and return the model's name and results as `huggingface_hub` reads them."""
-    data = cast(ModelCardData, ModelCard(f"---\nlicense: mit\n{block}---\n", ignore_metadata_errors=False).data)
+    data = cast(ModelCardData, ModelCard(f"---\nlicense: mit\n{block}\n---\n", ignore_metadata_errors=False).data)
     return data.model_name, data.eval_results or []
 
 
@@ -353,45 +324,41 @@ def test_the_hub_client_reads_the_model_index(sample, masks, capsys):
     assert f"names the dataset somebody/glaciers; make sure that {sample} holds it" in err
 
 
-def test_truth_and_grounds_come_from_the_hub_and_then_from_the_cache(staged_copy, masks, capsys):
-    everyone = [
-        path
-        for split in ("train", "validation", "test")
-        for path in contents(staged_copy / "script" / "data", split)
-        if "/masks/" not in path
-    ]
+def test_truth_and_grounds_come_from_the_hub_and_then_from_the_cache(evaluate, staged_copy, masks, capsys):
+    data = staged_copy / "script" / "data"
+    everyone = [path for split in ("train", "validation", "test") for path in contents(data, split)]
     write_grounds(staged_copy / "main" / "grounds.csv", np.arange(len(everyone)) // 2, everyone)
     repo_id = "somebody/glaciers"
     with HubServer() as hub:
         commit = hub.add_repository(repo_id, staged_copy / "main").find("main").sha
         done = subprocess.run(
-            [sys.executable, SCRIPT, masks, *MASKS, *FAST, "--repo-id", repo_id],
+            [sys.executable, REPOSITORY / "scripts" / "evaluate.py", masks, *MASKS, *FAST, "--repo-id", repo_id],
             env=client_environment(hub, Path(os.environ["HF_HOME"])),  # the cache of this process, which is offline
             capture_output=True,
             text=True,
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert lines[0].startswith("image-segmentation, test: 6 tiles in ")
-    assert run(capsys, masks, *MASKS, "--repo-id", repo_id)[:2] == (0, lines)
-    assert run(capsys, masks, *MASKS, "--repo-id", repo_id, "--revision", commit)[:2] == (0, lines)
-    _, block, _ = run(capsys, masks, *MASKS, "--model-index", "--model-name", "mine", "--repo-id", repo_id)
-    _, results = read_by_the_hub_client("\n".join([*block, ""]))
+    assert done.stdout.startswith("image-segmentation, test: 6 tiles in ")
+    for options in ([], ["--revision", commit]):
+        found = evaluate(masks, *MASKS, "--repo-id", repo_id, *options, data_dir=None)
+        assert found.lines == done.stdout.splitlines()
+        assert found.json["dataset"] == {"repo_id": repo_id, "revision": commit}
+    assert main([str(masks), *MASKS, *FAST, "--model-index", "--model-name", "mine", "--repo-id", repo_id]) == 0
+    _, results = read_by_the_hub_client(capsys.readouterr().out)
     assert {(one.dataset_type, one.dataset_revision) for one in results} == {(repo_id, commit)}
 
 
-def test_without_the_hub_and_its_cache_the_remedy_is_named(scores, capsys):
-    status, lines, error = run(capsys, scores, "--repo-id", "somebody/away", *CLASSES)
-    assert (status, lines) == (1, [])
-    assert "somebody/away: the Hub cannot be reached and its cache does not hold this dataset; connect, or" in error
+def test_without_the_hub_and_its_cache_the_remedy_is_named(evaluate, scores):
+    found = evaluate(scores, "--repo-id", "somebody/away", *CLASSES, data_dir=None)
+    assert found.status == 1
+    assert "somebody/away: the Hub cannot be reached and its cache does not hold this dataset; connect" in found.error
 
 
-def test_real_archives_are_evaluated(real_archives, tmp_path, capsys):
+def test_real_archives_are_evaluated(evaluate, real_archives, tmp_path):
     for split, number in (("test", 70), ("validation", 30)):
         tiles = load_archives(split=split, data_dir=real_archives)
         write_scores(tmp_path / "scores.csv", list(tiles["path"]), np.abs(np.array(tiles["labels"]) - 0.1))
-        options = [tmp_path / "scores.csv", "--data-dir", real_archives, *CLASSES, "--split", split]
-        status, lines, _ = run(capsys, *options)
-        assert (status, lines[0]) == (0, f"image-classification, {split}: {number} tiles")
-        assert values(lines)["ROC AUC"] == ("1.0000", "1.0000 to 1.0000")
+        found = evaluate(tmp_path / "scores.csv", *CLASSES, "--split", split, data_dir=real_archives)
+        assert found.lines[0] == f"image-classification, {split}: {number} tiles"
+        assert (found.values["ROC AUC"], found.intervals["ROC AUC"]) == ("1.0000", "1.0000 to 1.0000")
