@@ -89,6 +89,7 @@ def test_real_archives_overlap_as_measured(real_archives):
     assert len(pairs) == len(rows) == 689
     assert rows <= {*pairs, *((b, a, -dx, -dy, pixels) for a, b, dx, dy, pixels in pairs)}
     assert sum(finding.code == "overlap-across-splits" for finding in alone.findings) == 351
+    assert alone.as_json()["grounds"] == 23
 
 
 def flipped(png: bytes, bit: int) -> bytes:
@@ -131,6 +132,7 @@ def test_a_tile_turned_is_a_duplicate(sample_copy, turn, split, severity):
     assert [(one.code, one.severity, one.path) for one in found.findings] == expected
     pair = {"a": "train/cordillera/000.png", "b": path, "turn": 0, "dx": 0, "dy": 0, "pixels": 128 * 128}
     assert found.overlaps == ([pair] if is_same else [])
+    assert (found.grounds[path] == found.grounds["train/cordillera/000.png"]) == is_same
 
 
 def test_tiles_of_one_colour_are_duplicates_and_no_overlap(sample_copy):
