@@ -193,9 +193,14 @@ def tile_path(member: ListedMember) -> str:
 
 
 def absolute_folder(data_dir: str | os.PathLike[str]) -> str:
-    """Return a local folder's absolute path; a URL as it is."""
+    """Return a local folder's absolute path; a URL as it is. ArchiveError where there is no such folder."""
     folder = os.path.expanduser(os.fspath(data_dir))
-    return folder if "://" in folder else os.path.abspath(folder)
+    if "://" in folder:
+        return folder
+    if "::" in folder or not os.path.isdir(folder):
+        what = "fsspec takes '::' for a chain of URLs; rename it" if "::" in folder else "no such folder"
+        raise ArchiveError(f"{folder}: {what}; give the folder that holds train.zip")
+    return os.path.abspath(folder)
 
 
 def split_of(path: str) -> str | None:
