@@ -41,7 +41,7 @@ def test_no_ground_is_torn_apart_and_no_split_is_empty(sizes: list[tuple[int, in
     assert set(splits) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("seed", (0, 6))
+@pytest.mark.parametrize("seed", [0, 6])
 def test_nothing_comes_closer_than_what_is_found(seed: int) -> None:
     rng = np.random.default_rng(seed)
     sizes = [(int(a), int(b) + 1) for a, b in rng.integers(0, 12, (8, 2))]

@@ -76,6 +76,7 @@ def test_files_of_systems_are_passed_over_and_links_are_followed(tmp_path: Path)
         (["a/glaciar_1.png", "b/glaciar_1.png"], "b/glaciar_1.png", "has the name of .*a/glaciar_1.png; remove one"),
         (["glaciar_1.png", "glaciar_1.PNG"], "glaciar_1.png", "has the name of .*glaciar_1.PNG"),
         ([".hidden"], "", "holds no tiles; give the folder"),
+        ([], "", "no such folder; give the folder that holds tiles or archives"),
     ],
 )
 def test_folder_that_does_not_fit_is_reported_with_a_remedy(

@@ -147,8 +147,9 @@ def _warnings(built: Built, mode: str) -> Iterator[str]:
             yield f"the ground of {first} has {what}; it stays whole"
     for number, split in enumerate(SPLIT_NAMES):
         for label, name in enumerate(CLASS_NAMES):
-            if built.target[number, label] and not built.counts[number, label]:
-                yield f"{split} has no {name} tiles; they are of too few grounds"
+            target = built.target[number, label]
+            if target and not built.counts[number, label]:
+                yield f"{split} has no {name} tiles (target {target:.1f}); add tiles of other ground"
     transparent = [source.name for source, one in zip(built.sources, built.facts, strict=True) if not one.is_opaque]
     if transparent:
         yield f"{count(len(transparent), 'tile')} with transparent pixels, the first {transparent[0]}"
