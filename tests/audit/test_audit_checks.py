@@ -227,7 +227,7 @@ def test_a_damaged_tile_that_overlaps_a_valid_one_does_not_end_the_audit(sample_
         ("away", "no such folder"),
         ("file", "no such folder"),
         ("empty", "cannot be listed|holds no archives"),
-        ("a::b", "rename it"),
+        ("a::b", "fsspec takes"),
         ("nope://x", "cannot be listed"),
     ],
 )
