@@ -114,9 +114,9 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
         token, options = kwargs.get("token"), kwargs.get("storage_options") or {}
         self._download_config = datasets.DownloadConfig(token=token, storage_options=options)
         self._folder = _locate(data_dir, base_path, token)
-        files = find_archives(self._folder, self._download_config)  # whose state keys the cache
+        kwargs.pop("trust_remote_code", None)  # which `datasets` < 2.16 passes on
         kwargs["config_name"] = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME  # which early versions forget
-        super().__init__(base_path=base_path, data_files=files, **kwargs)
+        super().__init__(base_path=base_path, data_files=find_archives(self._folder, self._download_config), **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(_DESCRIPTION, _CITATION, _HOMEPAGE, _LICENSE, features_of(self.config.name))
@@ -214,7 +214,7 @@ def name_of(url: str) -> str:
 
 
 def find_archives(folder: str, download_config: datasets.DownloadConfig | None = None) -> DataFilesDict:
-    """Find each split's archives and manifest.json in a folder, each with its ETag or modification time, and size."""
+    """Find each split's archives and manifest.json; their ETags or modification times, and sizes, key the cache."""
     base_path = folder if "://" in folder else re.sub(r"([*?[])", r"[\1]", folder)
     found: dict[str, dict[str, Any]] = {key: {} for key in (*SPLIT_NAMES, MANIFEST_NAME)}
     try:
