@@ -1,0 +1,266 @@
+"""Datasets as arrays: what `datasets` decodes, decoded once, whole or absent."""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from archive_contents import replace_member, tile_paths
+from conftest import REPOSITORY
+from PIL import Image
+from test_rock_glacier_dataset import VERSION
+
+from rock_glacier.arrays import to_arrays
+from rock_glacier.masks import mask_to_class_indices
+from rock_glacier_dataset import CONFIG_NAMES, load_archives
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A cache of the test's own."""
+    return tmp_path / "arrays"
+
+
+def png_of(image: Image.Image, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def assert_is_what_datasets_decodes(arrays: dict[str, np.ndarray], tiles: Any, channels: int) -> None:
+    tiles = tiles.with_format(None)
+    for column in set(tiles.column_names) & {"image", "masks"}:
+        tiles = tiles.cast_column(column, datasets.Image())
+    assert list(arrays) == tiles.column_names
+    assert arrays["image"].shape == (len(tiles), 128, 128, channels)
+    for row, example in enumerate(tiles):
+        np.testing.assert_array_equal(arrays["image"][row], np.asarray(example["image"])[..., :channels])
+        assert arrays["path"][row] == example["path"]
+        if "masks" in arrays:
+            np.testing.assert_array_equal(arrays["masks"][row], mask_to_class_indices(example["masks"]))
+        else:
+            assert arrays["labels"][row] == example["labels"]
+
+
+def from_parquet(tiles: Any, folder: Path) -> Any:
+    tiles.to_parquet(str(folder / "tiles.parquet"))
+    return datasets.load_dataset("parquet", data_files=str(folder / "tiles.parquet"), split="train")
+
+
+DATASETS = {
+    "as loaded": lambda tiles, folder: tiles,
+    "from Parquet": from_parquet,
+    "filtered": lambda tiles, folder: tiles.filter(lambda path: "glaciar" in path, input_columns="path"),
+    "selected": lambda tiles, folder: tiles.select([3, 1, 1, 0]),
+    "shuffled": lambda tiles, folder: tiles.shuffle(seed=1),
+    "a fold": lambda tiles, folder: tiles.shard(num_shards=3, index=1, contiguous=False),
+    "undecoded": lambda tiles, folder: tiles.cast_column("image", datasets.Image(decode=False)),
+    "as numpy": lambda tiles, folder: tiles.with_format("numpy"),
+    "concatenated": lambda tiles, folder: datasets.concatenate_datasets([tiles, tiles.select([0])]),
+    "of several batches": lambda tiles, folder: datasets.concatenate_datasets([tiles] * 9),
+    "empty": lambda tiles, folder: tiles.select([]),
+}
+
+
+@pytest.mark.parametrize("change", DATASETS.values(), ids=DATASETS)
+@pytest.mark.parametrize("name", CONFIG_NAMES)
+def test_arrays_are_what_datasets_decodes(name: str, change: Any, sample: Path, cache: Path) -> None:
+    tiles = change(load_archives(name, data_dir=sample, split="train"), cache.parent)
+    for rgb in (True, False):
+        assert_is_what_datasets_decodes(to_arrays(tiles, rgb=rgb, cache_dir=cache), tiles, 3 if rgb else 4)
+
+
+def test_arrays_of_real_tiles_are_what_datasets_decodes(real_archives: Path, cache: Path) -> None:
+    tiles = load_archives("image-segmentation", data_dir=real_archives, split="train")
+    assert_is_what_datasets_decodes(to_arrays(tiles, cache_dir=cache, num_workers=3), tiles, 3)
+
+
+def test_further_columns_are_left_out(sample: Path, cache: Path) -> None:
+    tiles = load_archives(data_dir=sample, split="test")
+    assert list(to_arrays(tiles.add_column("ground", [1] * 6), cache_dir=cache)) == ["image", "labels", "path"]
+
+
+@pytest.mark.skipif(VERSION < (2, 15), reason="this version of datasets turns no image")
+def test_tile_that_says_which_way_up_it_is_is_turned_as_datasets_turns_it(sample_copy: Path, cache: Path) -> None:
+    orientation = Image.Exif()
+    orientation[0x0112] = 6
+    tile = Image.linear_gradient("L").resize((128, 128)).convert("RGBA")
+    replace_member(sample_copy / "test.zip", "test/glaciar/000.png", png_of(tile, exif=orientation))
+    tiles = load_archives(data_dir=sample_copy, split="test")
+    assert_is_what_datasets_decodes(to_arrays(tiles, cache_dir=cache), tiles, 3)
+
+
+def test_arrays_have_the_types_that_training_takes_without_a_copy(sample: Path, cache: Path) -> None:
+    arrays = [to_arrays(load_archives(name, data_dir=sample, split="train"), cache_dir=cache) for name in CONFIG_NAMES]
+    dtypes = {column: array.dtype for each in arrays for column, array in each.items()}
+    assert [str(dtypes[column]) for column in ("image", "labels", "masks")] == ["uint8", "int64", "uint8"]
+    assert dtypes["path"].kind == "U"
+    assert set(np.unique(arrays[1]["masks"])) == {0, 1}
+    for array in (array for each in arrays for array in each.values()):
+        assert isinstance(array, np.memmap)
+        assert array.flags.c_contiguous
+        assert array.flags.writeable  # PyTorch warns where it is not
+        assert array.ctypes.data % 64 == 0  # JAX copies where it is not
+
+
+def test_change_to_an_array_stays_with_its_process(sample: Path, cache: Path) -> None:
+    tiles = load_archives(data_dir=sample, split="test")
+    first = to_arrays(tiles, cache_dir=cache)["image"]
+    first += 1
+    np.testing.assert_array_equal(to_arrays(tiles, cache_dir=cache)["image"] + np.uint8(1), first)
+
+
+def test_dataset_is_decoded_once(sample: Path, cache: Path) -> None:
+    def files() -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in cache.rglob("*.npy")}
+
+    to_arrays(load_archives(data_dir=sample, split="train"), cache_dir=cache)
+    before = files()
+    to_arrays(load_archives(data_dir=sample, split="train"), cache_dir=str(cache))
+    assert files() == before
+    assert len(before) == 3
+
+
+def test_other_archives_have_other_arrays(sample_copy: Path, cache: Path) -> None:
+    def first_pixel() -> list[int]:
+        tiles = load_archives(data_dir=sample_copy, split="test", cache_dir=cache.parent / "datasets")
+        return to_arrays(tiles, cache_dir=cache)["image"][0, 0, 0].tolist()
+
+    before = first_pixel()
+    tile = png_of(Image.new("RGBA", (128, 128), (1, 2, 3, 255)))
+    replace_member(sample_copy / "test.zip", tile_paths(sample_copy, "test")[0], tile)
+    assert first_pixel() == [1, 2, 3] != before
+
+
+def test_files_stand_in_the_cache_of_datasets(sample: Path) -> None:
+    image = to_arrays(load_archives(data_dir=sample, split="validation"))["image"]
+    assert Path(str(image.filename)).is_relative_to(datasets.config.HF_DATASETS_CACHE)  # type: ignore[attr-defined]
+
+
+def test_what_is_no_split_is_refused(sample: Path, cache: Path) -> None:
+    with pytest.raises(TypeError, match=r"one split, such as dataset\['train'\]; got DatasetDict"):
+        to_arrays(load_archives(data_dir=sample), cache_dir=cache)
+    with pytest.raises(TypeError, match="got IterableDataset"):
+        to_arrays(load_archives(data_dir=sample, split="test", streaming=True), cache_dir=cache)
+    with pytest.raises(ValueError, match="expected the columns image, path, and labels or masks; got image, path"):
+        to_arrays(load_archives(data_dir=sample, split="test").remove_columns("labels"), cache_dir=cache)
+    assert not cache.exists()
+
+
+def with_chunk(png: bytes, place: int, kind: bytes, content: bytes) -> bytes:
+    chunk = kind + content
+    return png[:place] + struct.pack(">I", len(content)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[place:]
+
+
+TILE = png_of(Image.new("RGBA", (128, 128)))
+IDAT = TILE.index(b"IDAT") - 4
+HEADERS = {
+    "another size": struct.pack(">IIBBBBB", 64, 64, 8, 6, 0, 0, 0),
+    "RGB": struct.pack(">IIBBBBB", 128, 128, 8, 2, 0, 0, 0),
+    "13,300 x 13,300": struct.pack(">IIBBBBB", 13_300, 13_300, 8, 6, 0, 0, 0),
+}
+BAD_IMAGES = {
+    "pixels that are no zlib stream": ("image", with_chunk(TILE[:IDAT] + TILE[-12:], IDAT, b"IDAT", bytes(99)), ""),
+    "a checksum": ("image", TILE[: IDAT + 9] + b"\0" + TILE[IDAT + 10 :], "checksum of its chunk b'IDAT' is wrong"),
+    "a mask": ("masks", with_chunk(TILE[:IDAT] + TILE[-12:], IDAT, b"IDAT", bytes(99)), ""),
+    "a colour": ("masks", png_of(Image.new("RGBA", (128, 128), (9, 9, 9, 255))), r"got (9, 9, 9, 255) at y=0, x=0"),
+    "RGB": ("image", png_of(Image.new("RGB", (128, 128))), "8-bit RGB"),
+    **{
+        f"a second header, {name}": ("image", with_chunk(TILE, 33, b"IHDR", h), "2 headers")
+        for name, h in HEADERS.items()
+    },
+}
+
+
+@pytest.mark.parametrize(("column", "png", "said"), BAD_IMAGES.values(), ids=BAD_IMAGES)
+def test_image_that_gives_no_array_is_named_and_nothing_is_left(
+    column: str, png: bytes, said: str, sample: Path, cache: Path
+) -> None:
+    good = load_archives("image-segmentation", data_dir=sample, split="test")
+    path = good["path"][4]
+    undecoded = good.cast_column(column, datasets.Image(decode=False))
+    tiles = undecoded.map(
+        lambda row: {column: {"bytes": png, "path": None}} if row["path"] == path else {}, features=good.features
+    )
+    with pytest.raises(ValueError, match=f"^{path}: {column} cannot be decoded") as fault:
+        to_arrays(tiles, cache_dir=cache)
+    assert said in str(fault.value)
+    assert "replace it or drop the row" in str(fault.value)
+    assert [file for file in cache.rglob("*") if file.suffix != ".lock"] == []
+
+
+def test_disk_that_is_too_full_is_found_before_the_work(
+    sample: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiles = load_archives(data_dir=sample, split="train")
+    needed, usage = 12 * 128 * 128 * 3, shutil.disk_usage(sample)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed - 1))
+    with pytest.raises(OSError, match=r"0\.6 MiB are needed and 0\.6 MiB are free; make room, or .* cache_dir") as full:
+        to_arrays(tiles, cache_dir=cache)
+    assert full.value.errno == errno.ENOSPC
+    assert [file for file in cache.rglob("*") if file.suffix != ".lock"] == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed))
+    assert len(to_arrays(tiles, cache_dir=cache)["path"]) == 12
+
+
+DECODE = """
+import sys, datasets, rock_glacier_dataset, rock_glacier.arrays
+datasets.disable_progress_bar()
+tiles = rock_glacier_dataset.load_archives(split="train", data_dir=sys.argv[1], cache_dir=sys.argv[2] + "/datasets")
+rock_glacier.arrays.to_arrays(tiles, cache_dir=sys.argv[2], num_workers=1)
+"""
+
+
+def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "scripts")])},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_processes_that_ask_at_once_get_the_same_arrays(sample: Path, cache: Path) -> None:
+    load_archives(data_dir=sample, split="train", cache_dir=cache / "datasets")
+    processes = [start(DECODE, sample, cache) for _ in range(3)]
+    for process in processes:
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+    assert len([*cache.rglob("image.npy")]) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither")
+@pytest.mark.parametrize("end", ["killed", "out of room", "interrupted"])
+def test_process_that_ends_in_the_middle_leaves_no_arrays(end: str, sample: Path, cache: Path) -> None:
+    ends = {"killed": "os.kill(os.getpid(), signal.SIGKILL)", "interrupted": "raise KeyboardInterrupt"}
+    code = f"""
+import os, resource, signal
+from PIL import Image
+def end(*arguments, **options):  # in the middle of decoding
+    {ends.get(end, "return opened(*arguments, **options)")}
+opened, Image.open = Image.open, end
+{"resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))" if end == "out of room" else ""}
+"""
+    process = start(code + DECODE, sample, cache)
+    _, said = process.communicate()
+    assert process.returncode == {"killed": -signal.SIGKILL, "interrupted": -signal.SIGINT}.get(end, 1)
+    assert len([*cache.rglob("image.npy")]) == (end == "killed")
+    if end == "out of room":
+        assert "cannot be written (File too large); make room, or name a folder on another disk" in said
+    tiles = load_archives(data_dir=sample, split="train", cache_dir=cache / "datasets")
+    assert_is_what_datasets_decodes(to_arrays(tiles, cache_dir=cache), tiles, 3)
+    assert len([*cache.rglob("image.npy")]) == 1  # what was left is gone
