@@ -19,10 +19,9 @@ from rock_glacier.masks import class_indices_to_mask
 from rock_glacier.sample.terrain import render_scene
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE
 
-_LEAST_COVERAGE = 0.03  # share of a glaciar tile that is rock glacier, at least
+_LEAST_COVERAGE = 0.03  # share of a glaciar tile that is rock glacier; along the grid it is 0.09 or more
 _LEAST_COLOURS = 16  # that tiles must share to overlap
 _MOST_SHIFT = TILE_SIZE * 3 // 4  # pixels between tiles that overlap
-_MOST_ATTEMPTS = 20  # at a scene with enough rock glacier
 _MOST_DRAWS = 100_000  # of places for tiles that overlap those of a scene
 _COMPRESSION = 2  # of zlib; synthetic tiles become as small as at the usual 6, in a third of the time
 
@@ -54,11 +53,6 @@ class CutTile(NamedTuple):
     mask: bytes | None
 
 
-class _Ground(NamedTuple):
-    rgb: npt.NDArray[np.uint8]
-    mask: npt.NDArray[np.bool_]
-
-
 def cut(scene: Scene, overlapping: range | None = None) -> list[CutTile]:
     """Render a scene and cut tiles from it.
 
@@ -72,33 +66,21 @@ def cut(scene: Scene, overlapping: range | None = None) -> list[CutTile]:
     Raises:
         ValueError: the scene has too few places for tiles that overlap those of its grid.
     """
-    ground = _render(scene)
-    corners: Iterator[tuple[int, int]] = iter(_grid_corners(scene))
-    if overlapping is not None:
-        corners = itertools.islice(_overlapping_corners(scene, ground), overlapping.start, overlapping.stop)
-    tiles = []
-    for corner in corners:
-        square = _square(corner)
-        mask = class_indices_to_mask(ground.mask[square]) if scene.class_name == GLACIAR else None
-        tile = Image.fromarray(ground.rgb[square]).convert("RGBA")
-        tiles.append(CutTile(_encode(tile), _encode(mask) if mask else None))
-    return tiles
-
-
-def _render(scene: Scene) -> _Ground:
-    for attempt in range(_MOST_ATTEMPTS):
-        rng, size = _generator(scene, attempt), scene.grid * TILE_SIZE
-        ground = _Ground(*render_scene(rng, size, rock_glaciers=scene.class_name == GLACIAR))
-        # That a square has too little rock glacier is rare, but possible.
-        if all(_is_valid(scene, ground, corner) for corner in _grid_corners(scene)):
-            return ground
-    raise RuntimeError(f"{scene}: {_MOST_ATTEMPTS} attempts left a square with too little rock glacier")
-
-
-def _generator(scene: Scene, attempt: int) -> np.random.Generator:
     # A key for each scene: it looks the same whatever else is made, before it or beside it.
-    key = (SPLIT_NAMES.index(scene.split), CLASS_NAMES.index(scene.class_name), scene.number, attempt)
-    return np.random.default_rng(np.random.SeedSequence(scene.seed, spawn_key=key))
+    key = (SPLIT_NAMES.index(scene.split), CLASS_NAMES.index(scene.class_name), scene.number)
+    rng = np.random.default_rng(np.random.SeedSequence(scene.seed, spawn_key=key))
+    is_glaciar = scene.class_name == GLACIAR
+    rgb, mask = render_scene(rng, scene.grid * TILE_SIZE, rock_glaciers=is_glaciar)
+    corners = iter(_grid_corners(scene))
+    if overlapping is not None:
+        corners = itertools.islice(_overlapping_corners(rng, scene, rgb, mask), overlapping.start, overlapping.stop)
+    return [
+        CutTile(
+            _encode(Image.fromarray(rgb[_square(corner)]).convert("RGBA")),
+            _encode(class_indices_to_mask(mask[_square(corner)])) if is_glaciar else None,
+        )
+        for corner in corners
+    ]
 
 
 def _grid_corners(scene: Scene) -> list[tuple[int, int]]:
@@ -106,9 +88,10 @@ def _grid_corners(scene: Scene) -> list[tuple[int, int]]:
     return [(TILE_SIZE * row, TILE_SIZE * column) for row, column in numbers]
 
 
-def _overlapping_corners(scene: Scene, ground: _Ground) -> Iterator[tuple[int, int]]:
+def _overlapping_corners(
+    rng: np.random.Generator, scene: Scene, rgb: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]
+) -> Iterator[tuple[int, int]]:
     """Draw where tiles begin that overlap those of the grid: half of them at half a tile from one, half anywhere."""
-    rng = _generator(scene, _MOST_ATTEMPTS)  # which no attempt has
     corners = _grid_corners(scene)
     taken = set(corners)
     for _ in range(_MOST_DRAWS):
@@ -117,10 +100,11 @@ def _overlapping_corners(scene: Scene, ground: _Ground) -> Iterator[tuple[int, i
         shift = rng.integers(-1, 2, 2) * TILE_SIZE // 2 if half else rng.integers(-_MOST_SHIFT, _MOST_SHIFT + 1, 2)
         down, right = shift.tolist()
         place = (corner[0] + down, corner[1] + right)
-        inside = min(place) >= 0 and max(place) <= (scene.grid - 1) * TILE_SIZE
-        if place in taken or not inside or not _is_valid(scene, ground, place):
+        if place in taken or min(place) < 0 or max(place) > (scene.grid - 1) * TILE_SIZE:
             continue
-        shared = ground.rgb[_square(corner)][max(down, 0) :, max(right, 0) :]
+        if scene.class_name == GLACIAR and mask[_square(place)].mean() < _LEAST_COVERAGE:
+            continue
+        shared = rgb[_square(corner)][max(down, 0) :, max(right, 0) :]
         shared = shared[: TILE_SIZE - abs(down), : TILE_SIZE - abs(right)]
         if len(np.unique(shared.reshape(-1, 3), axis=0)) >= _LEAST_COLOURS:  # or else it is flat snow
             taken.add(place)
@@ -131,10 +115,6 @@ def _overlapping_corners(scene: Scene, ground: _Ground) -> Iterator[tuple[int, i
 def _square(corner: tuple[int, int]) -> tuple[slice, slice]:
     row, column = corner
     return np.s_[row : row + TILE_SIZE, column : column + TILE_SIZE]
-
-
-def _is_valid(scene: Scene, ground: _Ground, corner: tuple[int, int]) -> bool:
-    return scene.class_name != GLACIAR or bool(ground.mask[_square(corner)].mean() >= _LEAST_COVERAGE)
 
 
 def _encode(image: Image.Image) -> bytes:
