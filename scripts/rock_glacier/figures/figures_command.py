@@ -1,0 +1,55 @@
+"""Command line that draws the card's pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rock_glacier.console import add_options, run, say
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="""\
+Draw the pictures of the dataset card: tiles of both classes, a tile with its
+mask, the classes and the mask coverage of each split, and two tiles that
+overlap. The archives are audited first; a fault ends the run.""",
+        epilog="""\
+Pictures of a synthetic sample say so. A sample has version 0.0.0 in its
+manifest.json. The pictures in assets/ were made by
+
+  python scripts/make_sample_archives.py sample --train 400 --validation 60 \\
+      --test 140 --overlap 0.3 --seed 6
+  python scripts/render_assets.py sample --out assets
+
+A picture that the archives have nothing for is left out, and one of an
+earlier run is removed. Exit status: 0 when the pictures are written, 1 for a
+failure, 2 for wrong usage.""",
+    )
+    add_options(parser, "data_dir")
+    parser.add_argument(
+        "--out", metavar="OUT", type=Path, default=Path("assets"), help="folder to write into (default: %(default)s)"
+    )
+    add_options(parser, "--seed", "--num-proc", "--dask")
+    options = parser.parse_args(arguments)
+
+    from rock_glacier.parallel import WorkerError, Workers
+    from rock_glacier_dataset import ArchiveError
+
+    def draw() -> None:
+        from rock_glacier.figures.render import draw_pictures, write_pictures
+
+        workers = Workers(options.num_proc, options.dask, progress=True)
+        pictures = draw_pictures(options.data_dir, workers, seed=options.seed)
+        what = "a synthetic sample" if pictures.surveyed.is_synthetic else "the dataset"
+        for name, size in write_pictures(pictures, options.out).items():
+            say(f"{options.out / name}: {size} bytes, of {what}")
+        for name, reason in pictures.left_out.items():
+            print(f"{name}: left out, {reason}", file=sys.stderr)
+
+    expected = (ArchiveError, WorkerError, OSError)
+    return run(parser.prog, draw, expected, if_interrupted="interrupted; each picture is whole", extra="assets")

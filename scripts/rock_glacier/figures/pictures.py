@@ -1,0 +1,247 @@
+"""Draw the pictures of the card: a mosaic of tiles, a tile with its mask, the splits, and two tiles that overlap.
+
+Each function takes tiles and numbers and returns a matplotlib figure. The background is opaque, so that a picture looks
+the same on a light page and on a dark one; the letters are large, because a phone shows a picture at a quarter of its
+width.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import AbstractPathEffect, withStroke
+
+from rock_glacier.audit.survey import PicturedTile
+from rock_glacier.console import count
+from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE
+
+SYNTHETIC = "Synthetic sample, not satellite images"
+"""The last line of a picture that shows the tiles or the numbers of a sample."""
+
+MOSAIC_SHAPE = (3, 4)
+"""Rows and columns of the tiles of each class in the portrait."""
+
+WIDTH = 1640
+"""Width of every picture in pixels, twice that of the Hub's column of text."""
+
+MOST_BYTES = 300 * 1024
+"""Size of a picture's file that is aimed at."""
+
+_DPI = 100
+_SMALL, _LARGE = 22, 26  # points
+_COVERAGE_BINS = 20
+_BACKGROUND, _INK, _FAINT = "#161b26", "#f2f4f8", "#aab2c0"
+# From the palette of Okabe and Ito (Color Universal Design, 2008), which is made for all kinds of colour vision.
+_CLASS_COLOURS = dict(zip(CLASS_NAMES, ("#E69F00", "#56B4E9"), strict=True))
+_SHARED_COLOUR = "#F0E442"
+_SETTINGS: Any = {
+    "font.family": "DejaVu Sans",  # which comes with matplotlib
+    "font.size": 24,
+    "axes.titlesize": _LARGE,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _FAINT,
+    "axes.edgecolor": _FAINT,
+    "figure.facecolor": _BACKGROUND,
+    "axes.facecolor": _BACKGROUND,
+}
+_CASING: list[AbstractPathEffect] = [withStroke(linewidth=7, foreground=_BACKGROUND)]  # for lines on snow
+_WEBP_QUALITIES: tuple[dict[str, Any], ...] = ({"lossless": True}, *({"quality": q} for q in (90, 80, 70, 60, 50, 40)))
+
+
+@contextlib.contextmanager
+def drawing_settings() -> Iterator[None]:
+    """Draw with matplotlib's defaults and the card's style, whatever the user's settings are."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        yield
+
+
+def draw_portrait(tiles: Mapping[str, Sequence[PicturedTile]], *, synthetic: bool) -> Figure:
+    """Draw a mosaic of tiles, cordillera on the left and glaciar, with the outlines of its masks, on the right.
+
+    Args:
+        tiles: tiles of each class; as many are drawn as `MOSAIC_SHAPE` has places.
+        synthetic: whether they are a sample's.
+    """
+    figure = _new_figure(715, synthetic, pad=0.03)
+    outlined = any(tile.mask is not None for tile in tiles[GLACIAR])
+    meanings = ("no rock glacier", f"rock glacier{', outlined' if outlined else ''}")
+    parts: Any = figure.subfigures(1, 2, wspace=0.02)
+    for part, name, meaning in zip(parts, CLASS_NAMES, meanings, strict=True):
+        part.suptitle(f"{name}: {meaning}", color=_CLASS_COLOURS[name], fontsize=_LARGE, fontweight="bold")
+        fields = part.subplots(*MOSAIC_SHAPE).ravel()
+        for axes in fields:
+            axes.set_axis_off()
+        for axes, tile in zip(fields, tiles[name], strict=False):
+            _show(axes, tile.rgb)
+            _outline(axes, tile.mask)
+    return figure
+
+
+def draw_tile_and_mask(tile: PicturedTile, *, synthetic: bool) -> Figure:
+    """Draw a tile, its mask, and the mask's outline on the tile.
+
+    Args:
+        tile: a tile that has a mask.
+        synthetic: whether it is a sample's.
+    """
+    figure = _new_figure(735, synthetic)
+    if tile.mask is None:
+        raise ValueError(f"{tile.path}: has no mask")
+    mask = np.repeat(tile.mask[..., None].astype(np.uint8) * 255, 3, axis=-1).astype(np.uint8)
+    texts = {
+        "The tile": f"mountains from above,\n{TILE_SIZE} x {TILE_SIZE} pixels",
+        "Its mask": "white: rock glacier\nblack: everything else",
+        "Both": "the mask's outline,\ndrawn on the tile",
+    }
+    panels = figure.subplots(1, 3)
+    for axes, rgb, (title, text) in zip(panels, (tile.rgb, mask, tile.rgb), texts.items(), strict=True):
+        _show(axes, rgb)
+        _title(axes, title)
+        axes.set_xlabel(text, loc="left", labelpad=12)
+    _outline(panels[-1], tile.mask)
+    return figure
+
+
+def draw_splits(
+    counts: Mapping[str, Mapping[str, int]],
+    coverages: Mapping[str, npt.NDArray[np.float64]],
+    *,
+    synthetic: bool,
+) -> Figure:
+    """Draw the share of the classes in each split, and how much of its glaciar tiles the masks cover.
+
+    Args:
+        counts: number of tiles of each split and class.
+        coverages: mask coverage of each split's glaciar tiles, values in [0, 1]; of splits that have masks.
+        synthetic: whether the numbers are a sample's.
+    """
+    figure = _new_figure(640, synthetic)
+    charts = figure.subplots(len(SPLIT_NAMES), 2, sharex="col", sharey="col", width_ratios=(5, 4))
+    for (bar, histogram), split in zip(charts, SPLIT_NAMES, strict=True):
+        total, left = sum(counts[split].values()), 0.0
+        for name in CLASS_NAMES:
+            share = counts[split][name] / total
+            bar.barh(0, share, left=left, color=_CLASS_COLOURS[name], edgecolor=_BACKGROUND, linewidth=4)
+            bar.annotate(_percent(share), (left + share / 2, 0), ha="center", va="center", color=_BACKGROUND)
+            left += share
+        bar.set_xlim(0, 1)
+        bar.set_ylabel(f"{split}\n{count(total, 'tile')}", rotation=0, ha="left", va="center", labelpad=150)
+        for axes in (bar, histogram):
+            axes.spines[:].set_visible(False)
+            axes.tick_params(length=0, labelleft=False, labelbottom=axes is histogram and split == SPLIT_NAMES[-1])
+        if split in coverages:
+            edges = np.linspace(0, 1, _COVERAGE_BINS + 1)
+            weights = np.full(coverages[split].size, 1 / max(coverages[split].size, 1))
+            histogram.hist(coverages[split], edges, weights=weights, color=_CLASS_COLOURS[GLACIAR], rwidth=0.9)
+            histogram.axhline(0, color=_FAINT, linewidth=2)
+            text = f"median {_percent(float(np.median(coverages[split])))}" if coverages[split].size else ""
+            histogram.annotate(text, (1, 0.7), xycoords="axes fraction", ha="right")
+    for name, side in zip(CLASS_NAMES, ("left", "right"), strict=True):
+        charts[0, 0].set_title(name, loc=side, color=_CLASS_COLOURS[name], fontweight="bold")
+    if coverages:
+        _title(charts[0, 1], "mask coverage, glaciar")
+        charts[-1, 1].set_xticks([0, 0.5, 1], map(_percent, (0, 0.5, 1)))
+        charts[0, 1].margins(y=0.35)
+    return figure
+
+
+def draw_overlap(pair: Mapping[str, Any], a: PicturedTile, b: PicturedTile, *, synthetic: bool) -> Figure:
+    """Draw two tiles that overlap, and both laid on each other.
+
+    Args:
+        pair: an overlap with turn 0, as in the audit: tile a's pixel (x, y) is tile b's pixel (x - dx, y - dy).
+        a: the tile of that name.
+        b: the tile of that name.
+        synthetic: whether they are a sample's.
+    """
+    figure = _new_figure(690, synthetic)
+    dx, dy = pair["dx"], pair["dy"]
+    size = (TILE_SIZE - abs(dx), TILE_SIZE - abs(dy))
+    panels = figure.subplots(1, 3)
+    for axes, tile, corner in zip(panels, (a, b), ((max(dx, 0), max(dy, 0)), (max(-dx, 0), max(-dy, 0))), strict=False):
+        split, name, _ = tile.path.split("/")
+        _show(axes, tile.rgb)
+        _title(axes, f"A {split} tile, {name}")
+        _frame(axes, corner, size, _SHARED_COLOUR)
+    together = panels[2]
+    _title(together, "Laid on each other")
+    for tile, corner in ((b, (dx, dy)), (a, (0, 0))):
+        _show(together, tile.rgb, corner)
+        _frame(together, corner, (TILE_SIZE, TILE_SIZE), _INK)
+    _frame(together, (max(dx, 0), max(dy, 0)), size, _SHARED_COLOUR)
+    reach = (TILE_SIZE + max(abs(dx), abs(dy))) / 2
+    x, y = (TILE_SIZE + dx) / 2, (TILE_SIZE + dy) / 2
+    together.set(xlim=(x - reach, x + reach), ylim=(y + reach, y - reach))
+    text = f"Framed: the same ground, pixel for pixel, {_percent(pair['pixels'] / TILE_SIZE**2)} of each tile"
+    panels[0].set_xlabel(text, loc="left", color=_SHARED_COLOUR, labelpad=12)
+    return figure
+
+
+@drawing_settings()
+def encode(figure: Figure, name: str) -> bytes:
+    """Encode a picture; the same picture gives the same bytes.
+
+    Args:
+        figure: the picture.
+        name: file name, which ends in `.png` or `.webp`. WebP is lossless, or as good as `MOST_BYTES` allows.
+    """
+    kind = name.rpartition(".")[2]
+    for settings in _WEBP_QUALITIES if kind == "webp" else ({"optimize": True},):
+        file = io.BytesIO()
+        figure.savefig(file, format=kind, pil_kwargs=settings)
+        if file.tell() <= MOST_BYTES:
+            break
+    return file.getvalue()
+
+
+def _new_figure(height: int, synthetic: bool, pad: float = 0.12) -> Figure:
+    """Begin a picture of `WIDTH` x `height` pixels, with `pad` inches around each field."""
+    layout = ConstrainedLayoutEngine(w_pad=pad, h_pad=pad, wspace=0, hspace=0)
+    figure = Figure((WIDTH / _DPI, height / _DPI), dpi=_DPI, layout=layout)
+    if synthetic:
+        figure.supxlabel(SYNTHETIC, x=0.01, ha="left", color=_FAINT, fontsize=_SMALL)
+    return figure
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontweight="bold")
+
+
+def _show(axes: Axes, rgb: npt.NDArray[np.uint8], corner: tuple[float, float] = (0, 0)) -> None:
+    """Show a tile whose upper left pixel has its upper left corner at `corner`."""
+    x, y = corner
+    axes.imshow(rgb, extent=(x, x + TILE_SIZE, y + TILE_SIZE, y))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def _outline(axes: Axes, mask: npt.NDArray[np.bool_] | None) -> None:
+    """Draw the outline of a mask on its tile."""
+    if mask is not None and mask.any():
+        centres = np.arange(-1, TILE_SIZE + 1) + 0.5  # of pixels; one more on each side, so that the outline closes
+        lines = axes.contour(centres, centres, np.pad(mask, 1), [0.5], colors=_CLASS_COLOURS[GLACIAR], linewidths=3)
+        lines.set_path_effects(_CASING)
+        axes.set(xlim=(0, TILE_SIZE), ylim=(TILE_SIZE, 0))
+
+
+def _frame(axes: Axes, corner: tuple[float, float], size: tuple[float, float], colour: str) -> None:
+    frame = Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=4, clip_on=False, path_effects=_CASING)
+    axes.add_patch(frame)

@@ -1,0 +1,170 @@
+"""Choose the tiles that the card's pictures show, and draw and write the pictures."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from rock_glacier.archives.listing import split_of
+from rock_glacier.audit.checks import Audit, audit
+from rock_glacier.audit.findings import ERROR
+from rock_glacier.audit.survey import MaskShape, Survey, read_tiles
+from rock_glacier.figures.pictures import (
+    MOSAIC_SHAPE,
+    draw_overlap,
+    draw_portrait,
+    draw_splits,
+    draw_tile_and_mask,
+    drawing_settings,
+    encode,
+)
+from rock_glacier.files import new_output_file
+from rock_glacier.parallel import Workers
+from rock_glacier_dataset import CLASS_NAMES, TILE_SIZE, ArchiveError
+
+PORTRAIT, TILE_AND_MASK, SPLITS, OVERLAP = "portrait.webp", "tile_and_mask.webp", "splits.png", "overlap.webp"
+PICTURES = (PORTRAIT, TILE_AND_MASK, SPLITS, OVERLAP)
+
+_HARMLESS = ("overlap-across-splits", "same-ground-across-splits", "duplicate-pixels", "mask-empty")  # for pictures
+_BEST_COVERAGE = 0.25  # of a mask to show: enough to see, with enough of the mountain around it
+_SHORTLIST = 32  # tiles, or pairs of tiles, of which the one with the most contrast is shown
+
+
+class Pictures(NamedTuple):
+    """The pictures of a folder of archives.
+
+    Attributes:
+        figures: the pictures by file name, in the order of `PICTURES`.
+        left_out: why a picture was not drawn, by file name.
+        surveyed: what the archives hold.
+    """
+
+    figures: dict[str, Figure]
+    left_out: dict[str, str]
+    surveyed: Survey
+
+
+@drawing_settings()
+def draw_pictures(data_dir: str | os.PathLike[str], workers: Workers | None = None, *, seed: int = 0) -> Pictures:
+    """Draw the pictures of the card.
+
+    Args:
+        data_dir: folder of archives.
+        workers: processes that audit the archives; by default one for each core of this machine.
+        seed: seed of the draw of the portrait's tiles.
+
+    Raises:
+        ArchiveError: the archives have a fault other than shared ground or an empty mask.
+        WorkerError: the workers cannot be reached, or one was killed.
+    """
+    audited = audit(data_dir, workers)
+    for finding in audited.findings:
+        if finding.severity == ERROR and finding.code not in _HARMLESS:
+            raise ArchiveError(finding.message, finding.code, finding.path)
+    surveyed = audited.survey
+    portrait = {name: draw_tiles(audited, name, seed) for name in CLASS_NAMES}
+    masked, pairs = clear_masks(surveyed.shapes), clear_overlaps(audited.overlaps)
+    shown = [*masked, *itertools.chain(*portrait.values()), *(pair[side] for pair in pairs for side in "ab")]
+    tiles = read_tiles(surveyed, set(shown))
+
+    def contrast(path: str) -> float:
+        return float(tiles[path].rgb.std())
+
+    synthetic = surveyed.is_synthetic
+    of_class = {name: [tiles[path] for path in paths] for name, paths in portrait.items()}
+    coverages = surveyed.coverages() if surveyed.has_masks else {}
+    figures = {PORTRAIT: draw_portrait(of_class, synthetic=synthetic)}
+    left_out = {}
+    if masked:
+        figures[TILE_AND_MASK] = draw_tile_and_mask(tiles[max(masked, key=contrast)], synthetic=synthetic)
+    else:
+        left_out[TILE_AND_MASK] = "no mask shows a rock glacier"
+    figures[SPLITS] = draw_splits(surveyed.counts(), coverages, synthetic=synthetic)
+    if pairs:
+        pair = max(pairs, key=lambda pair: min(contrast(pair["a"]), contrast(pair["b"])))
+        figures[OVERLAP] = draw_overlap(pair, tiles[pair["a"]], tiles[pair["b"]], synthetic=synthetic)
+    else:
+        left_out[OVERLAP] = "no two tiles overlap"
+    return Pictures(figures, left_out, surveyed)
+
+
+def draw_tiles(audited: Audit, class_name: str, seed: int = 0) -> list[str]:
+    """Draw tiles of a class at random for the portrait; no ground is shown twice while there is another.
+
+    Args:
+        audited: the audit of the archives.
+        class_name: name of the class.
+        seed: seed of the draw.
+
+    Returns:
+        paths of the tiles. Tiles with an empty mask are left out.
+    """
+    empty = MaskShape(0, 0)
+    shapes = audited.survey.shapes
+    candidates = [
+        path for path in audited.survey.paths if path.split("/")[1] == class_name and shapes.get(path, None) != empty
+    ]
+    shuffled = [candidates[place] for place in np.random.default_rng(seed).permutation(len(candidates))]
+    first = {audited.grounds[path]: path for path in reversed(shuffled)}
+    shuffled.sort(key=lambda path: first[audited.grounds[path]] != path)
+    return shuffled[: MOSAIC_SHAPE[0] * MOSAIC_SHAPE[1]]
+
+
+def clear_masks(shapes: Mapping[str, MaskShape]) -> list[str]:
+    """Return the tiles whose masks are seen best, the best first: of a fair size, and away from the tile's border.
+
+    Example:
+        >>> clear_masks({"a": MaskShape(0.9, 0.8), "b": MaskShape(0.3, 0.0), "c": MaskShape(0.0, 0.0)})
+        ['b', 'a']
+    """
+    seen = [path for path, shape in shapes.items() if shape.coverage > 0]
+    return sorted(seen, key=lambda path: abs(shapes[path].coverage - _BEST_COVERAGE) + shapes[path].border)[:_SHORTLIST]
+
+
+def clear_overlaps(overlaps: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the overlaps that are seen best, the best first.
+
+    Args:
+        overlaps: of the audit: a, b, turn, dx, dy, pixels.
+
+    Returns:
+        overlaps without a turn, of two splits and shifted both ways if there are any, the nearest to half a tile first.
+    """
+
+    def dull(pair: Mapping[str, Any]) -> tuple[bool, bool]:
+        return split_of(pair["a"]) == split_of(pair["b"]), not (pair["dx"] and pair["dy"])
+
+    unturned = [pair for pair in overlaps if pair["turn"] == 0]
+    pairs = sorted(
+        unturned, key=lambda pair: (dull(pair), abs(pair["pixels"] / TILE_SIZE**2 - 0.5), pair["a"], pair["b"])
+    )
+    return [pair for pair in pairs if dull(pair) == dull(pairs[0])][:_SHORTLIST]
+
+
+def write_pictures(pictures: Pictures, out: Path) -> dict[str, int]:
+    """Write pictures into a folder, and remove those of an earlier run that were left out.
+
+    Args:
+        pictures: the pictures.
+        out: the folder; it is made if it does not exist, and other files in it stay.
+
+    Returns:
+        bytes of each picture's file, by file name.
+
+    Raises:
+        OSError: the folder or a file cannot be written.
+    """
+    files = {name: encode(figure, name) for name, figure in pictures.figures.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        with new_output_file(out / name) as file:
+            file.write_bytes(content)
+    for name in pictures.left_out:
+        (out / name).unlink(missing_ok=True)
+    return {name: len(content) for name, content in files.items()}

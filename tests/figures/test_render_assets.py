@@ -1,0 +1,251 @@
+"""The pictures of the card show what the archives hold, are small and reproducible, and say when they show a sample."""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import io
+import itertools
+import random
+import shutil
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from archive_contents import change_manifest, contents, rewrite
+from conftest import REPOSITORY
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+from PIL import Image
+
+from rock_glacier.audit.checks import audit
+from rock_glacier.audit.survey import MaskShape, PicturedTile, read_tiles
+from rock_glacier.figures import pictures
+from rock_glacier.figures.figures_command import main
+from rock_glacier.figures.pictures import MOST_BYTES, SYNTHETIC, WIDTH
+from rock_glacier.figures.render import (
+    OVERLAP,
+    PICTURES,
+    PORTRAIT,
+    SPLITS,
+    TILE_AND_MASK,
+    clear_masks,
+    clear_overlaps,
+    draw_pictures,
+    draw_tiles,
+)
+from rock_glacier.parallel import Workers
+from rock_glacier.sample.generate import make_sample_archives
+from rock_glacier_dataset import SPLIT_NAMES
+
+ALONE = Workers(1)
+
+
+@pytest.fixture(scope="module")
+def leaky(tmp_path_factory) -> Path:
+    """A sample in which half of the test tiles overlap train tiles. Not to be changed: copy it."""
+    folder = tmp_path_factory.mktemp("pictures") / "leaky"
+    make_sample_archives(folder, train=12, validation=4, test=6, overlap=0.5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def audited(leaky):
+    return audit(leaky, ALONE)
+
+
+@pytest.fixture(scope="module")
+def drawn(leaky):
+    return draw_pictures(leaky, ALONE)
+
+
+@pytest.fixture(scope="module")
+def rendered(leaky, tmp_path_factory) -> Path:
+    """The pictures of that sample, written by the command."""
+    out = tmp_path_factory.mktemp("pictures") / "new" / "assets"
+    assert main([str(leaky), "--out", str(out), "--num-proc", "1"]) == 0
+    return out
+
+
+def texts(figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def images(figure) -> list[np.ndarray]:
+    return [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
+
+
+def test_pictures_are_small_and_of_one_width(rendered):
+    assert {path.name for path in rendered.iterdir()} == {*PICTURES}
+    for folder, name in itertools.product((rendered, REPOSITORY / "assets"), PICTURES):
+        assert (folder / name).stat().st_size <= MOST_BYTES == 300 * 1024
+        with Image.open(folder / name) as picture:
+            assert picture.format == {".webp": "WEBP", ".png": "PNG"}[Path(name).suffix]
+            assert picture.width == WIDTH
+
+
+def test_same_archives_give_the_same_bytes_whatever_the_users_settings(leaky, rendered, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("stays")
+    with matplotlib.rc_context({"axes.xmargin": 0.4, "patch.force_edgecolor": True, "font.size": 7}):
+        assert main([str(leaky), "--out", str(tmp_path), "--num-proc", "1"]) == 0
+    for name in PICTURES:
+        assert (tmp_path / name).read_bytes() == (rendered / name).read_bytes()
+    lines = [f"{tmp_path / name}: {(tmp_path / name).stat().st_size} bytes, of a synthetic sample" for name in PICTURES]
+    assert capsys.readouterr().out.splitlines() == lines
+    assert {path.name for path in tmp_path.iterdir()} == {*PICTURES, "notes.txt"}
+
+
+def test_pictures_of_a_sample_say_so_and_others_do_not(leaky, drawn, tmp_path):
+    assert list(drawn.figures) == list(PICTURES)
+    assert all(SYNTHETIC in texts(figure) for figure in drawn.figures.values())
+    released = Path(shutil.copytree(leaky, tmp_path / "released"))
+    change_manifest(released, lambda manifest: manifest.update(version="2.0.0"))
+    assert not any("ynthetic" in texts(figure) for figure in draw_pictures(released, ALONE).figures.values())
+
+
+def test_real_archives_are_pictured(real_archives):
+    found = draw_pictures(real_archives, ALONE).figures
+    assert list(found) == list(PICTURES)
+    assert not any("ynthetic" in texts(figure) for figure in found.values())
+    assert "200 tiles" in texts(found[SPLITS])
+
+
+def test_numbers_are_those_of_the_archives(leaky, drawn):
+    for split in SPLIT_NAMES:
+        members = contents(leaky, split)
+        masks = [np.asarray(Image.open(io.BytesIO(members[path]))) for path in members if "/masks/" in path]
+        assert f"{split}\n{len(members) - len(masks)} tiles" in texts(drawn.figures[SPLITS])
+        median = 100 * np.median([(mask[..., 0] == 255).mean() for mask in masks])
+        assert f"median {median:.0f} %" in texts(drawn.figures[SPLITS])
+
+
+def test_bars_are_as_long_as_the_shares():
+    counts = {"train": (1500, 500), "validation": (9, 1), "test": (1, 3)}
+    by_class = {split: dict(zip(("cordillera", "glaciar"), pair, strict=True)) for split, pair in counts.items()}
+    coverages = {split: np.array([0.02, 0.04, 0.32, 1.0]) for split in SPLIT_NAMES}
+    figure = pictures.draw_splits(by_class, coverages, synthetic=False)
+    bars = [[patch for patch in axes.patches if isinstance(patch, Rectangle)] for axes in figure.axes]
+    shares = [[(bar.get_x(), bar.get_width()) for bar in two] for two in bars[::2]]
+    assert np.allclose(shares, [[(0, share), (share, 1 - share)] for share in (0.75, 0.9, 0.25)])
+    for columns in bars[1::2]:
+        heights = {round(bar.get_x(), 1): bar.get_height() for bar in columns if bar.get_height()}
+        assert heights == {0.0: 0.5, 0.3: 0.25, 1.0: 0.25}
+    assert all(text in texts(figure) for text in ("2,000 tiles", "75 %", "median 18 %"))
+
+
+def test_plate_shows_the_tile_its_mask_and_its_outline():
+    mask = np.zeros((128, 128), bool)
+    mask[10:30, 40:128] = True
+    rgb = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
+    figure = pictures.draw_tile_and_mask(PicturedTile("train/glaciar/0.png", rgb, mask), synthetic=True)
+    assert all(np.array_equal(shown, rgb) for shown in images(figure)[::2])
+    assert np.array_equal(images(figure)[1] == 255, np.stack([mask] * 3, -1))
+    assert [len(axes.collections) for axes in figure.axes] == [0, 0, 1]
+    (outline,) = figure.axes[2].collections[0].get_paths()
+    assert np.allclose(outline.get_extents().get_points(), [[40, 10], [128, 30]])
+
+
+def test_frames_hold_the_ground_that_two_tiles_share(audited):
+    assert audited.overlaps
+    for pair in audited.overlaps:
+        a, b = (read_tiles(audited.survey, [pair[side]])[pair[side]] for side in "ab")
+        figure = pictures.draw_overlap(pair, a, b, synthetic=False)
+        framed = []
+        for axes, tile in zip(figure.axes, (a, b), strict=False):
+            (frame,) = (patch for patch in axes.patches if isinstance(patch, Rectangle))
+            (x, y), width, height = frame.get_xy(), int(frame.get_width()), int(frame.get_height())
+            assert width * height == pair["pixels"]
+            framed.append(tile.rgb[int(y) :, int(x) :][:height, :width])
+        assert np.array_equal(framed[0], framed[1])
+        dx, dy = pair["dx"], pair["dy"]
+        assert list(figure.axes[2].images[0].get_extent()) == [dx, dx + 128, dy + 128, dy]
+        assert f"{100 * pair['pixels'] / 128**2:.0f} % of each tile" in texts(figure)
+
+
+def test_overlaps_of_two_splits_go_before_those_within_a_split_whatever_the_order():
+    def pair(a, b, dx, dy, turn=0):
+        pixels = (128 - dx) * (128 - dy)
+        return {"a": f"{a}.png", "b": f"{b}.png", "turn": turn, "dx": dx, "dy": dy, "pixels": pixels}
+
+    across = [pair("train/glaciar/1", "test/glaciar/1", 40, 30), pair("train/glaciar/2", "test/glaciar/2", 90, 80)]
+    straight = [pair("train/glaciar/3", "test/glaciar/3", 64, 0)]
+    within = [pair("val/glaciar/4", "val/glaciar/5", 38, 38)]
+    turned = [pair("train/glaciar/6", "test/glaciar/6", 38, 38, turn=3)]
+    for seed in range(4):
+        assert clear_overlaps(random.Random(seed).sample(across + straight + within + turned, 5)) == across
+    assert clear_overlaps(straight + within) == straight
+    assert clear_overlaps(within) == within
+    assert clear_overlaps(turned) == []
+
+
+def test_portrait_shows_no_ground_twice_while_there_is_another(audited):
+    glaciar = [path for path in audited.survey.paths if "/glaciar/" in path]
+    grounds = {audited.grounds[path] for path in glaciar}
+    assert len(grounds) < len(glaciar)
+    chosen = draw_tiles(audited, "glaciar")
+    assert {audited.grounds[path] for path in chosen[: len(grounds)]} == grounds
+    assert chosen == draw_tiles(audited, "glaciar")
+    assert chosen != draw_tiles(audited, "glaciar", seed=1)
+    assert sorted(chosen) == sorted(glaciar)
+
+
+def test_masks_that_reach_the_border_go_last_and_empty_ones_are_left_out():
+    shapes = {"cut": MaskShape(0.25, 0.3), "whole": MaskShape(0.35, 0.0), "tiny": MaskShape(0.01, 0.0)}
+    assert clear_masks(shapes | {"empty": MaskShape(0.0, 0.0)}) == ["whole", "tiny", "cut"]
+
+
+def test_what_cannot_be_shown_is_left_out_and_the_earlier_picture_removed(sample_copy, rendered, tmp_path, capsys):
+    for path in sample_copy.glob("*.zip"):
+        rewrite(path, lambda members: [member for member in members if "/masks/" not in member[0].filename])
+    out = Path(shutil.copytree(rendered, tmp_path / "assets"))
+    assert main([str(sample_copy), "--out", str(out), "--num-proc", "1"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == [PORTRAIT, SPLITS]
+    messages = capsys.readouterr().err
+    assert f"{OVERLAP}: left out, no two tiles overlap" in messages
+    assert f"{TILE_AND_MASK}: left out, no mask shows a rock glacier" in messages
+    figures = draw_pictures(sample_copy, ALONE).figures
+    assert not any(axes.collections for axes in figures[PORTRAIT].findobj(Axes))
+    assert "outlined" not in texts(figures[PORTRAIT])
+    assert "mask" not in texts(figures[SPLITS])
+
+
+def grey_masks(folder: Path) -> None:
+    file = io.BytesIO()
+    Image.new("RGBA", (128, 128), (127, 127, 127, 255)).save(file, "PNG")
+    grey = file.getvalue()
+    rewrite(folder / "test.zip", lambda members: [(m, grey if "/masks/" in m.filename else png) for m, png in members])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "test.zip").write_bytes(b"PK"), "test.zip: cannot be read"),
+        (lambda folder: (folder / "test.zip").unlink(), "test.zip: not in"),
+        (grey_masks, "test/masks/"),
+    ],
+)
+def test_fault_of_the_archives_is_one_message_and_the_pictures_stay(sample_copy, tmp_path, capsys, spoil, message):
+    spoil(sample_copy)
+    out = tmp_path / "assets"
+    out.mkdir()
+    (out / OVERLAP).write_bytes(b"of an earlier run")
+    assert main([str(sample_copy), "--out", str(out), "--num-proc", "1"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {OVERLAP: b"of an earlier run"}
+
+
+def test_picture_that_cannot_be_written_is_a_failure_and_leaves_nothing_half_written(leaky, tmp_path, capsys):
+    (tmp_path / PORTRAIT).mkdir()
+    assert main([str(leaky), "--out", str(tmp_path), "--num-proc", "1"]) == 1
+    assert PORTRAIT in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == [PORTRAIT]
+
+
+@pytest.mark.parametrize("arguments", [["--num-proc", "0"], ["--seed", "-1"], ["--ouput", "x"]])
+def test_wrong_usage_has_status_2(leaky, arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([str(leaky), *arguments])
+    assert ended.value.code == 2
