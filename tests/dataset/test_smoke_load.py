@@ -1,0 +1,200 @@
+"""The smoke load: what it prints, and what it finds fault with."""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import datasets
+import pytest
+from archive_contents import change_manifest, tile_paths
+from conftest import REPOSITORY, SAMPLE_SIZES
+from hub.server import HubServer, client_environment
+from PIL import Image
+
+from rock_glacier.smoke_load import LoadedSplit, SmokeError, main, smoke_load
+from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES, load_archives
+
+NOTICE = "These are synthetic sample tiles, none of the dataset's."
+HEADINGS = "config                split       loaded     examples  first example"
+
+
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    script = str(REPOSITORY / "scripts" / "smoke_load.py")
+    return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False, **options)
+
+
+def rows(sizes, data_dir, ways=("whole", "streaming"), configs=CONFIG_NAMES):
+    """The table's headings, and a row for each config, way and split."""
+    first = {split: tile_paths(data_dir, split)[0].partition("/")[2] for split in SPLIT_NAMES}
+    return [HEADINGS] + [
+        f"{config:22}{split:12}{way:9}{sizes[split]:10}  {first[split]}"
+        for config in configs
+        for way in ways
+        for split in SPLIT_NAMES
+    ]
+
+
+PACKAGES_OF_EXTRAS = ("jinja2", "joblib", "matplotlib", "natsort", "rich", "scipy", "skimage", "sklearn", "zlib_ng")
+
+
+def test_without_arguments_a_sample_is_loaded_without_any_extra(tmp_path):
+    for package in PACKAGES_OF_EXTRAS:
+        (tmp_path / f"{package}.py").write_text("raise ModuleNotFoundError('not needed to load')")
+    paths = [tmp_path, REPOSITORY, REPOSITORY / "scripts"]
+    done = run(env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))})
+    assert (done.returncode, done.stderr) == (0, "")
+    notice, *table = done.stdout.splitlines()
+    assert (notice, table[0]) == (NOTICE, HEADINGS)
+    sizes = [("train", "14"), ("validation", "4"), ("test", "6")]
+    assert [row.split()[:4] for row in table[1:]] == [
+        [config, split, way, size] for config in CONFIG_NAMES for way in ("whole", "streaming") for split, size in sizes
+    ]
+
+
+def test_folder_is_loaded_in_the_config_and_way_asked_for(sample, capsys):
+    assert main([str(sample), "--name", "image-segmentation", "--streaming"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        NOTICE,
+        *rows(SAMPLE_SIZES, sample, ("streaming",), ["image-segmentation"]),
+    ]
+
+
+def test_real_archives_are_loaded_and_the_missing_audit_is_said(real_archives, capsys):
+    assert main([str(real_archives)]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines() == rows({"train": 200, "validation": 30, "test": 70}, real_archives)
+    assert "not audited" in err
+
+
+@pytest.mark.parametrize("number", ["0", "1512", "9" * 18])
+def test_row_fits_a_terminal_of_80_columns(number):
+    path = f"validation/glaciar/{number}.png"
+    row = str(LoadedSplit("image-classification", "validation", "streaming", 11_700_000, path))
+    assert len(row) <= 80
+    assert row.split()[:4] == ["image-classification", "validation", "streaming", "11700000"]
+    assert row.endswith(f"{number[-5:]}.png")
+
+
+def test_faulty_folder_gives_one_line_and_status_1(sample_copy, capsys):
+    change_manifest(sample_copy, lambda manifest: manifest.update(version="2.0.0"))
+    (sample_copy / "test.zip").unlink()
+    assert main([str(sample_copy)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    record, fault = err.splitlines()
+    assert "not audited" in record
+    assert fault.partition(": error: ")[2].startswith("test.zip: not in")
+
+
+@pytest.mark.parametrize("data_dir", ["nowhere", "nope://x", "zip://x::file", "hf://datasets/x", "a::b"])
+def test_place_without_archives_gives_one_line_and_status_1(data_dir, capsys):
+    assert main([data_dir]) == 1
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert data_dir in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["a", "--repo-id", "b/c"], ["--name", "image-detection"], ["--revision", "main"], ["a", "--trust-remote-code"]],
+)
+def test_wrong_usage_has_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def wrong_features(loaded):
+    return datasets.DatasetDict({split: examples.rename_column("path", "file") for split, examples in loaded.items()})
+
+
+def wrong_order(loaded):
+    columns = ["path", "image", "masks"]
+    return datasets.DatasetDict({split: examples.select_columns(columns) for split, examples in loaded.items()})
+
+
+def missing_split(loaded):
+    return datasets.DatasetDict({split: loaded[split] for split in ("train", "validation")})
+
+
+def with_paths(change):
+    def apply(loaded):
+        paths = [change(path) for path in loaded["test"]["path"]]
+        features = loaded["test"].features
+        test = loaded["test"].remove_columns("path").add_column("path", paths).select_columns([*features])
+        return datasets.DatasetDict({**loaded, "test": test})
+
+    return apply
+
+
+def with_image(column, image):
+    def apply(loaded):
+        test = loaded["test"].map(lambda _: {column: image}, features=loaded["test"].features)
+        return datasets.DatasetDict({**loaded, "test": test})
+
+    return apply
+
+
+def without(word):
+    return lambda loaded: loaded.filter(lambda path: word not in path, input_columns="path")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (wrong_features, "train whole: the features are"),
+        (wrong_order, "train whole: the features are"),
+        (missing_split, "the splits are train, validation; expected train, validation, test"),
+        (with_paths(lambda path: path.replace("test", "train")), "is not named test/<class>/<id>.png"),
+        (with_paths(lambda path: path.replace("cordillera", "mountain")), "is not named test/<class>/<id>.png"),
+        (with_paths(lambda path: path.replace("cordillera", "masks")), "is not named test/<class>/<id>.png"),
+        (with_paths(lambda path: f"a/{path}"), "is not named test/<class>/<id>.png"),
+        (with_paths(lambda path: "test/glaciar/1.png"), "test/glaciar/1.png is there twice"),
+        (with_image("image", Image.new("RGB", (128, 128))), "image is RGB of 128 x 128"),
+        (with_image("masks", Image.new("RGBA", (128, 64))), "masks is RGBA of 128 x 64"),
+        (with_image("masks", Image.new("RGBA", (128, 128), (9, 9, 9, 255))), "got (9, 9, 9, 255) at y=0, x=0"),
+        (without("/"), "no examples"),
+        (without("/000"), "10 examples; expected 12"),
+    ],
+)
+def test_what_is_not_as_the_data_sheet_says_is_named(change, said, sample):
+    loaded = change(load_archives("image-segmentation", data_dir=sample))
+    with pytest.raises(SmokeError) as caught:
+        list(smoke_load(lambda config, streaming: loaded, ["image-segmentation"], ["whole"], SAMPLE_SIZES))
+    assert said in str(caught.value)
+
+
+def test_wrong_label_is_named(sample):
+    loaded = load_archives(data_dir=sample)
+    features = loaded["train"].features
+    wrong = loaded.map(lambda example: {"labels": 1 - example["labels"]}, features=features)
+    with pytest.raises(SmokeError, match=r"train/\w+/\d+\.png has the label [01], (glaciar|cordillera)"):
+        list(smoke_load(lambda config, streaming: wrong, ["image-classification"], ["whole"]))
+
+
+def test_hub_is_loaded_by_plain_datasets(sample, tmp_path):
+    card = ["---", "configs:"]
+    for config in CONFIG_NAMES:
+        card += [f"- config_name: {config}", "  data_files:"]
+        for split, examples in load_archives(config, data_dir=sample).items():
+            file = f"{config}/{split}-00000-of-00001.parquet"
+            (tmp_path / "repository" / config).mkdir(parents=True, exist_ok=True)
+            examples.to_parquet(str(tmp_path / "repository" / file))
+            card += [f"  - split: {split}", f"    path: {file}"]
+    (tmp_path / "repository" / "README.md").write_text("\n".join([*card, "---", ""]))
+    with HubServer() as hub:
+        hub.add_repository("somebody/tiles", tmp_path / "repository").create_tag("v1")
+        environment = client_environment(hub, tmp_path)
+        for extra, ways in ([], ("whole", "streaming")), (["--revision", "v1", "--streaming"], ("streaming",)):
+            done = run("--repo-id", "somebody/tiles", *extra, env=environment)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.splitlines() == rows(SAMPLE_SIZES, sample, ways)
+        done = run("--repo-id", "somebody/nothing", env=environment)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "somebody/nothing" in done.stderr.splitlines()[-1]
