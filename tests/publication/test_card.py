@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import datasets
 import pytest
-from conftest import REPOSITORY, SAMPLE_SIZES
+from conftest import REPOSITORY
 from huggingface_hub import DatasetCard
 
 from rock_glacier.publication.card import published_card, size_category
-from rock_glacier_dataset import CONFIG_NAMES, RELEASE_SIZES, SPLIT_NAMES, features_of
+from rock_glacier_dataset import CONFIG_NAMES, RELEASE_SIZES, features_of
 
 README = "---\npretty_name: RockGlacier\nlicense: mit\ntags:\n- andes\n---\n\n# Rock glaciers of José\n"
 
@@ -42,22 +42,3 @@ def test_the_readmes_own_metadata_and_text_stay():
 def test_metadata_that_are_no_yaml_are_refused():
     with pytest.raises(Exception, match="expected"):
         published_card(README.replace("license: mit", "license: [mit"), infos(1), "me/it")
-
-
-def test_a_staged_card_names_the_files_and_the_features_and_counts_of_both_configs(staged):
-    card = DatasetCard.load(staged / "main" / "README.md").data.to_dict()
-    assert card["configs"] == [
-        {
-            "config_name": config,
-            **({"default": True} if config == "image-classification" else {}),
-            "data_files": [{"split": split, "path": f"{config}/{split}-*.parquet"} for split in SPLIT_NAMES],
-        }
-        for config in CONFIG_NAMES
-    ]
-    for config, info in zip(CONFIG_NAMES, card["dataset_info"], strict=True):
-        assert info["config_name"] == config
-        assert [feature["name"] for feature in info["features"]] == list(features_of(config))
-        assert {split["name"]: split["num_examples"] for split in info["splits"]} == SAMPLE_SIZES
-        files = list((staged / "main" / config).iterdir())
-        assert info["download_size"] == sum(file.stat().st_size for file in files)
-        assert info["dataset_size"] == sum(split["num_bytes"] for split in info["splits"]) > 0

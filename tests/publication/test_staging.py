@@ -14,7 +14,6 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import datasets
 import pyarrow.parquet as pq
 import pytest
 from archive_contents import change_manifest, contents, rewrite
@@ -108,14 +107,6 @@ def test_the_curators_archives_keep_their_names_and_order_and_zeros_is_passed_ov
 def test_real_archives_are_staged_byte_for_byte(real_archives, tmp_path):
     stage(real_archives, tmp_path / "staged", workers=Workers(2))
     assert_rows(tmp_path / "staged" / "main", real_archives)
-
-
-@pytest.mark.parametrize(("name", "column"), [(None, "labels"), ("image-segmentation", "masks")])
-def test_datasets_loads_the_folder_of_main(staged, tmp_path, name, column):
-    loaded = datasets.load_dataset(str(staged / "main"), name=name, cache_dir=str(tmp_path))
-    assert {split: len(examples) for split, examples in loaded.items()} == SAMPLE_SIZES
-    assert list(loaded["test"].features) == ["image", column, "path"]
-    assert loaded["test"][0]["image"].size == (128, 128)
 
 
 def test_the_cards_calls_and_the_script_are_those_of_the_repository(sharded_sample, tmp_path):

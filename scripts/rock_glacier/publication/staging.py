@@ -108,12 +108,13 @@ def stage(
             raise ArchiveError(f"{GROUNDS_NAME}: names tiles that no archive holds; take the file that belongs to them")
         staged: StagedSplits = {config: {split: [] for split in SPLIT_NAMES} for config in CONFIG_NAMES}
         tasks = [
-            (folder / MAIN, config, split, archives[split], planned, shard)
+            (folder / MAIN, f"{config}/{parquet_name(split, shard, shards)}", config, split, archives[split], part)
             for config in CONFIG_NAMES
             for split, planned in rows.items()
-            for shard in range(len(archives[split]))
+            for shards in [len(archives[split])]
+            for shard, part in enumerate(_cut(planned, shards))
         ]
-        for (_, config, split, *_), file in zip(tasks, run("Writing Parquet", _write_shard, tasks), strict=True):
+        for (_, _, config, split, *_), file in zip(tasks, run("Writing Parquet", _write_shard, tasks), strict=True):
             staged[config][split].append(file)
             sums[f"{MAIN}/{file.name}"] = file.sha256
         for target, content in _other_files(staged, repo_id, grounds):
@@ -170,15 +171,18 @@ def _plan_rows(split: str, archives: list[tuple[str, str]], source: str) -> list
     return sorted(rows, key=lambda row: sort_key(row.path))
 
 
+def _cut(rows: list[_Row], parts: int) -> list[list[_Row]]:
+    ends = [len(rows) * part // parts for part in range(parts + 1)]
+    return [rows[start:end] for start, end in itertools.pairwise(ends)]
+
+
 def _write_shard(
-    branch: Path, config: str, split: str, archives: list[tuple[str, str]], rows: list[_Row], shard: int
+    branch: Path, name: str, config: str, split: str, archives: list[tuple[str, str]], rows: list[_Row]
 ) -> WrittenParquet:
-    shards = len(archives)
+    needed = sorted({row.archive for row in rows})  # one alone, where archives are in the order of the rows
     with contextlib.ExitStack() as stack:
-        opened = [stack.enter_context(TileArchive(split, name, path)) for name, path in archives]
-        part = rows[len(rows) * shard // shards : len(rows) * (shard + 1) // shards]
-        examples = (_example(opened[row.archive], row, config) for row in part)
-        name = f"{config}/{parquet_name(split, shard, shards)}"
+        opened = {number: stack.enter_context(TileArchive(split, *archives[number])) for number in needed}
+        examples = (_example(opened[row.archive], row, config) for row in rows)
         return write_parquet(branch, name, features_of(config), examples)
 
 
