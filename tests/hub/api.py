@@ -155,9 +155,7 @@ def _entry(commit: Commit, path: str) -> dict[str, Any]:
     if blob is None:
         return {"type": "directory", "oid": hashlib.sha1(path.encode()).hexdigest(), "path": path}
     lfs = {"lfs": {"oid": blob.oid, "sha256": blob.oid, "size": blob.size, "pointerSize": 130}} if blob.lfs else {}
-    # Of the commit that is asked for, not of the one that changed the file: DuckDB asks when a file was modified.
-    last = {"id": commit.sha, "title": commit.title, "date": "2022-10-01T00:00:00.000Z"}
-    return {"type": "file", "oid": blob.oid, "size": blob.size, "path": path, "lastCommit": last, **lfs}
+    return {"type": "file", "oid": blob.oid, "size": blob.size, "path": path, **lfs}
 
 
 async def _resolve(request: Request) -> Response:
