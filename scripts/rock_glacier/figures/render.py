@@ -33,7 +33,7 @@ PICTURES = (PORTRAIT, TILE_AND_MASK, SPLITS, OVERLAP)
 
 _HARMLESS = ("overlap-across-splits", "same-ground-across-splits", "duplicate-pixels", "mask-empty")  # for pictures
 _BEST_COVERAGE = 0.25  # of a mask to show: enough to see, with enough of the mountain around it
-_SHORTLIST = 32  # tiles, or pairs of tiles, of which the one with the most contrast is shown
+_SHORTLIST = 8  # tiles, or pairs of tiles, of which the one with the most contrast is shown
 
 
 class Pictures(NamedTuple):
