@@ -183,6 +183,8 @@ def test_rock_glacier_is_seen_where_its_mask_is(seed: int) -> None:
     assert not no_mask.any()
     change = np.abs(with_them.astype(int) - without.astype(int)).mean(axis=-1)
     assert change[mask].mean() > 5 * change[~mask].mean()
+    rough, smooth = (np.abs(np.diff(one.mean(axis=-1), axis=0))[mask[1:]].mean() for one in (with_them, without))
+    assert rough > 1.05 * smooth  # by its ridges
 
 
 @pytest.mark.parametrize(
