@@ -304,8 +304,8 @@ class TileArchive(contextlib.ExitStack):
         self._path, self._download_config = path, download_config
         try:
             file = self._opened(_BLOCK)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _BLOCK))
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - _BLOCK))
             file.read(1)  # so that one request brings the end of a remote archive
             self._zip = zipfile.ZipFile(file)
         except (OSError, *_ZIP_ERRORS) as error:
@@ -317,7 +317,7 @@ class TileArchive(contextlib.ExitStack):
                 continue
             match = MEMBER_NAME.fullmatch(path)
             key = (match[2], match[3]) if match and match[1] in SPLIT_FOLDERS[split] else None
-            what, remedy, code = "", _COPY_AGAIN, "png-corrupt"
+            what, remedy, code, last = "", _COPY_AGAIN, "png-corrupt", end - member.compress_size
             if key is None:
                 what = f"is not named {split}/<class>/<id>.png or {split}/masks/<id>.png, with an id of 1 to 18 digits"
                 remedy, code = "rename it or take it out", "member-name"
@@ -327,7 +327,7 @@ class TileArchive(contextlib.ExitStack):
                 what, remedy = f"is packed by method {member.compress_type}", "build the archive with stored members"
             elif max(member.file_size, member.compress_size) > _BLOCK:  # a tile's pixels are 64 KiB
                 what = f"claims {max(member.file_size, member.compress_size)} bytes, too many for a tile"
-            elif member.header_offset + member.compress_size > size or b"PK\1\2" in member.extra + member.comment:
+            elif not 0 <= member.header_offset <= last or b"PK\1\2" in member.extra + member.comment:
                 what = "does not stand where the archive's directory says, or the directory is damaged here"
             else:
                 self.members[key] = member

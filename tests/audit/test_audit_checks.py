@@ -221,6 +221,14 @@ def test_a_damaged_tile_that_overlaps_a_valid_one_does_not_end_the_audit(sample_
     ]
 
 
+def test_a_directory_that_points_before_the_archive_is_a_finding(sample_copy):
+    archive = bytearray((sample_copy / "test.zip").read_bytes())
+    start = len(archive) - 22 + 16  # where the end record says at which byte the directory begins
+    archive[start : start + 4] = (int.from_bytes(archive[start : start + 4], "little") + 999).to_bytes(4, "little")
+    (sample_copy / "test.zip").write_bytes(archive)
+    assert ("png-corrupt", "error") in {(code, severity) for code, severity, _ in found_in(sample_copy)}
+
+
 @pytest.mark.parametrize(
     ("name", "what"),
     [
