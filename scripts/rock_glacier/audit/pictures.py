@@ -23,7 +23,6 @@ from rock_glacier_dataset import BACKGROUND_COLOUR, MASKS, ROCK_GLACIER_COLOUR, 
 
 _QUALITY = 70  # of WebP: some 2 KB a tile, where PNG takes 40 KB
 _HATCHING = 8  # pixels from one stroke to the next
-_LARGEST_PNG = 2**20  # bytes
 # RGBA, after Okabe and Ito (2008), Color Universal Design.
 _OVERLAY_COLOURS = (
     (0, 0, 0, 0),  # background
@@ -80,14 +79,16 @@ def read_pictures(listing: Listing, paths: Iterable[str], progress: bool = False
 def _decode(archive: TileArchive, member: ListedMember) -> npt.NDArray[np.uint8] | None:
     """Decode a tile or mask, of another colour type too; None where it cannot be decoded."""
     try:
-        try:
-            png = archive.read(member.folder, member.member_id)
-        except ArchiveError:
-            with zipfile.ZipFile(member.archive.path) as opened:
-                png = opened.open(archive.members[member.folder, member.member_id]).read(_LARGEST_PNG)
+        png = archive.read(member.folder, member.member_id)
+    except ArchiveError as fault:
+        if fault.code not in ("png-format", "mask-format") or "://" in member.archive.path:
+            return None
+        with zipfile.ZipFile(member.archive.path) as opened:
+            png = opened.read(archive.members[member.folder, member.member_id])
+    try:
         return decode_any_png(png)
-    except (ValueError, OSError, zipfile.BadZipFile):
-        return None  # a finding says why
+    except ValueError:
+        return None
 
 
 def _draw_tile(pixels: npt.NDArray[np.uint8]) -> str:
