@@ -1,0 +1,256 @@
+#!/usr/bin/env python
+"""Fuzz the reader of archives: whatever is changed, it raises ArchiveError or gives just the members that there are.
+
+    PYTHONPATH=.:scripts python tests/fuzz/fuzz_reader.py --seconds 600
+
+Each case changes an archive of a sample: its bytes, the fields of its directory and of its members' headers, or the
+members themselves, checksums and all. A case takes at most 10 seconds and the process 2 GiB. What breaks a rule is kept
+beside the seed that gives it again. No part of the tests that pytest runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import io
+import random
+import resource
+import signal
+import struct
+import sys
+import tempfile
+import time
+import traceback
+import zipfile
+import zlib
+from pathlib import Path
+
+from rock_glacier.arrays import decode_png
+from rock_glacier.sample.generate import make_sample_archives
+from rock_glacier_dataset import MASKS, MEMBER_NAME, ArchiveError, TileArchive
+
+MEMORY = 2 * 2**30  # bytes
+SECONDS = 10  # of a case
+# Fields of a member's header, of a directory entry and of the end of the directory: offset and size in bytes.
+LOCAL = [(4, 2), (6, 2), (8, 2), (10, 4), (14, 4), (18, 4), (22, 4), (26, 2), (28, 2)]
+ENTRY = [
+    (4, 2),
+    (6, 2),
+    (8, 2),
+    (10, 2),
+    (12, 4),
+    (16, 4),
+    (20, 4),
+    (24, 4),
+    (28, 2),
+    (30, 2),
+    (32, 2),
+    (34, 2),
+    (36, 2),
+]
+ENTRY += [(38, 4), (42, 4)]
+END = [(4, 2), (6, 2), (8, 2), (10, 2), (12, 4), (16, 4), (20, 2)]
+NAMES = [
+    "",
+    "/",
+    "..",
+    "\\",
+    "\0",
+    "\n",
+    "ñ",
+    "C:",
+    "__MACOSX/",
+    ".DS_Store",
+    "masks",
+    "glaciar",
+    "train",
+    "0",
+    "9" * 19,
+]
+
+Members = dict[str, bytes]
+
+
+def read(path: Path) -> Members:
+    """Read an archive as the builder does, masks and all."""
+    with TileArchive("test", "test.zip", str(path)) as archive:
+        for fault in archive.faults or archive.pair_faults():
+            raise fault
+        return {archive.path_of(folder, number): archive.read(folder, number) for folder, number in archive.members}
+
+
+def write(members: list[tuple[str, bytes]], chance: random.Random) -> bytes:
+    """Write an archive, each member stored or deflated, some with fields that have no meaning here."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members:
+            member = zipfile.ZipInfo(name)
+            member.compress_type = chance.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+            member.extra = chance.choice([b"", b"", struct.pack("<HHQ", 1, 8, len(content)), b"\xfe\xca\0\0"])
+            archive.writestr(member, content)
+    return file.getvalue()
+
+
+def places(content: bytes, signature: bytes) -> list[int]:
+    found, place = [], content.find(signature)
+    while place >= 0:
+        found.append(place)
+        place = content.find(signature, place + 1)
+    return found
+
+
+def change_bytes(content: bytearray, chance: random.Random) -> None:
+    for _ in range(chance.choice([1, 1, 2, 8])):
+        near_the_end = chance.random() < 0.5
+        content[chance.randrange(max(0, len(content) - 1500) if near_the_end else 0, len(content))] = chance.randrange(
+            256
+        )
+
+
+def change_length(content: bytearray, chance: random.Random) -> None:
+    start = chance.randrange(len(content))
+    stop = min(len(content), start + chance.choice([1, 4, 46, 512, 2**14]))
+    part = bytes(content[start:stop])
+    match chance.randrange(4):
+        case 0:
+            del content[start:]
+        case 1:
+            del content[start:stop]
+        case 2:
+            content[start:start] = part
+        case _:
+            content[chance.randrange(len(content)) :] = part + content[chance.randrange(len(content)) :]
+
+
+def change_fields(content: bytearray, chance: random.Random) -> None:
+    for _ in range(chance.choice([1, 1, 2, 4])):
+        signature, fields = chance.choice(
+            [(b"PK\3\4", LOCAL), (b"PK\1\2", ENTRY), (b"PK\1\2", ENTRY), (b"PK\5\6", END)]
+        )
+        found = places(bytes(content), signature)
+        if not found:
+            return
+        offset, size = chance.choice(fields)
+        place, other = (chance.choice(found) + offset for _ in range(2))
+        old = int.from_bytes(content[place : place + size], "little")
+        limit = 256**size - 1
+        near = [old + 1, old - 1, old ^ 1 << chance.randrange(8 * size), chance.randint(0, limit), len(content)]
+        new = chance.choice([0, 1, limit, *near, int.from_bytes(content[other : other + size], "little")])
+        content[place : place + size] = (new & limit).to_bytes(size, "little")
+
+
+def change_png(png: bytes, chance: random.Random) -> bytes:
+    """Change a PNG so that only its chunks' checksums, or not even these, tell."""
+    content = bytearray(png)
+    start = chance.choice(places(png, chance.choice([b"IHDR", b"IDAT", b"IEND"])) or [12])
+    length = int.from_bytes(png[start - 4 : start], "big")
+    chunk = png[start - 4 : start + length + 8]
+    match chance.randrange(5):
+        case 0:
+            content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        case 1:
+            content[start - 4 : start - 4] = chunk
+        case 2:
+            del content[start - 4 : start + length + 8]
+        case 3:
+            place = start + chance.randrange(length + 4)
+            content[place] ^= 1 << chance.randrange(8)
+            checksum = zlib.crc32(content[start : start + length + 4])
+            content[start + length + 4 : start + length + 8] = checksum.to_bytes(4, "big")
+        case _:
+            content[start - 4 : start] = chance.choice([0, 1, 2**31 - 1, 2**32 - 1, length + 12]).to_bytes(4, "big")
+    return bytes(content)
+
+
+def change_members(members: Members, chance: random.Random) -> tuple[bytes, Members]:
+    """Return an archive with changed members, and what may be read from it."""
+    changed = list(members.items())
+    for _ in range(chance.choice([1, 1, 3])):
+        place = chance.randrange(len(changed))
+        name, content = changed[place]
+        match chance.randrange(6):
+            case 0:
+                del changed[place]
+            case 1:
+                changed.insert(chance.randrange(len(changed)), changed[place])
+            case 2 | 3:
+                changed[place] = (name, change_png(content, chance))
+            case 4:
+                at = chance.randrange(len(name) + 1)
+                changed[place] = (name[:at] + chance.choice(NAMES) + name[at + chance.randrange(4) :], content)
+            case _:
+                changed[place] = (name, bytes(chance.choice([0, 1, 100, 2**20, 2**23])))
+        if len(changed) < 2:
+            break
+    matches = [(MEMBER_NAME.fullmatch(name), name, content) for name, content in changed]
+    expected = {"/".join(name.split("/")[-3:]): content for match, name, content in matches if match}
+    return write(changed, chance), expected
+
+
+def try_case(seed: int, members: Members, file: Path) -> str:
+    """Try one case; return how it ended. AssertionError, or any other exception: a rule is broken."""
+    chance = random.Random(seed)
+    if chance.random() < 0.3:
+        content, expected = change_members(members, chance)
+    else:
+        expected, changed = members, bytearray(write(list(members.items()), chance))
+        change = chance.choice([change_bytes, change_length, change_fields, change_fields])
+        change(changed, chance)
+        content = bytes(changed)
+    file.write_bytes(content)
+    try:
+        found = read(file)
+    except ArchiveError as error:
+        message = str(error)
+        assert message.startswith("test.zip: "), message
+        assert message.isprintable(), repr(message)
+        return error.code
+    assert found.items() <= expected.items(), "other members than were written"
+    if expected is members:
+        assert list(found) == list(members), "members are missing, or in another order"
+    for path, png in found.items():
+        try:
+            assert decode_png(png).shape == (128, 128, 4)
+        except ValueError:
+            assert expected is not members, f"{path} cannot be decoded"
+    tiles = {path for path in found if path.split("/")[1] != MASKS}
+    assert {path.replace("glaciar", MASKS) for path in tiles if "glaciar" in path} == found.keys() - tiles
+    return "read"
+
+
+def main() -> int:
+    """Fuzz for some time; return 1 where a rule was broken."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=60, help="how long (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first case (default: %(default)s)")
+    options = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    ends: collections.Counter[str] = collections.Counter()
+    slowest, seed, deadline = 0.0, options.seed, time.monotonic() + options.seconds
+    with tempfile.TemporaryDirectory(prefix="rock-glacier-fuzz-") as folder:
+        make_sample_archives(f"{folder}/sample", train=1, validation=1, test=4, num_proc=1)
+        members = read(Path(folder, "sample", "test.zip"))
+        file = Path(folder, "test.zip")
+        while time.monotonic() < deadline:
+            begin = time.monotonic()
+            signal.alarm(SECONDS)
+            try:
+                end = try_case(seed, members, file)
+            except Exception:
+                kept = Path(f"fuzz-{seed}.zip")
+                kept.write_bytes(file.read_bytes())
+                print(f"seed {seed} breaks a rule; its archive is {kept}", file=sys.stderr)
+                traceback.print_exc()
+                end = "BROKEN"
+            signal.alarm(0)
+            ends[end] += 1
+            slowest = max(slowest, time.monotonic() - begin)
+            seed += 1
+    print(f"{seed - options.seed} cases, the slowest in {slowest:.2f} s")
+    for end, number in ends.most_common():
+        print(f"{number:8} {end}")
+    return int(ends["BROKEN"] > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
