@@ -84,7 +84,8 @@ def write(members: list[tuple[str, bytes]], chance: random.Random) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in members:
-            member = zipfile.ZipInfo(name)
+            member = zipfile.ZipInfo()
+            member.filename = name  # the constructor would cut it at a NUL
             member.compress_type = chance.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
             member.extra = chance.choice([b"", b"", struct.pack("<HHQ", 1, 8, len(content)), b"\xfe\xca\0\0"])
             archive.writestr(member, content)
