@@ -151,7 +151,8 @@ def commit_changes(
 ) -> tuple[str, str, int]:
     """Make one commit by which a branch holds just the staged files.
 
-    `HfApi.upload_folder` makes several: every five minutes one of what has arrived, and later ones on any parent.
+    `HfApi.upload_folder` commits in batches, one at least every five minutes, and compares the parent of the first
+    alone (huggingface_hub 2.4, with hf_xet).
 
     Args:
         api: the Hub's client.

@@ -25,9 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add_options(parser, "out", "--repo-id", "--num-proc", "--dask")
     options = parser.parse_args(arguments)
+    from rock_glacier.parallel import WorkerError, Workers
 
     def write() -> None:
-        from rock_glacier.parallel import Workers
         from rock_glacier.publication.hub import prepare_client
         from rock_glacier.publication.staging import stage
 
@@ -39,6 +39,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 number = count(len(files), "Parquet file")
                 say(f"{config} {split}: {count(rows, 'example')}, {number}, {count(size, 'byte')}")
 
-    return run(
-        parser.prog, write, (ValueError, OSError, RuntimeError), if_interrupted="interrupted; nothing was written"
-    )
+    expected = (ValueError, OSError, RuntimeError, WorkerError)
+    return run(parser.prog, write, expected, if_interrupted="interrupted; nothing was written", extra="publish")

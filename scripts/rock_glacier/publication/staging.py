@@ -68,7 +68,7 @@ def stage(
     """Write the folders of the Hub repository: `main` and `script`, and `SHA256SUMS` of both.
 
     Rows are in the order of the SHA-256 of their paths, in as many Parquet files as the split has archives. Images,
-    masks and archives stay the bytes that they are; each member's checksum is compared as it is read.
+    masks and archives are copied byte for byte; the checksum of each member is checked as it is read.
 
     Args:
         data_dir: folder of archives, local or `hf://datasets/<repo>[@<revision>]/<folder>`.

@@ -27,7 +27,7 @@ class StagedError(ValueError):
 
 
 class HashedFile(io.BufferedWriter):
-    """A new file and the SHA-256 of what was written to it, whatever the disk gives back later."""
+    """A new file that hashes what is written to it, so that a fault of the disk shows when it is read again."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ def upload(
         private: whether the dataset is private, if it is made.
 
     Yields:
-        a line for each thing that is done, but for the rows: a process of its own prints a line for each split.
+        a line for each step. The rows are compared in another process, which prints a line for each split itself.
 
     Raises:
         StagedError: the staged folder has a fault; nothing was sent.

@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Publish a staged folder on the Hub. One commit makes the branch main hold just the files of "
         "STAGED/main: others are removed, except .gitattributes; where someone else has committed meanwhile, nothing "
         "is committed. Both configs are then loaded from that commit into a new cache and compared with STAGED row by "
-        "row. At last the branch script gets STAGED/script, and the commit its tag.",
+        "row. Finally the branch script is made to hold STAGED/script, and the commit is tagged.",
         epilog="After a failure the same command goes on from there. The token is that of `hf auth login`, or in "
         "HF_TOKEN. Prints a line for each thing that is done. Exit status: 0 when all is done, 1 when something is "
         "not, 2 for wrong usage.",
@@ -57,4 +57,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         work,
         (ValueError, OSError, RuntimeError),
         if_interrupted="interrupted; run the same command again to go on",
+        extra="publish",
     )
