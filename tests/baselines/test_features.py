@@ -94,7 +94,7 @@ def test_relief_does_not_depend_on_the_light():
 
 def test_a_pixel_is_described_by_what_surrounds_it():
     tile = flat(80, 80, 80)
-    tile[:, 64:] = 160
+    tile[:, 64:] = (80, 200, 160)
     found = planes(tile)
     for name in ("edge 1", "edge 8", "roughness 1", "roughness 8"):
         assert found[name][64].argmax() in (63, 64)

@@ -220,7 +220,7 @@ def test_masks_of_probabilities_count_from_the_threshold_up(evaluate, masks, shi
     assert evaluate(tmp_path / "soft.parquet", *MASKS, "--threshold", "0.2").values != found.values
 
 
-def test_a_split_of_one_class_leaves_metrics_undefined(evaluate, sample_copy, tmp_path):
+def test_a_split_of_one_class_leaves_metrics_undefined(evaluate, sample_copy, tmp_path, capsys):
     rewrite(sample_copy / "test.zip", lambda members: [one for one in members if "cordillera" in one[0].filename])
     write_scores(tmp_path / "scores.csv", PATHS[:3], [0.1, 0.2, 0.3])
     found = evaluate(tmp_path / "scores.csv", *CLASSES, data_dir=sample_copy)
@@ -232,6 +232,8 @@ def test_a_split_of_one_class_leaves_metrics_undefined(evaluate, sample_copy, tm
     assert found.json["metrics"]["brier_score"]["value"] == pytest.approx(0.14 / 3)
     options = ["--data-dir", str(sample_copy), "--model-index", "--model-name", "mine"]
     assert main([str(tmp_path / "scores.csv"), *CLASSES, *FAST, *options]) == 0
+    _, results = read_by_the_hub_client(capsys.readouterr().out)
+    assert [result.metric_type for result in results] == ["brier_score"]
 
 
 FOREIGN = [path.replace("test", "train") for path in PATHS]
