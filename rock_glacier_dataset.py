@@ -146,10 +146,10 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
                 for fault in archive.faults or (archive.pair_faults() if target_name == "masks" else ()):
                     raise fault
                 for folder, tile_id in archive.tiles:
+                    image = archive.read(folder, tile_id)  # without a path, where `datasets` would look for a file
                     target: Any = CLASS_NAMES.index(folder)
                     if target_name == "masks":
                         target = archive.read(MASKS, tile_id) if folder == GLACIAR else EMPTY_MASK
-                    image = archive.read(folder, tile_id)  # without a path, where `datasets` would look for a file
                     yield (key := archive.path_of(folder, tile_id)), {"image": image, target_name: target, "path": key}
 
     def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -305,9 +305,9 @@ class TileArchive(contextlib.ExitStack):
         try:
             file = self._opened(_BLOCK)
             end = file.seek(0, os.SEEK_END)
-            file.seek(max(0, end - _BLOCK))
-            file.read(1)  # so that one request brings the end of a remote archive
-            self._zip = zipfile.ZipFile(file)
+            self._zip: Any = zipfile.ZipFile(file)
+            if hasattr(file, "cache"):  # of fsspec, which reads ahead; the directory is not to be read again
+                file.cache.size = self._zip.start_dir
         except (OSError, *_ZIP_ERRORS) as error:
             self.close()
             raise self.fault(f"cannot be read as a zip archive ({error})", _COPY_AGAIN) from error
@@ -344,7 +344,7 @@ class TileArchive(contextlib.ExitStack):
     @functools.cached_property
     def _mask_zip(self) -> zipfile.ZipFile:
         masks = copy.copy(self._zip)
-        masks.fp = self._opened(_MASK_BLOCK)  # of its own, for masks may stand far from their tiles
+        masks.fp = self._opened(_MASK_BLOCK)  # of its own, for a mask may stand far from its tile
         return masks
 
     def path_of(self, folder: str, tile_id: str) -> str:
@@ -370,7 +370,8 @@ class TileArchive(contextlib.ExitStack):
         """Read a member as it stands; ArchiveError where it is damaged or `png_fault` finds one."""
         member, path = self.members[folder, tile_id], self.path_of(folder, tile_id)
         try:
-            with (self._mask_zip if folder == MASKS else self._zip).open(member) as file:
+            is_far = folder == MASKS and not 0 <= member.header_offset - self._zip.fp.tell() < _MASK_BLOCK
+            with (self._mask_zip if is_far else self._zip).open(member) as file:
                 png: bytes = file.read(member.file_size)  # no more, whatever it inflates to
         except _ZIP_ERRORS as error:
             raise self.fault(f"cannot be read ({error})", _COPY_AGAIN, "png-corrupt", path) from None
@@ -387,8 +388,7 @@ def png_fault(png: bytes) -> tuple[str, str] | None:
     place, kind, headers = 8, b"", 0
     while kind != b"IEND" and place + 12 <= len(png):
         length, kind = struct.unpack_from(">L4s", png, place)
-        place += 12 + length  # length, type, content, checksum
-        headers += kind == b"IHDR"
+        place, headers = place + 12 + length, headers + (kind == b"IHDR")  # length, type, content, checksum
     if kind != b"IEND" or place > len(png):
         return "is a PNG cut short", "png-corrupt"
     if png[8:16] != b"\0\0\0\rIHDR" or png[29:33] != zlib.crc32(png[12:29]).to_bytes(4, "big"):
