@@ -25,12 +25,13 @@ from rock_glacier.archives.manifest import SAMPLE_VERSION, write_manifest
 from rock_glacier.archives.writer import WrittenArchive, archive_name, mask_path, plan_shards, write_archive
 from rock_glacier.files import new_output_folder
 from rock_glacier.parallel import Workers
+from rock_glacier.sample import DEFAULT_SIZES
 from rock_glacier.sample.faults import LEAST_TILES_FOR_FAULTS, describe_archives, plant_all
 from rock_glacier.sample.tiles import CutTile, Scene, cut
 from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
 _SMALLEST_GRID, _LARGEST_GRID = 2, 8  # tiles along a side of a scene; a rock glacier is longer than a tile is wide
-_LEAST_TILES_FOR_PROCESSES = 500  # starting them costs more than it saves in a smaller sample
+_LEAST_TILES_FOR_PROCESSES = 1000  # starting them costs more than it saves in a smaller sample
 
 
 class Sample(NamedTuple):
@@ -48,9 +49,9 @@ class Sample(NamedTuple):
 def make_sample_archives(
     out: str | os.PathLike[str],
     *,
-    train: int = 70,
-    validation: int = 10,
-    test: int = 24,
+    train: int = DEFAULT_SIZES["train"],
+    validation: int = DEFAULT_SIZES["validation"],
+    test: int = DEFAULT_SIZES["test"],
     shards: int = 1,
     seed: int = 0,
     overlap: float = 0.0,

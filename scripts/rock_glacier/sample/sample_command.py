@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from rock_glacier.console import add_options, count, positive, run, say
-
-_DEFAULT_SIZES = {"train": 70, "validation": 10, "test": 24}  # about the proportions of the release
+from rock_glacier.sample import DEFAULT_SIZES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "failed and nothing is written, 2 for wrong usage.",
     )
     add_options(parser, "out")
-    for split, size in _DEFAULT_SIZES.items():
+    for split, size in DEFAULT_SIZES.items():
         what = f"number of tiles in the {split} split (default: {size})"
         parser.add_argument(f"--{split}", metavar="N", type=positive, default=size, help=what)
     parser.add_argument("--shards", metavar="K", type=positive, default=1, help="shards of each split (default: 1)")
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     numbers = {name: options[name] for name in ("shards", "seed", "overlap", "faults")}
     try:
-        check_numbers({split: options[split] for split in _DEFAULT_SIZES}, **numbers)
+        check_numbers({split: options[split] for split in DEFAULT_SIZES}, **numbers)
     except ValueError as error:
         parser.error(str(error))
 
