@@ -143,8 +143,10 @@ def change_fields(content: bytearray, chance: random.Random) -> None:
 def change_png(png: bytes, chance: random.Random) -> bytes:
     """Change a PNG so that only its chunks' checksums, or not even these, tell."""
     content = bytearray(png)
+    if len(png) < 64:
+        return png
     start = chance.choice(places(png, chance.choice([b"IHDR", b"IDAT", b"IEND"])) or [12])
-    length = int.from_bytes(png[start - 4 : start], "big")
+    length = min(int.from_bytes(png[start - 4 : start], "big"), len(png) - start - 8)
     chunk = png[start - 4 : start + length + 8]
     match chance.randrange(5):
         case 0:
