@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from archive_contents import contents
-from card_blocks import PLAIN, README, RUNNER, blocks
+from card_blocks import OF_SCRIPT, PLAIN, README, RUNNER, blocks
 from conftest import REPOSITORY
 from hub.server import HubServer, client_environment
 
@@ -106,6 +106,11 @@ def test_python_of_the_readme_prints_what_it_shows(user: Path, published: Path, 
     assert json.loads(done.stdout) == [block.output for block in PLAIN]
     (evaluate,) = (one for one in blocks("bash") if "scores.csv" in one)
     assert "95 %" in run_lines(evaluate, user)
+
+
+def test_loading_script_of_the_readme_gives_the_first_tile_of_the_archive(user: Path) -> None:
+    (block,) = OF_SCRIPT  # which runs below datasets 4 alone, in tests/publication/test_published.py
+    assert block.output.strip() == next(path for path in contents(user / "sample", "train") if MASKS not in path)
 
 
 @pytest.mark.parametrize("name", CONFIG_NAMES)

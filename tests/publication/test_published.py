@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import datasets
 import pytest
 from archive_contents import contents
+from card_blocks import OF_SCRIPT
 from conftest import REPOSITORY, SAMPLE_SIZES
 from hub.server import HubServer, Repository, client_environment
 from upload_runs import TOKEN, User, as_curators_publish, as_hub_looks_today, commits_of, digests_of, tree_of
@@ -153,6 +154,14 @@ def test_datasets_loads_both_configs_by_name_byte_for_byte(published, tmp_path):
 def test_the_branch_script_loads_as_a_script_below_4(published, tmp_path):
     code = f"tell(load_both(datasets.load_dataset, {REPO_ID!r}, revision='script', trust_remote_code=True))"
     assert_both(client(published.hub, tmp_path, code), published.archives, in_archive_order=True)
+
+
+@pytest.mark.skipif(not RUNS_SCRIPTS, reason="datasets runs no scripts from 4 on")
+def test_the_readmes_call_of_the_loading_script_runs_below_4(published, tmp_path):
+    (block,) = OF_SCRIPT
+    code = f"from datasets import load_dataset\n{block.code}tell(tiles[0]['path'])"
+    first = expected_rows(published.archives, CONFIG_NAMES[1], "train", in_archive_order=True)[0][-1]
+    assert client(published.hub, tmp_path, code) == first
 
 
 def test_the_module_loads_the_archives_of_the_branch_script_where_it_is_given_no_folder(published, tmp_path):
