@@ -225,7 +225,7 @@ def test_stream_moves_what_it_yields_and_hardly_more(hub, large_sample, tmp_path
     assert hub.bytes_sent("/data/test.zip") < MIB / 2
     hub.requests.clear()
     assert client(hub, tmp_path, code.format("image-classification", "")) == tiles
-    assert hub.bytes_sent("/data/train.zip") < size + 1.5 * MIB  # of which 1 is for the directory
+    assert hub.bytes_sent("/data/train.zip") <= size + 64  # the record at the end is asked for thrice
     hub.requests.clear()
     assert client(hub, tmp_path, code.format("image-segmentation", "")) == tiles
     assert hub.bytes_sent("/data/train.zip") < 1.5 * size

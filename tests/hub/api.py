@@ -96,8 +96,8 @@ def _is_true(request: Request, name: str) -> bool:
 
 
 def _card(text: bytes) -> dict[str, Any]:
-    card: Any = DatasetCard(text.decode(errors="replace"))
-    return dict(card.data.to_dict())
+    card: Any = DatasetCard(text.decode(errors="replace")) if text.startswith(b"---") else None
+    return dict(card.data.to_dict()) if card else {}
 
 
 async def _dataset_info(request: Request) -> Response:
