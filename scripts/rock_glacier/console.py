@@ -44,6 +44,8 @@ def run(
         0
     """
     _mend_streams()
+    if not sys.stderr.isatty():
+        _hide_progress_bars()
     try:
         with termination_as_interruption():
             work()
@@ -117,6 +119,14 @@ def _mend_streams() -> None:
         sys.stderr = _LastingStream(sys.stderr)
 
 
+def _hide_progress_bars() -> None:
+    """Let no client library draw a progress bar, whether it is imported already or later."""
+    for name, hide in (("datasets", "disable_progress_bar"), ("huggingface_hub.utils", "disable_progress_bars")):
+        if name in sys.modules:
+            getattr(sys.modules[name], hide)()
+    os.environ.update(HF_DATASETS_DISABLE_PROGRESS_BARS="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
+
+
 def say(line: object) -> None:
     """Print a result at once; where the reader has left, as `head` does, the work goes on all the same."""
     try:
@@ -127,13 +137,14 @@ def say(line: object) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    r"""Return what an exception says, in one line; its kind where it says nothing.
+    r"""Return what an exception says, in one line without control characters; its kind where it says nothing.
 
     Example:
-        >>> one_line(ValueError("not a zip\n  archive"))
-        'not a zip archive'
+        >>> one_line(ValueError("not a zip\n  archive: \x1b.zip"))
+        'not a zip archive: \\x1b.zip'
     """
-    return " ".join(str(error).split()) or type(error).__name__
+    line = " ".join(str(error).split()) or type(error).__name__
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

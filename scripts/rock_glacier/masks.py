@@ -13,7 +13,7 @@ def mask_to_class_indices(mask: Image.Image | npt.NDArray[np.uint8]) -> npt.NDAr
     """Turn a mask's colours into class indices.
 
     Args:
-        mask: an RGBA image of 128 x 128 pixels, or a uint8 array of shape `(..., 128, 128, 4)`, such as a batch of masks,
+        mask: an RGBA image of 128 x 128 pixels, or a uint8 array of shape `(..., 128, 128, 4)`, such as a batch,
             with values in [0, 255].
 
     Returns:

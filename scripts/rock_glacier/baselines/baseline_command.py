@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,12 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--seed is {options.seed}; it is at most {2**32 - 1}")
 
     def train() -> None:
-        import datasets
-
         from rock_glacier.baselines.baseline import train_baselines
 
-        if not sys.stderr.isatty():
-            datasets.disable_progress_bar()
         written = train_baselines(
             options.data_dir,
             Path(options.out),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,14 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--out is {options.out}; name a .png file")
 
     def measure() -> None:
-        import datasets
-
         from rock_glacier.baselines.leak_experiment import choose_folds, experiment, read_tiles
         from rock_glacier.files import new_output_file
         from rock_glacier.parallel import Workers
 
-        if not sys.stderr.isatty():
-            datasets.disable_progress_bar()
         if options.out:
             from rock_glacier.baselines.leak_chart import draw_leak  # before the work, for matplotlib may be missing
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import datasets
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from rock_glacier.console import causes, one_line
 from rock_glacier.publication.sums import StagedFile
@@ -68,14 +65,11 @@ def _explain(error: BaseException) -> str:
 
 
 def prepare_client() -> None:
-    """Hide progress bars where standard error is no terminal, and refuse a token that clients would quote in messages.
+    """Refuse a token that clients would quote in messages.
 
     Raises:
         HubError: the token has characters that no token has.
     """
-    if not sys.stderr.isatty():
-        disable_progress_bars()
-        datasets.disable_progress_bar()
     if (token := get_token()) is not None and not re.fullmatch(r"[A-Za-z0-9_.-]+", token):
         raise HubError(f"the token has characters that no token has; {LOG_IN}")
 

@@ -154,15 +154,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--json is {options.json}; name a file in an existing folder")
 
     def score() -> None:
-        import datasets
-
         from rock_glacier.files import new_output_file
         from rock_glacier.scoring.evaluation import Request, evaluate
         from rock_glacier.scoring.model_index import model_index
         from rock_glacier.scoring.truth import Source
 
-        if not sys.stderr.isatty():
-            datasets.disable_progress_bar()
         source = Source(options.repo_id, options.revision, options.data_dir)
         request = Request(options.predictions, source, options.name, options.split, options.grounds, seed=options.seed)
         given = {"threshold": options.threshold, "tolerance": options.boundary_tolerance}
