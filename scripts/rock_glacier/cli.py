@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
+
+from rock_glacier.console import one_line
 
 COMMANDS = {
     "smoke-load": ("rock_glacier.smoke_load", "load every config and split as a user would"),
@@ -28,7 +31,8 @@ def main() -> int:
         prog="rock-glacier",
         description="Build, check, publish and score archives of the Rock Glacier dataset.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="\n".join(f"  {name:<12}{what}" for name, (_, what) in COMMANDS.items()),
+        epilog="\n".join(f"  {name:<12}{what}" for name, (_, what) in COMMANDS.items())
+        + "\n\nEach takes --debug, which shows the traceback of an unexpected error.",
     )
     parser.add_argument(
         "command", choices=COMMANDS, metavar="COMMAND", help="one of those below; COMMAND --help says more"
@@ -38,9 +42,17 @@ def main() -> int:
 
 
 def run_command(command: str, program: str, arguments: list[str]) -> int:
-    """Run a subcommand under a program's name."""
+    """Run a subcommand under a program's name; `--debug` shows the traceback of an unexpected error."""
     sys.argv[0] = program
-    status: int = importlib.import_module(COMMANDS[command][0]).main(arguments)
+    try:
+        module = importlib.import_module(COMMANDS[command][0])
+        status: int = module.main([argument for argument in arguments if argument != "--debug"])
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        what = f"unexpected {type(error).__name__}: {one_line(error)}; add --debug for the traceback"
+        print(f"{os.path.basename(program)}: error: {what}", file=sys.stderr)
+        return 1
     return status
 
 
