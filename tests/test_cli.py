@@ -27,5 +27,5 @@ def test_unexpected_error_is_one_line_that_names_debug(capsys: pytest.CaptureFix
 
 @pytest.mark.usefixtures("broken")
 def test_debug_shows_the_traceback_and_is_not_passed_on() -> None:
-    with pytest.raises(KeyError, match="^'tile'$"):
+    with pytest.raises(KeyError, match=r"^'tile'$"):
         run_command("broken", "scripts/broken.py", ["tile", "--debug"])
