@@ -58,7 +58,7 @@ def test_valid_archives_have_no_findings(sample, sharded_sample):
         halves = {split: {"cordillera": size // 2, "glaciar": size // 2} for split, size in SAMPLE_SIZES.items()}
         assert found.tiles == halves
         assert sorted(found.grounds.values()) == list(range(sum(SAMPLE_SIZES.values())))
-        assert {split: one.masks for split, one in found.coverage.items()} == {"train": 6, "validation": 2, "test": 3}
+        assert {split: one["masks"] for split, one in found.coverage.items()} == {"train": 6, "validation": 2, "test": 3}
 
 
 def test_real_archives_overlap_as_measured(real_archives):

@@ -30,13 +30,7 @@ from rock_glacier_dataset import (
 
 
 class ListedArchive(NamedTuple):
-    """An archive that can be opened: the arguments of `TileArchive`.
-
-    Attributes:
-        split: name of the split.
-        name: file name.
-        path: local path or URL.
-    """
+    """An archive: the split, the file name, and the local path or URL."""
 
     split: str
     name: str
@@ -48,14 +42,7 @@ class ListedArchive(NamedTuple):
 
 
 class ListedMember(NamedTuple):
-    """A tile or a mask.
-
-    Attributes:
-        archive: the archive that it stands in.
-        folder: `cordillera`, `glaciar` or `masks`.
-        member_id: decimal digits.
-        path: such as `val/glaciar/007.png`.
-    """
+    """A tile or a mask: its archive, folder (a class or `masks`), id, and path, such as `val/glaciar/007.png`."""
 
     archive: ListedArchive
     folder: str
@@ -64,16 +51,12 @@ class ListedMember(NamedTuple):
 
 
 class Listing:
-    """The archives of a folder, and the tiles and masks in them.
-
-    Args:
-        data_dir: the folder, local or a URL.
+    """The archives of a folder, local or a URL, and the tiles and masks in them.
 
     Attributes:
-        folder: the same, absolute.
-        archives: the archives that can be opened.
-        tiles: their tiles, in the order in which they stand; one that stands in two shards is listed once.
-        masks: their masks, likewise.
+        folder: the folder; absolute where it is local.
+        tiles: the tiles, in the order in which they stand; one that stands in two shards is listed once.
+        masks: the masks, likewise.
         manifest: content of manifest.json; empty where it is missing or damaged.
         faults: what is wrong with the archives, their names, their members' names, pairs, and against the manifest.
 
@@ -83,27 +66,32 @@ class Listing:
 
     def __init__(self, data_dir: str | os.PathLike[str]) -> None:
         self.folder = absolute_folder(data_dir)
-        self.archives: list[ListedArchive] = []
         self.tiles: list[ListedMember] = []
         self.masks: list[ListedMember] = []
-        self.faults: list[ArchiveError] = []
         self.manifest: dict[str, Any] = {}
         files = find_archives(self.folder)
-        paths = {split: {name_of(url): url for url in files[split]} for split in SPLIT_NAMES}
-        if not any(paths.values()):
+        archives = [ListedArchive(split, name_of(url), url) for split in SPLIT_NAMES for url in files[split]]
+        if not archives:
             raise ArchiveError(f"{self.folder}: holds no archives; give the folder that holds train.zip")
-        self.faults += self._foreign_archives()
+        self.faults = list(self._foreign_archives())
         self._pair_faults: dict[str, list[ArchiveError]] = {}
-        whole_splits = [split for split in SPLIT_NAMES if self._list_split(split, paths[split])]
+        in_doubt = set()  # splits of which not every archive can be read
+        for split in SPLIT_NAMES:
+            unread = self._list_split(split, [one for one in archives if one.split == split])
+            self.faults += unread
+            in_doubt |= {split} if unread else set()
         for name, faults in self._pair_faults.items():
             what = "holds no masks; add them, or load image-classification alone"
             no_masks = [ArchiveError(f"{name}: {what}", "mask-missing", name)] if faults else []
             self.faults += faults if self.masks else no_masks
         try:
             self.manifest = read_manifest(files)
-            self.faults += self._manifest_faults(whole_splits, dict(itertools.chain(*map(dict.items, paths.values()))))
         except ArchiveError as fault:
             self.faults.append(fault)
+        # Archives at a URL are not fetched for their checksums.
+        manifest = {key: self.manifest[key] for key in self.manifest if key != "archives" or "://" not in self.folder}
+        against = manifest_faults(manifest, self.counts(), {one.name: one.path for one in archives})
+        self.faults += (fault for fault in against if fault.path not in in_doubt)
 
     def _foreign_archives(self) -> Iterator[ArchiveError]:
         """Yield the zip archives that no split is read from."""
@@ -113,23 +101,21 @@ class Listing:
                 what = "is no archive of a split; name it train.zip, val.zip or test.zip, or remove it"
                 yield ArchiveError(f"{name}: {what}", path=name)
 
-    def _list_split(self, split: str, paths: dict[str, str]) -> bool:
-        """List the archives of a split by name, and return whether all of them can be read."""
-        faults = list(name_faults(split, list(paths), self.folder))
+    def _list_split(self, split: str, archives: list[ListedArchive]) -> list[ArchiveError]:
+        """List the archives of a split, and return why some of them cannot be read."""
+        faults = list(name_faults(split, [one.name for one in archives], self.folder))
         rejected = {fault.path for fault in faults}
         known: set[tuple[str, str]] = set()
-        for name, path in paths.items():
-            if name not in rejected:
+        for listed in archives:
+            if listed.name not in rejected:
                 try:
-                    self._list_archive(ListedArchive(split, name, path), known)
+                    self._list_archive(listed, known)
                 except ArchiveError as fault:
                     faults.append(fault)
-        self.faults += faults
-        return not faults
+        return faults
 
     def _list_archive(self, listed: ListedArchive, known: set[tuple[str, str]]) -> None:
         with listed.open() as archive:
-            self.archives.append(listed)
             self.faults += archive.faults
             self._pair_faults[listed.name] = list(archive.pair_faults())
             for key in archive.members:
@@ -140,19 +126,6 @@ class Listing:
                 else:
                     (self.masks if key[0] == MASKS else self.tiles).append(ListedMember(listed, *key, path))
             known.update(archive.members)
-
-    def _manifest_faults(self, whole_splits: list[str], paths: dict[str, str]) -> Iterator[ArchiveError]:
-        """Yield what differs from the manifest: tiles of splits that can be read, and archives that are local."""
-        manifest, counts = dict(self.manifest), self.counts()
-        if "://" in self.folder:
-            manifest.pop("archives", None)
-        if isinstance(manifest.get("splits"), dict):
-            manifest["splits"] = {
-                split: number
-                for split, number in manifest["splits"].items()
-                if split in whole_splits or split not in counts
-            }
-        return manifest_faults(manifest, {split: counts[split] for split in whole_splits}, paths)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of tiles in each split and class."""
@@ -170,7 +143,7 @@ def open_members(members: Iterable[ListedMember]) -> Iterator[tuple[TileArchive,
                 yield archive, member
 
 
-def decode_member(archive: TileArchive, member: ListedMember) -> npt.NDArray[np.uint8]:
+def decode_member(archive: TileArchive, folder: str, member_id: str) -> npt.NDArray[np.uint8]:
     """Read and decode a tile or a mask.
 
     Returns:
@@ -179,12 +152,12 @@ def decode_member(archive: TileArchive, member: ListedMember) -> npt.NDArray[np.
     Raises:
         ArchiveError: it is damaged, or of another format.
     """
-    png = archive.read(member.folder, member.member_id)
+    png = archive.read(folder, member_id)
     try:
         return decode_png(png)
     except ValueError as error:
         what, remedy = f"cannot be decoded ({error})", "replace it, or copy or download the archive again"
-        raise archive.fault(what, remedy, "png-corrupt", member.path) from None
+        raise archive.fault(what, remedy, "png-corrupt", archive.path_of(folder, member_id)) from None
 
 
 def tile_path(member: ListedMember) -> str:

@@ -1,14 +1,14 @@
 """Find everything that is wrong with a folder of archives, by looking at every tile and mask.
 
 1. List the archives (`rock_glacier.archives.listing`).
-2. Decode and check every tile and mask, and choose the tiles' anchor windows.
+2. Decode and check every tile and mask, choose the tiles' anchor windows, and hash the tiles so that those that are
+   each other turned or mirrored have one hash.
 3. Look the windows of every tile up among the anchors, which gives candidate pairs (`rock_glacier.grounds.overlaps`).
-4. Compare the candidate pairs pixel by pixel, and the tiles that may be each other turned or mirrored.
+4. Compare the candidate pairs pixel by pixel.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,23 +25,7 @@ from rock_glacier.grounds.overlaps import CANDIDATE, AnchorTable, Overlap, sort_
 from rock_glacier.parallel import Workers
 
 _PART = 500  # tiles, masks or pairs that a worker is given at once, at least
-_PARTS = 64  # of an archive at most, for each begins by reading its directory
-
-
-class Coverage(NamedTuple):
-    """How much of the masks of one split is rock glacier.
-
-    Attributes:
-        masks: number of masks that show a rock glacier.
-        mean: mean share of their pixels that do, in [0, 1].
-        least: the smallest share.
-        most: the largest share.
-    """
-
-    masks: int
-    mean: float
-    least: float
-    most: float
+_PARTS = 64  # of the tiles or masks at most, for each begins by reading an archive's directory
 
 
 class Audit(NamedTuple):
@@ -65,11 +49,11 @@ class Audit(NamedTuple):
         return self.survey.counts()
 
     @property
-    def coverage(self) -> dict[str, Coverage]:
-        """Coverage of each split whose masks show rock glacier."""
+    def coverage(self) -> dict[str, dict[str, Any]]:
+        """Of each split: number of `masks` that show rock glacier, and `mean`, `least` and `most` share of pixels."""
         covered = {split: shares[shares > 0] for split, shares in self.survey.coverages().items()}
         return {
-            split: Coverage(len(shares), float(shares.mean()), float(shares.min()), float(shares.max()))
+            split: {"masks": len(shares), "mean": shares.mean(), "least": shares.min(), "most": shares.max()}
             for split, shares in covered.items()
             if len(shares)
         }
@@ -108,51 +92,39 @@ def audit(data_dir: str | os.PathLike[str], workers: Workers | None = None) -> A
     workers = workers or Workers()
     listing = Listing(data_dir)
     tiles = listing.tiles
-    tile_parts = list(_parts(tiles))
+    tile_parts = _parts(tiles)
     checked = list(workers.map("Checking tiles", parts.check_tiles, tile_parts))
-    checked_masks = list(workers.map("Checking masks", parts.check_masks, [part[1:] for part in _parts(listing.masks)]))
-    valid = np.concatenate([np.zeros(0, bool), *(part.valid for part in checked)])
-    signatures = np.concatenate([np.zeros(0, np.uint32), *(part.signatures for part in checked)])
+    mask_parts = [(masks,) for _, masks in _parts(listing.masks)]
+    checked_masks = list(workers.map("Checking masks", parts.check_masks, mask_parts))
     table = AnchorTable(part.anchors for part in checked)
-    lookups = [(*part, one.valid, table) for part, one in zip(tile_parts, checked, strict=True)]
+    lookups = [(*part, table) for part in tile_parts]
     candidates = workers.map("Finding candidate pairs", parts.find_candidates, lookups)
     overlaps = _confirm(tiles, np.unique(np.concatenate([np.zeros(0, CANDIDATE), *candidates])), workers)
-    findings = [
-        finding_of(fault, None if listing.masks else _severity_without_masks(fault)) for fault in listing.faults
-    ]
-    for found in (*(part.findings for part in checked), *(part.findings for part in checked_masks)):
-        findings += found
-    findings += _overlap_findings(overlaps, tiles)
-    findings += _duplicate_findings(tiles, np.flatnonzero(valid), signatures, workers)
+    # Archives without any mask are a warning, for image-classification needs none.
+    unpaired = {} if listing.masks else {Code.MASK_MISSING.code: WARNING}
+    findings = {finding_of(fault, unpaired.get(fault.code)) for fault in listing.faults}
+    findings.update(*(part.findings for part in checked), *(found for found, _ in checked_masks))
+    findings.update(_overlap_findings(overlaps, tiles))
+    findings.update(_duplicate_findings(tiles, [one for part in checked for one in part.hashes]))
     places = {tile.path: number for number, tile in enumerate(tiles)}
-    order = list(CODES)
-    findings = sorted(
-        set(findings), key=lambda one: (order.index(one.code), one.severity, places.get(one.path, -1), one)
-    )
+    codes = list(CODES)
     rows = [
         {"a": tiles[a].path, "b": tiles[b].path, "turn": 0, "dx": dx, "dy": dy, "pixels": n}
         for a, b, dx, dy, n in overlaps
     ]
     numbers = number_grounds(len(tiles), ((one.a, one.b) for one in overlaps))
-    grounds = {tile.path: number for tile, number in zip(tiles, numbers, strict=True)}
-    shapes = {path: shape for part in checked_masks for path, shape in part.shapes.items()}
-    return Audit(findings, rows, grounds, Survey(listing, shapes))
+    return Audit(
+        sorted(findings, key=lambda one: (codes.index(one.code), one.severity, places.get(one.path, -1), one)),
+        rows,
+        {tile.path: number for tile, number in zip(tiles, numbers, strict=True)},
+        Survey(listing, {path: shape for _, shapes in checked_masks for path, shape in shapes.items()}),
+    )
 
 
-def _parts(members: Iterable[ListedMember]) -> Iterator[tuple[int, list[ListedMember]]]:
-    """Cut members into parts of one archive each: the number of the first, and the members."""
-    first = 0
-    for _, of_archive in itertools.groupby(members, key=lambda member: member.archive):
-        several = list(of_archive)
-        size = max(_PART, -(-len(several) // _PARTS))
-        for start in range(0, len(several), size):
-            yield first + start, several[start : start + size]
-        first += len(several)
-
-
-def _severity_without_masks(fault: Any) -> str | None:
-    """Let archives without any mask be a warning: image-classification needs none."""
-    return WARNING if fault.code == Code.MASK_MISSING.code else None
+def _parts(members: list[ListedMember]) -> list[tuple[int, list[ListedMember]]]:
+    """Cut members into parts: the number of the first, and the members."""
+    size = max(_PART, -(-len(members) // _PARTS))
+    return [(first, members[first : first + size]) for first in range(0, len(members), size)]
 
 
 def _confirm(tiles: Sequence[ListedMember], candidates: np.ndarray, workers: Workers) -> list[Overlap]:
@@ -181,24 +153,12 @@ def _overlap_findings(overlaps: Iterable[Overlap], tiles: Sequence[ListedMember]
             yield Finding(Code.OVERLAP_ACROSS_SPLITS.code, ERROR, a.path, message)
 
 
-def _duplicate_findings(
-    tiles: Sequence[ListedMember], valid: np.ndarray, signatures: np.ndarray, workers: Workers
-) -> Iterator[Finding]:
-    """Yield each tile that has the pixels of an earlier one, as they are, turned or mirrored.
-
-    Args:
-        tiles: all tiles.
-        valid: numbers of those that can be decoded.
-        signatures: of all tiles.
-        workers: processes to use.
-    """
-    _, inverse, counts = np.unique(signatures[valid], return_inverse=True, return_counts=True)
-    similar = valid[counts[inverse] > 1].tolist()
-    pieces = [({n: tiles[n] for n in similar[start : start + _PART]},) for start in range(0, len(similar), _PART)]
-    hashes = itertools.chain.from_iterable(workers.map("Comparing tiles", parts.canonical_hashes, pieces))
+def _duplicate_findings(tiles: Sequence[ListedMember], hashes: Sequence[bytes]) -> Iterator[Finding]:
+    """Yield each tile that has the pixels of an earlier one, as they are, turned or mirrored."""
     alike = defaultdict(list)
-    for number, hash_of_tile in zip(similar, hashes, strict=True):
-        alike[hash_of_tile].append(tiles[number])
+    for tile, hash_of_tile in zip(tiles, hashes, strict=True):
+        if hash_of_tile:
+            alike[hash_of_tile].append(tile)
     for first, *others in alike.values():
         splits = {tile.archive.split for tile in (first, *others)}
         for tile in others:

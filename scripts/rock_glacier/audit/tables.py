@@ -42,9 +42,9 @@ def _tables(found: Audit) -> Iterator[Table]:
     if found.coverage:
         masks = _number_table("rock glacier in masks")
         covered = [found.coverage.get(split) for split in SPLIT_NAMES]
-        masks.add_row("masks that show one", *(f"{one.masks:,}" if one else "none" for one in covered))
+        masks.add_row("masks that show one", *(f"{one['masks']:,}" if one else "none" for one in covered))
         for name in ("mean", "least", "most"):
-            masks.add_row(f"{name} share of pixels", *(f"{getattr(one, name):.1%}" if one else "" for one in covered))
+            masks.add_row(f"{name} share of pixels", *(f"{one[name]:.1%}" if one else "" for one in covered))
         yield masks
     if found.findings:
         findings = Table("finding", box=None, header_style="bold", pad_edge=False)

@@ -42,15 +42,15 @@ LEAST_COLOURS = 16
 
 _LAST = TILE_SIZE - WINDOW  # where the last window of a row or column begins
 _LEAST_CHANGES = 96  # a window is flat when fewer of its 480 pairs of neighbouring pixels differ
-_BITMAP_BITS = 20
+_BITMAP_BITS = 22
 # Where windows are checked along a tile's upper edge: closely at the corners, for a shared rectangle may be narrow.
 _EDGE = np.array([0, 4, 8, *range(WINDOW, _LAST, WINDOW), 104, 108, _LAST])
-# A window of a tile: its hash and a second one, the tile, its place, whether it belongs to the right corner, and the
-# hashes of the windows at `_EDGE`.
-_ANCHOR_FIELDS = [("hash", "u4"), ("check", "u8"), ("tile", "i4"), ("x", "i2"), ("y", "i2"), ("right", "?")]
 
-ANCHOR = np.dtype([*_ANCHOR_FIELDS, ("edge", "u4", len(_EDGE))])
-"""An anchor window, in the array of `anchor_windows`."""
+ANCHOR = np.dtype(
+    [("hash", "u4"), ("tile", "i4"), ("x", "i2"), ("y", "i2"), ("right", "?"), ("edge", "u4", len(_EDGE))]
+)
+"""An anchor window, in the array of `anchor_windows`: its hash, the tile, its place there, whether it belongs to the
+right corner, and the hashes of the windows along the tile's upper edge."""
 
 CANDIDATE = np.dtype([("a", "i4"), ("b", "i4"), ("dx", "i2"), ("dy", "i2")])
 """A pair of tiles, `a` < `b`, and an offset, in the array of `AnchorTable.candidates`."""
@@ -74,11 +74,10 @@ class Overlap(NamedTuple):
     pixels: int
 
 
-_MIX = [np.uint32(number) for number in (0x9E3779B1, 0x85EBCA6B, 0x7FEB352D)]
-# Odd multipliers of the eight doublings: of the width from 1 to 16 pixels, then of the height.
-_MULTIPLIERS = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1, 0xD3A2646D, 0xFD7046C5, 0xB55A4F09)
-_DOUBLINGS = [np.uint32(number) for number in _MULTIPLIERS]
-_CHECKED = np.random.default_rng(0).integers(0, WINDOW, (2, 12))  # rows and columns of a window
+_MIX = np.array([0x9E3779B1, 0x85EBCA6B, 0x7FEB352D], np.uint32)
+# Odd multipliers of the doublings from 1 to 16 pixels.
+_OF_WIDTH = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F], np.uint32)
+_OF_HEIGHT = np.array([0x165667B1, 0xD3A2646D, 0xFD7046C5, 0xB55A4F09], np.uint32)
 
 
 def colour_hashes(pixels: Pixels) -> npt.NDArray[np.uint32]:
@@ -100,11 +99,11 @@ def window_hashes(colours: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
         uint32 array of shape (height - 15, 113): at (y, x) the hash of the window whose upper left pixel is (x, y).
     """
     hashes = colours
-    for doubling, width in zip(_DOUBLINGS[:4], (1, 2, 4, 8), strict=True):
+    for doubling, width in zip(_OF_WIDTH, (1, 2, 4, 8), strict=True):
         wider = hashes[:, :-width] * doubling
         wider += hashes[:, width:]
         hashes = wider
-    for doubling, height in zip(_DOUBLINGS[4:], (1, 2, 4, 8), strict=True):
+    for doubling, height in zip(_OF_HEIGHT, (1, 2, 4, 8), strict=True):
         taller = hashes[:-height] * doubling
         taller += hashes[height:]
         hashes = taller
@@ -137,23 +136,21 @@ def anchor_windows(tile: int, pixels: Pixels) -> np.ndarray:
     anchors["y"] = y = np.array([y for y, _ in left + right], np.intp)
     anchors["x"] = x = np.array([steps for _, steps in left] + [_LAST - steps for _, steps in right], np.intp)
     hashes = window_hashes(colour_hashes(pixels[:rows]))
-    anchors["hash"], anchors["check"], anchors["edge"] = hashes[y, x], _checks(pixels, y, x), hashes[0, _EDGE]
+    anchors["hash"], anchors["edge"] = hashes[y, x], hashes[0, _EDGE]
     return anchors
 
 
 def _count_changes(pixels: Pixels) -> npt.NDArray[np.int32]:
     """Count in each window the pairs of neighbouring pixels that differ, in rows and in columns."""
-    rows, columns = pixels.shape
-    in_rows = np.zeros((rows + 1, columns), np.int32)
-    in_rows[1:, 1:] = (pixels[:, 1:] != pixels[:, :-1]).cumsum(0, np.int32).cumsum(1, np.int32)
-    in_columns = np.zeros((rows, columns + 1), np.int32)
-    in_columns[1:, 1:] = (pixels[1:] != pixels[:-1]).cumsum(0, np.int32).cumsum(1, np.int32)
-    return _sums(in_rows, WINDOW, WINDOW - 1) + _sums(in_columns, WINDOW - 1, WINDOW)
+    in_rows = _sums(pixels[:, 1:] != pixels[:, :-1], WINDOW, WINDOW - 1)
+    return in_rows + _sums(pixels[1:] != pixels[:-1], WINDOW - 1, WINDOW)
 
 
-def _sums(integral: npt.NDArray[np.int32], height: int, width: int) -> npt.NDArray[np.int32]:
-    upper, lower = integral[:-height], integral[height:]
-    return lower[:, width:] - lower[:, :-width] - upper[:, width:] + upper[:, :-width]
+def _sums(marked: npt.NDArray[np.bool_], height: int, width: int) -> npt.NDArray[np.int32]:
+    """Count the marked places in each rectangle of this size."""
+    integral = np.pad(marked, ((1, 0), (1, 0))).cumsum(0, np.int32).cumsum(1, np.int32)
+    of_columns = integral[height:] - integral[:-height]
+    return of_columns[:, width:] - of_columns[:, :-width]
 
 
 def _anchor_places(changes: npt.NDArray[np.int32], pixels: Pixels) -> list[tuple[int, int]]:
@@ -178,13 +175,6 @@ def _first_by_width(marked: npt.NDArray[np.bool_], widest: int) -> list[tuple[in
     return [(int(first[x]), int(x)) for x in steps]
 
 
-def _checks(pixels: Pixels, y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
-    """Hash twelve pixels of each window in a second way, to tell apart windows whose hashes are equal by chance."""
-    sample = pixels[y[:, None] + _CHECKED[0], x[:, None] + _CHECKED[1]].astype(np.uint64)
-    powers = np.uint64(0x9E3779B97F4A7C15) ** np.arange(sample.shape[-1], dtype=np.uint64)
-    return (sample * powers).sum(-1, np.uint64)
-
-
 class AnchorTable:
     """The anchor windows of all tiles, in which the windows of a tile are looked up.
 
@@ -196,11 +186,8 @@ class AnchorTable:
         joined = np.concatenate([np.zeros(0, ANCHOR), *anchors])
         self._anchors = joined[np.argsort(joined["hash"], kind="stable")]
         self._hashes = np.ascontiguousarray(self._anchors["hash"])
-        self._tiles = np.ascontiguousarray(self._anchors["tile"])
-        self._upper_bits = np.zeros(2**_BITMAP_BITS, bool)
-        self._upper_bits[self._hashes >> np.uint32(32 - _BITMAP_BITS)] = True
-        self._lower_bits = np.zeros(2**_BITMAP_BITS, bool)
-        self._lower_bits[self._hashes & np.uint32(2**_BITMAP_BITS - 1)] = True
+        self._bitmap = np.zeros(2**_BITMAP_BITS, bool)
+        self._bitmap[self._hashes >> np.uint32(32 - _BITMAP_BITS)] = True
 
     def candidates(self, tile: int, pixels: Pixels) -> np.ndarray:
         """Find the tiles that may be the lower one of an overlap with this tile, and their offsets.
@@ -213,30 +200,22 @@ class AnchorTable:
             array of `CANDIDATE`, each once.
         """
         hashes = window_hashes(colour_hashes(pixels))
-        flat = hashes.ravel()
-        # The two bitmaps leave about one window in a thousand to the slow search in a sorted array.
-        windows = np.flatnonzero(self._upper_bits.take(flat >> np.uint32(32 - _BITMAP_BITS)))
-        windows = windows[self._lower_bits[flat[windows] & np.uint32(2**_BITMAP_BITS - 1)]]
-        wanted = flat[windows]
+        # The bitmap leaves few windows to the slow search in a sorted array.
+        windows = np.flatnonzero(self._bitmap.take(hashes >> np.uint32(32 - _BITMAP_BITS)))
+        wanted = hashes.take(windows)
         first = np.searchsorted(self._hashes, wanted, "left")
         counts = np.searchsorted(self._hashes, wanted, "right") - first
-        rows = np.repeat(first - counts.cumsum() + counts, counts) + np.arange(counts.sum())
-        others = np.flatnonzero(self._tiles[rows] != tile)
-        if not others.size:
-            return np.zeros(0, CANDIDATE)
-        anchors = self._anchors[rows[others]]
-        y, x = np.divmod(np.repeat(windows, counts)[others], hashes.shape[1])
+        anchors = self._anchors[np.repeat(first - counts.cumsum() + counts, counts) + np.arange(counts.sum())]
+        y, x = np.divmod(np.repeat(windows, counts), hashes.shape[1])
         dx, dy = x - anchors["x"], y - anchors["y"]
         # The anchor's tile is the lower one, and its corner lies in the shared rectangle.
-        fits = (dy >= 0) & (dy <= _LAST) & np.where(anchors["right"], dx <= 0, dx >= 0)
-        fits &= (np.abs(dx) <= _LAST) & (anchors["check"] == _checks(pixels, y, x))
+        fits = (anchors["tile"] != tile) & (dy >= 0) & np.where(anchors["right"], dx <= 0, dx >= 0)
         fits &= _edges_fit(anchors["edge"], hashes, dx, dy)
-        found = np.zeros(int(fits.sum()), CANDIDATE)
-        found["a"], found["b"], found["dx"], found["dy"] = tile, anchors["tile"][fits], dx[fits], dy[fits]
-        swapped = found["b"] < tile
-        found["a"][swapped], found["b"][swapped] = found["b"][swapped], tile
-        found["dx"][swapped] *= -1
-        found["dy"][swapped] *= -1
+        others = anchors["tile"][fits]
+        found = np.zeros(len(others), CANDIDATE)
+        found["a"], found["b"] = np.minimum(tile, others), np.maximum(tile, others)
+        sign = np.where(tile < others, 1, -1)
+        found["dx"], found["dy"] = sign * dx[fits], sign * dy[fits]
         return np.unique(found)
 
 
@@ -252,7 +231,7 @@ def _edges_fit(
     """
     x = dx[:, None] + _EDGE
     shared = (x >= 0) & (x <= _LAST)
-    found = hashes[np.clip(dy, 0, _LAST)[:, None], np.clip(x, 0, _LAST)]
+    found = hashes[dy.clip(0)[:, None], x.clip(0, _LAST)]
     return (~shared | (found == edges)).all(1)
 
 
