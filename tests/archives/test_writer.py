@@ -95,7 +95,7 @@ def test_archive_that_is_there_already_stays(tmp_path: Path) -> None:
 def test_manifest_states_version_counts_archives_and_audit(tmp_path: Path) -> None:
     archives = [write_archive(tmp_path / "train.zip", MEMBERS)]
     splits = {"train": count_classes([path for path, _ in MEMBERS], CLASS_NAMES)}
-    audit: dict[str, str | int] = {"tool": "audit", "errors": 0, "warnings": 2}
+    audit = {"tool": "audit", "errors": 0, "warnings": 2}
     write_manifest(tmp_path, version="1.2.3", splits=splits, archives=archives, audit=audit)
     assert json.loads((tmp_path / "manifest.json").read_text()) == {
         "version": "1.2.3",

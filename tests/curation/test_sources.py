@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +69,7 @@ def test_files_of_systems_are_passed_over_and_links_are_followed(tmp_path: Path)
     ("names", "named", "message"),
     [
         (["glaciar_1.png", "notes.txt"], "notes.txt", "is no PNG file; save it as PNG"),
+        (["glaciar_\udcff\n.png"], "glaciar_\udcff\n.png", "has a name that cannot be printed; rename it"),
         (["hielo_1.png"], "hielo_1.png", "give its class with --class PREFIX=CLASS, such as hielo=glaciar"),
         (["glaciar/cordillera_1.png"], "glaciar/cordillera_1.png", "is of two classes, cordillera and glaciar"),
         (["train/test/glaciar_1.png"], "train/test/glaciar_1.png", "is of two splits, test and train"),
@@ -93,14 +93,6 @@ def test_link_that_leads_in_a_circle_is_named(tmp_path: Path) -> None:
     (tmp_path / "again").symlink_to(tmp_path)
     with pytest.raises(SourceError, match="again: is a link to a folder that it lies in"):
         find_sources(tmp_path)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
-def test_name_that_is_not_utf_8_is_reported_in_one_printable_line(tmp_path: Path) -> None:
-    (tmp_path / os.fsdecode(b"glaciar_\xff\n.png")).touch()
-    with pytest.raises(SourceError, match="cannot be printed; rename it") as caught:
-        find_sources(tmp_path)
-    assert str(caught.value).isprintable()
 
 
 # ------------------------------------------------------------------------------------------------------ pairing masks

@@ -19,7 +19,7 @@ def write_manifest(
     version: str,
     splits: Mapping[str, Mapping[str, int]],
     archives: Iterable[WrittenArchive],
-    audit: Mapping[str, str | int] | None = None,
+    audit: Mapping[str, object] | None = None,
 ) -> None:
     """Write `manifest.json`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import zipfile
@@ -24,7 +25,7 @@ from rock_glacier.curation.sources import Source, SourceError, fault, find_sourc
 from rock_glacier.files import new_output_folder
 from rock_glacier.grounds.components import number_grounds
 from rock_glacier.parallel import Workers
-from rock_glacier_dataset import CLASS_NAMES, RELEASE_SIZES, SPLIT_NAMES, ArchiveError, RockGlacierDataset
+from rock_glacier_dataset import CLASS_NAMES, GLACIAR, RELEASE_SIZES, SPLIT_NAMES, ArchiveError, RockGlacierDataset
 
 LEAKS = {
     Code.OVERLAP_ACROSS_SPLITS.code: "pairs of tiles overlap",
@@ -33,7 +34,6 @@ LEAKS = {
 """Findings that mean that two splits share ground, and what each counts."""
 
 _PART = 256  # tiles that a worker converts at once
-_TOOL = f"build_archives.py {RockGlacierDataset.VERSION}"
 
 
 class Built(NamedTuple):
@@ -111,11 +111,12 @@ def build_archives(
         _check_kept_splits(sources)
     labels = [CLASS_NAMES.index(source.class_name) for source in sources]
     ratios = ratios or list(RELEASE_SIZES.values())
+    numbered = [f"{SPLIT_NAMES[0]}/{source.class_name}/{number}.png" for number, source in enumerate(sources)]
     with new_output_folder(out) as folder:
         with tempfile.TemporaryDirectory(prefix=".all-tiles-", dir=folder) as temporary:
             everything = Path(temporary) / archive_name(SPLIT_NAMES[0])
-            facts = _convert_all(sources, everything, workers)
-            grounds = _find_grounds(sources, facts, everything.parent, workers)
+            facts = _convert_all(sources, numbered, everything, workers)
+            grounds = _find_grounds(numbered, facts, everything.parent, workers)
             if split == "keep":
                 splits = [SPLIT_NAMES.index(source.split or "") for source in sources]
             else:
@@ -123,11 +124,12 @@ def build_archives(
                 splits = assign_splits(units, labels, ratios, seed)
             paths = _final_paths(sources, splits)
             with_masks = any(one.has_mask for one in facts)
-            archives = list(_write_splits(folder, everything, sources, paths, shards, with_masks))
+            tiles_by_path = dict(zip(paths, numbered, strict=True))
+            archives = list(_write_splits(folder, everything, tiles_by_path, shards, with_masks))
         found = audit(folder, workers)
         _check_audit(found, may_leak=split != "ground")
-        record: dict[str, str | int] = {"tool": _TOOL, "errors": found.errors, "warnings": found.warnings}
         version = str(RockGlacierDataset.VERSION)
+        record = {"tool": f"build_archives.py {version}", "errors": found.errors, "warnings": found.warnings}
         write_manifest(folder, version=version, splits=found.tiles, archives=archives, audit=record)
         order = sorted(range(len(sources)), key=lambda number: (splits[number], number))
         write_grounds(folder, ((paths[number], grounds[number], sources[number].name) for number in order))
@@ -152,40 +154,34 @@ def _check_kept_splits(sources: Sequence[Source]) -> None:
             raise SourceError(f"{split}: has no tiles; add a folder of this name, or leave out --split keep")
 
 
-def _first_path(number: int, source: Source) -> str:
-    """Return the path of a tile in the archive of all tiles."""
-    return f"{SPLIT_NAMES[0]}/{source.class_name}/{number}.png"
-
-
-def _convert_all(sources: Sequence[Source], archive: Path, workers: Workers) -> list[Facts]:
-    """Write all tiles and masks, converted, into one archive."""
+def _convert_all(sources: Sequence[Source], paths: Sequence[str], archive: Path, workers: Workers) -> list[Facts]:
+    """Write all tiles and masks, converted, into one archive under these paths."""
     facts: list[Facts] = []
     parts = [(sources[start : start + _PART],) for start in range(0, len(sources), _PART)]
 
     def members() -> Iterator[tuple[str, bytes]]:
-        for part in workers.map("Converting tiles", convert_sources, parts):
-            for result in part:
-                if isinstance(result, Exception):  # the first of the sources, whichever worker found one first
-                    raise result
-                path = _first_path(len(facts), sources[len(facts)])
-                facts.append(result.facts)
-                yield path, result.tile
-                if result.mask is not None:
-                    yield mask_path(path), result.mask
+        results = itertools.chain.from_iterable(workers.map("Converting tiles", convert_sources, parts))
+        for path, result in zip(paths, results, strict=True):
+            if isinstance(result, Exception):  # the first of the sources, whichever worker found one first
+                raise result
+            facts.append(result.facts)
+            yield path, result.tile
+            if result.mask is not None:
+                yield mask_path(path), result.mask
 
     write_archive(archive, members())
     return facts
 
 
-def _find_grounds(sources: Sequence[Source], facts: Sequence[Facts], folder: Path, workers: Workers) -> list[int]:
+def _find_grounds(paths: Sequence[str], facts: Sequence[Facts], folder: Path, workers: Workers) -> list[int]:
     """Number the grounds of the tiles in a folder's archive; tiles that repeat others are of one ground too."""
     found = audit(folder, workers).grounds
-    pairs = []
     first: dict[Hashable, int] = {}
-    for number, (source, one) in enumerate(zip(sources, facts, strict=True)):
-        for label in (found[_first_path(number, source)], one.canonical_hash):
+    pairs = []
+    for number, path in enumerate(paths):
+        for label in (found[path], facts[number].canonical_hash):
             pairs.append((first.setdefault(label, number), number))
-    return number_grounds(len(sources), pairs)
+    return number_grounds(len(paths), pairs)
 
 
 def _final_paths(sources: Sequence[Source], splits: Sequence[int]) -> list[str]:
@@ -199,16 +195,16 @@ def _final_paths(sources: Sequence[Source], splits: Sequence[int]) -> list[str]:
 
 
 def _write_splits(
-    folder: Path, everything: Path, sources: Sequence[Source], paths: Sequence[str], shards: int, with_masks: bool
+    folder: Path, everything: Path, tiles: Mapping[str, str], shards: int, with_masks: bool
 ) -> Iterator[WrittenArchive]:
-    """Write the archives of each split from the archive of all tiles."""
-    first_paths = {path: _first_path(number, sources[number]) for number, path in enumerate(paths)}
-    first_paths |= {mask_path(path): mask_path(before) for path, before in first_paths.items()}
+    """Write the archives of each split from the archive of all tiles; `tiles` are their paths, and those in it."""
+    masks = {mask_path(path): mask_path(before) for path, before in tiles.items() if f"/{GLACIAR}/" in path}
+    members = {**tiles, **masks}
     with zipfile.ZipFile(everything) as archive:
         for split in SPLIT_NAMES:
-            tiles = [path for path in paths if path.split("/")[0] == split]
-            for shard, members in enumerate(plan_shards(tiles, masks=with_masks, shards=shards)):
-                pngs = ((path, archive.read(first_paths[path])) for path in members)
+            of_split = [path for path in tiles if path.startswith(f"{split}/")]
+            for shard, paths in enumerate(plan_shards(of_split, masks=with_masks, shards=shards)):
+                pngs = ((path, archive.read(members[path])) for path in paths)
                 yield write_archive(folder / archive_name(split, shard, shards), pngs)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from rock_glacier.arrays import decode_any_png
 from rock_glacier.console import count
 from rock_glacier.curation.sources import Source, SourceError, fault
 from rock_glacier.grounds.pixels import canonical_hash, pack_pixels
-from rock_glacier.masks import class_indices_to_mask, mask_to_class_indices
+from rock_glacier.masks import class_indices_to_mask
 from rock_glacier_dataset import GLACIAR, ArchiveError, TileArchive, png_fault
 
 _THRESHOLD = 128  # from this grey level on, of 0 to 255, a mask's pixel is rock glacier
@@ -65,56 +66,48 @@ def convert_sources(sources: Sequence[Source]) -> list[Converted | SourceError |
         a result for each source, up to the first fault, which comes last.
     """
     results: list[Converted | SourceError | ArchiveError] = []
-    with _Reader() as reader:
+    with contextlib.ExitStack() as opened:
+        open_archive = functools.cache(lambda archive: opened.enter_context(archive.open()))
         for source in sources:
             try:
-                results.append(_convert(source, reader))
+                results.append(_convert(source, open_archive))
             except (SourceError, ArchiveError) as error:
                 return [*results, error]
     return results
 
 
-class _Reader(contextlib.ExitStack):
-    """Reads files, and members of archives, which stay open."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._archives: dict[ListedArchive, TileArchive] = {}
-
-    def read(self, place: Path | ListedMember) -> bytes:
-        if isinstance(place, ListedMember):
-            if place.archive not in self._archives:
-                self._archives[place.archive] = self.enter_context(place.archive.open())
-            return self._archives[place.archive].read(place.folder, place.member_id)
-        try:
-            status = place.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise fault(place, "is no regular file", "remove it")
-            if status.st_size > _LARGEST_FILE:
-                raise fault(place, f"has {status.st_size:,} bytes", f"save it with at most {_LARGEST_FILE:,}")
-            return place.read_bytes()
-        except OSError as error:
-            raise fault(place, f"cannot be read ({error.strerror})", "make it readable, or remove it") from None
-
-
-def _convert(source: Source, reader: _Reader) -> Converted:
-    png = reader.read(source.tile)
+def _convert(source: Source, open_archive: Callable[[ListedArchive], TileArchive]) -> Converted:
+    png = _read(source.tile, open_archive)
     pixels = _decode(png, source.tile)
     if (png[24], png[25]) not in _FORM:
         raise fault(source.tile, "is neither RGB nor RGBA of 8 bits a channel", "save it as one of them")
-    tile_changed = png_fault(png) is not None
+    tile = png if png_fault(png) is None else _encode(Image.fromarray(pixels))
     mask, mask_changed = None, False
     if source.mask is not None:
-        mask, mask_changed = _convert_mask(reader.read(source.mask), source)
+        given = _read(source.mask, open_archive)
+        mask = _convert_mask(given, source.mask, source.class_name)
+        mask_changed = mask not in (None, given)
     is_opaque = bool((pixels[..., 3] == 255).all())
-    facts = Facts(tile_changed, mask_changed, mask is not None, is_opaque, canonical_hash(pack_pixels(pixels)))
-    return Converted(_encode(Image.fromarray(pixels)) if tile_changed else png, mask, facts)
+    facts = Facts(tile != png, mask_changed, mask is not None, is_opaque, canonical_hash(pack_pixels(pixels)))
+    return Converted(tile, mask, facts)
 
 
-def _convert_mask(png: bytes, source: Source) -> tuple[bytes | None, bool]:
-    """Return a mask's file in the two colours, None for a tile without rock glacier, and whether it was another."""
-    place = source.mask
-    assert place is not None
+def _read(place: Path | ListedMember, open_archive: Callable[[ListedArchive], TileArchive]) -> bytes:
+    if isinstance(place, ListedMember):
+        return open_archive(place.archive).read(place.folder, place.member_id)
+    try:
+        status = place.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise fault(place, "is no regular file", "remove it")
+        if status.st_size > _LARGEST_FILE:
+            raise fault(place, f"has {status.st_size:,} bytes", f"save it with at most {_LARGEST_FILE:,}")
+        return place.read_bytes()
+    except OSError as error:
+        raise fault(place, f"cannot be read ({error.strerror})", "make it readable, or remove it") from None
+
+
+def _convert_mask(png: bytes, place: Path | ListedMember, class_name: str) -> bytes | None:
+    """Return a mask's file in the two colours; None for a tile without rock glacier."""
     pixels = _decode(png, place)
     over_black = pixels[..., :3].astype(np.uint32) * pixels[..., 3:] // 255
     rock_glacier = over_black.min(-1) >= _THRESHOLD
@@ -122,20 +115,16 @@ def _convert_mask(png: bytes, source: Source) -> tuple[bytes | None, bool]:
     if coloured:
         raise fault(place, f"has {count(coloured, 'coloured pixel')}", "draw rock glacier white and the rest black")
     covered = int(rock_glacier.sum())
-    if source.class_name != GLACIAR:
+    if class_name != GLACIAR:
         if covered:
-            what = f"shows rock glacier on {count(covered, 'pixel')}, but its tile is {source.class_name}"
+            what = f"shows rock glacier on {count(covered, 'pixel')}, but its tile is {class_name}"
             raise fault(place, what, f"remove the mask, or make the tile {GLACIAR}")
-        return None, False
+        return None
     if not covered:
         what = f"shows no rock glacier; that is {_THRESHOLD} to 255, and its brightest pixel is {over_black.max()}"
         raise fault(place, what, "draw it white, or move the tile to cordillera")
-    try:
-        mask_to_class_indices(pixels)
-        is_changed = png_fault(png) is not None
-    except ValueError:  # other colours
-        is_changed = True
-    return (_encode(class_indices_to_mask(rock_glacier)) if is_changed else png), is_changed
+    mask = class_indices_to_mask(rock_glacier)
+    return png if png_fault(png) is None and np.array_equal(pixels, np.asarray(mask)) else _encode(mask)
 
 
 def _decode(png: bytes, place: Path | ListedMember) -> npt.NDArray[np.uint8]:

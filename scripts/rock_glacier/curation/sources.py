@@ -11,7 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from natsort import natsorted, ns
 
@@ -49,7 +49,7 @@ class Source(NamedTuple):
 def fault(place: Path | ListedMember, what: str, remedy: str) -> SourceError:
     """Make the error that names a file or member, what is wrong and the remedy."""
     name = str(place) if isinstance(place, Path) else f"{place.archive.name}: {place.path}"
-    return SourceError(f"{name if name.isprintable() else ascii(name)}: {what}; {remedy}")
+    return SourceError(f"{name}: {what}; {remedy}")
 
 
 def find_sources(tiles: Path, masks: Path | None = None, prefixes: Mapping[str, str] | None = None) -> list[Source]:
@@ -132,31 +132,26 @@ def _list_pngs(folder: Path, leave_out: Path | None) -> list[str]:
     if not folder.is_dir():
         raise fault(folder, "no such folder", "give the folder that holds the PNG files")
     names = []
-    for here, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+    left_out = leave_out if leave_out and leave_out.exists() else None
+    faults: list[OSError] = []  # folders that cannot be listed, which os.walk passes over
+    for here, folders, files in os.walk(folder, onerror=faults.append, followlinks=True):
         place = Path(here)
         for link in (place / name for name in folders if (place / name).is_symlink()):
             if place.resolve().is_relative_to(link.resolve()):
                 raise fault(link, "is a link to a folder that it lies in", "remove it")
-        folders[:] = [
-            name
-            for name in folders
-            if not _is_passed_over(name) and not (leave_out and leave_out.exists() and leave_out.samefile(place / name))
-        ]
-        names += [(place / name).relative_to(folder).as_posix() for name in files if not _is_passed_over(name)]
-    for name in natsorted(sorted(names), alg=ns.PATH):
+        for several in (folders, files):
+            several[:] = [name for name in several if not name.startswith(".") and name not in _PASSED_OVER]
+        folders[:] = [name for name in folders if not (left_out and left_out.samefile(place / name))]
+        names += [(place / name).relative_to(folder).as_posix() for name in files]
+    if faults:
+        raise faults[0]
+    names = natsorted(sorted(names), alg=ns.PATH)
+    for name in names:
         if not name.isprintable():
             raise fault(folder / name, "has a name that cannot be printed", "rename it")
         if not name.lower().endswith(".png"):
             raise fault(folder / name, "is no PNG file", "save it as PNG from what it was made of, or move it")
-    return natsorted(sorted(names), alg=ns.PATH)
-
-
-def _raise(error: OSError) -> NoReturn:
-    raise error
-
-
-def _is_passed_over(name: str) -> bool:
-    return name.startswith(".") or name in _PASSED_OVER
+    return names
 
 
 def _only(path: Path, what: str, found: Iterable[str]) -> str | None:
@@ -175,14 +170,14 @@ def _pair(tiles: Sequence[Source], masks: Iterable[tuple[str, Path]], classes: M
     for name, path in masks:
         folder = PurePosixPath(*(part for part in PurePosixPath(name).parts[:-1] if part != MASKS))
         fitting = []
-        for rank, stem in enumerate(_tile_stems(path.stem)):
+        bare = path.stem.removeprefix("mask_")
+        stems = (path.stem, path.stem.removesuffix("_m"), bare, bare.removesuffix("_m"))  # the likeliest first
+        for rank, stem in enumerate(dict.fromkeys(stems)):
             for number in by_stem[stem]:
                 tile = tiles[number]
-                if all(
-                    classes.get(part, tile.class_name) == tile.class_name
-                    and _SPLIT_OF_FOLDER.get(part, tile.split) == tile.split
-                    for part in folder.parts
-                ):
+                class_names = {classes.get(part, tile.class_name) for part in folder.parts}
+                splits = {_SPLIT_OF_FOLDER.get(part, tile.split) for part in folder.parts}
+                if class_names <= {tile.class_name} and splits <= {tile.split}:
                     is_elsewhere = PurePosixPath(tile.name).parent != folder
                     fitting.append(((is_elsewhere, rank, tile.class_name != GLACIAR), number))
         fitting.sort()
@@ -196,9 +191,3 @@ def _pair(tiles: Sequence[Source], masks: Iterable[tuple[str, Path]], classes: M
             raise fault(path, f"is the second mask of {tiles[number].name}, beside {paired[number]}", "remove one")
         paired[number] = path
     return [tile._replace(mask=paired.get(number)) for number, tile in enumerate(tiles)]
-
-
-def _tile_stems(stem: str) -> list[str]:
-    """Return the stems that the tile of a mask may have, the likeliest first."""
-    bare = stem.removeprefix("mask_")
-    return list(dict.fromkeys([stem, stem.removesuffix("_m"), bare, bare.removesuffix("_m")]))
