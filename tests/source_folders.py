@@ -33,15 +33,6 @@ def save_mask(path: Path, *, rock_glacier: bool = True, mode: str = "L") -> Path
     return path
 
 
-def flat_folder(folder: Path, each: int = 6) -> tuple[Path, Path]:
-    """Make a flat folder of tiles, `each` of both classes, none of which share ground, and one of masks."""
-    for number in range(each):
-        save_tile(folder / "tiles" / f"cordillera_{number}.png", number)
-        save_tile(folder / "tiles" / f"glaciarRoca_{number}.png", 1000 + number)
-        save_mask(folder / "masks" / f"glaciarRoca_{number}.png")
-    return folder / "tiles", folder / "masks"
-
-
 def files_of(folder: Path) -> dict[str, bytes]:
     """Return the files of a folder by name."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -72,20 +72,3 @@ def test_many_grounds_of_many_sizes_come_within_two_tiles() -> None:
 def test_every_split_has_both_classes_where_that_can_be() -> None:
     grounds, labels = tiles_of([(500, 0), (400, 0), (300, 0), (0, 1), (0, 1), (0, 1)])
     assert (count_tiles(assign_splits(grounds, labels, [98, 1, 1]), labels) > 0).all()
-
-
-def test_three_grounds_are_assigned_one_to_each_split() -> None:
-    grounds, labels = tiles_of([(9, 0), (90, 90), (0, 9)])
-    assert sorted(set(assign_splits(grounds, labels, [90, 9, 0.1]))) == [0, 1, 2]
-
-
-def test_same_seed_assigns_alike_and_another_otherwise() -> None:
-    labels = [number % 2 for number in range(60)]
-    assigned = [assign_splits(range(60), labels, RATIOS, seed) for seed in (5, 5, 6)]
-    assert assigned[0] == assigned[1]
-    assert assigned[0] != assigned[2]
-
-
-def test_fewer_grounds_than_splits_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 splits need as many grounds, and there are 2; add"):
-        assign_splits([0, 0, 1], [0, 1, 1], RATIOS)

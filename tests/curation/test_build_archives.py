@@ -12,13 +12,12 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 from archive_contents import contents
 from conftest import REPOSITORY
 from PIL import Image
-from source_folders import files_of, flat_folder, save_mask, save_tile
+from source_folders import files_of, save_mask, save_tile
 
 from rock_glacier.audit.checks import audit
 from rock_glacier.curation.build_command import main
@@ -26,34 +25,52 @@ from rock_glacier.parallel import Workers
 from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES, load_archives
 
 SCRIPT = REPOSITORY / "scripts" / "build_archives.py"
-ROCA = ["--class", "glaciarRoca=glaciar", "--num-proc", "1"]
 EVEN = ["--ratios", "1:1:1"]
 
 
 @pytest.fixture
 def flat(tmp_path):
-    return flat_folder(tmp_path)
+    """A folder with six tiles of each class, none of which share ground, and the masks."""
+    for number in range(6):
+        save_tile(tmp_path / "tiles" / f"cordillera_{number}.png", number)
+        save_tile(tmp_path / "tiles" / f"glaciarRoca_{number}.png", 1000 + number)
+        save_mask(tmp_path / "masks" / f"glaciarRoca_{number}.png")
+    return tmp_path
 
 
 @pytest.fixture
 def overlapping(tmp_path):
-    """Three scenes of cordillera and three of glaciar; three tiles of each scene overlap."""
+    """The same of three scenes of cordillera and three of glaciar; three tiles of each scene overlap."""
     for seed, area in enumerate("abcdef"):
         for number, shift in enumerate((0, 50, 90)):
             name = f"{'cordillera' if seed < 3 else 'glaciarRoca'}_{area}_{number}.png"
             save_tile(tmp_path / "tiles" / name, seed, shift)
             if seed >= 3:
                 save_mask(tmp_path / "masks" / name)
-    return tmp_path / "tiles", tmp_path / "masks"
+    return tmp_path
 
 
-def build(tiles, out, *options, masks=None):
+def command(folder, *options, tiles="tiles", out="out", masks="masks"):
+    """Return the command's arguments for what lies in a folder; no masks where there is no folder of them."""
+    given = ["--masks", str(folder / masks)] if (folder / masks).exists() else []
+    shared = ["--class", "glaciarRoca=glaciar", "--num-proc", "1"]
+    return [str(folder / tiles), str(folder / out), *shared, *given, *options]
+
+
+def build(folder, *options, **places):
     """Run the command, and return its exit status."""
-    return main([str(tiles), str(out), *ROCA, *(["--masks", str(masks)] if masks else []), *options])
+    return main(command(folder, *options, **places))
 
 
-def rows_of(out):
-    with (out / "grounds.csv").open(encoding="utf-8", newline="") as file:
+def run(program, *arguments):
+    """Run a program in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    line = [sys.executable, "-c", program, str(SCRIPT), *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
+
+
+def rows_of(folder):
+    with (folder / "out" / "grounds.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -68,27 +85,29 @@ def into_splits(tiles, split_of):
 # ------------------------------------------------------------------------------------------------------ what is built
 
 
-def test_archives_pass_the_audit_and_load_in_both_configs(overlapping, tmp_path):
-    tiles, masks = overlapping
-    assert build(tiles, tmp_path / "out", *EVEN, masks=masks) == 0
-    found = audit(tmp_path / "out", Workers(1))
+def test_archives_pass_the_audit_and_load_in_both_configs(overlapping):
+    assert build(overlapping, *EVEN) == 0
+    found = audit(overlapping / "out", Workers(1))
     assert found.findings == []
     assert found.tiles == {split: {"cordillera": 3, "glaciar": 3} for split in SPLIT_NAMES}
     for config in CONFIG_NAMES:
-        splits = load_archives(config, data_dir=tmp_path / "out", cache_dir=tmp_path / "cache")
-        assert {split: len(dataset) for split, dataset in splits.items()} == dict.fromkeys(SPLIT_NAMES, 6)
+        splits = load_archives(config, data_dir=overlapping / "out", streaming=True)
+        assert {split: len(list(dataset)) for split, dataset in splits.items()} == dict.fromkeys(SPLIT_NAMES, 6)
+    rows = rows_of(overlapping)
+    assert list(rows[0]) == ["path", "ground", "source"]
+    assert sorted(row["source"] for row in rows) == sorted(path.name for path in (overlapping / "tiles").iterdir())
+    assert len({(row["ground"], row["source"][:-6]) for row in rows}) == len({row["ground"] for row in rows}) == 6
 
 
 def test_real_tiles_share_no_ground_across_splits(real, tmp_path, capsys):
     for kind in ("tiles", "masks"):
         with zipfile.ZipFile(real / f"raw_{kind}.zip") as archive:
             archive.extractall(tmp_path)
-    options = ["--class", "cordillera=cordillera"]
-    assert build(tmp_path / "tiles", tmp_path / "out", *options, masks=tmp_path / "masks") == 0
+    assert build(tmp_path, "--class", "cordillera=cordillera") == 0
     with (real / "names.csv").open() as names, (real / "overlaps.csv").open() as overlaps:
         source_of = {row["path"]: row["tile"] for row in csv.DictReader(names)}
         pairs = [(source_of[row["a"]], source_of[row["b"]]) for row in csv.DictReader(overlaps)]
-    split_of = {row["source"]: row["path"].split("/")[0] for row in rows_of(tmp_path / "out")}
+    split_of = {row["source"]: row["path"].split("/")[0] for row in rows_of(tmp_path)}
     assert (len(pairs), len(split_of)) == (689, 300)
     assert [(a, b) for a, b in pairs if split_of[a] != split_of[b]] == []
     captured = capsys.readouterr()
@@ -99,73 +118,62 @@ def test_real_tiles_share_no_ground_across_splits(real, tmp_path, capsys):
         assert sum(1 for dataset in splits.values() for _ in dataset) == 300
 
 
-def test_ids_have_three_digits_and_count_from_0_in_natural_order(flat, tmp_path):
-    tiles, masks = flat
-    (tiles / "cordillera_5.png").rename(tiles / "cordillera_10.png")
-    assert build(tiles, tmp_path / "out", *EVEN, masks=masks) == 0
-    rows = rows_of(tmp_path / "out")
+def test_ids_have_three_digits_and_count_from_0_in_natural_order(flat):
+    (flat / "tiles" / "cordillera_5.png").rename(flat / "tiles" / "cordillera_10.png")
+    assert build(flat, *EVEN) == 0
+    rows = rows_of(flat)
     for split in SPLIT_NAMES:
         for name, prefix in (("cordillera", "cordillera_"), ("glaciar", "glaciarRoca_")):
             its = [row for row in rows if row["path"].startswith(f"{split}/{name}/")]
             assert [row["path"] for row in its] == [f"{split}/{name}/{number}.png" for number in ("000", "001")]
             numbers = [int(row["source"].removeprefix(prefix).removesuffix(".png")) for row in its]
             assert numbers == sorted(numbers)
-        members = contents(tmp_path / "out", split)
+        members = contents(flat / "out", split)
         assert list(members) == sorted(members, key=lambda path: hashlib.sha256(path.encode()).digest())
         assert {path for path in members if "/masks/" in path} == {f"{split}/masks/00{n}.png" for n in (0, 1)}
 
 
-def test_grounds_name_each_tiles_source_and_those_that_share_ground(overlapping, tmp_path):
-    tiles, masks = overlapping
-    assert build(tiles, tmp_path / "out", *EVEN, masks=masks) == 0
-    rows = rows_of(tmp_path / "out")
-    assert list(rows[0]) == ["path", "ground", "source"]
-    assert sorted(row["source"] for row in rows) == sorted(path.name for path in tiles.iterdir())
-    assert len({(row["ground"], row["source"][:-6]) for row in rows}) == len({row["ground"] for row in rows}) == 6
-
-
-def test_turned_and_mirrored_tiles_are_of_one_ground(flat, tmp_path):
-    tiles, masks = flat
+def test_turned_and_mirrored_tiles_are_of_one_ground(flat):
     for number, way in enumerate((Image.Transpose.ROTATE_90, Image.Transpose.FLIP_LEFT_RIGHT)):
-        Image.open(tiles / "cordillera_0.png").transpose(way).save(tiles / f"cordillera_9{number}.png")
-    assert build(tiles, tmp_path / "out", *EVEN, masks=masks) == 0
-    rows = {row["source"]: row for row in rows_of(tmp_path / "out")}
+        turned = Image.open(flat / "tiles" / "cordillera_0.png").transpose(way)
+        turned.save(flat / "tiles" / f"cordillera_9{number}.png")
+    assert build(flat, *EVEN) == 0
+    rows = {row["source"]: row for row in rows_of(flat)}
     alike = [rows[f"cordillera_{number}.png"] for number in (0, 90, 91)]
     assert len({row["ground"] for row in alike}) == len({row["path"].split("/")[0] for row in alike}) == 1
 
 
-def test_manifest_holds_the_audit_and_every_archive(flat, tmp_path):
-    tiles, masks = flat
-    assert build(tiles, tmp_path / "out", *EVEN, "--shards", "2", masks=masks) == 0
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+def test_manifest_holds_the_audit_and_every_archive(flat):
+    assert build(flat, *EVEN, "--shards", "2") == 0
+    manifest = json.loads((flat / "out" / "manifest.json").read_text())
     assert manifest["splits"] == {split: {"cordillera": 2, "glaciar": 2} for split in SPLIT_NAMES}
     assert manifest["audit"] == {"tool": "build_archives.py 2.0.0", "errors": 0, "warnings": 0}
-    assert sorted(manifest["archives"]) == sorted(path.name for path in (tmp_path / "out").glob("*.zip"))
-    assert len(manifest["archives"]) == 6
-    for name, archive in manifest["archives"].items():
-        content = (tmp_path / "out" / name).read_bytes()
-        assert archive == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    built = {name: content for name, content in files_of(flat / "out").items() if name.endswith(".zip")}
+    assert len(built) == 6
+    assert manifest["archives"] == {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in built.items()
+    }
 
 
 @pytest.mark.parametrize("mode", ["ground", "random"])
-def test_same_seed_gives_the_same_bytes_with_any_number_of_processes(overlapping, tmp_path, mode):
-    tiles, masks = overlapping
+def test_same_seed_gives_the_same_bytes_with_any_number_of_processes(overlapping, mode):
     built = []
     for name, seed, num_proc in (("a", 3, 1), ("b", 3, 2), ("c", 4, 1)):
         options = [*EVEN, "--split", mode, "--seed", str(seed), "--num-proc", str(num_proc)]
-        assert build(tiles, tmp_path / name, *options, masks=masks) == 0
-        built.append(files_of(tmp_path / name))
+        assert build(overlapping, *options, out=name) == 0
+        built.append(files_of(overlapping / name))
     assert built[0] == built[1]
     assert built[0] != built[2]
 
 
-def test_without_masks_there_are_tiles_alone(flat, tmp_path, capsys):
-    assert build(flat[0], tmp_path / "out") == 0
+def test_without_masks_there_are_tiles_alone(flat, capsys):
+    shutil.rmtree(flat / "masks")
+    assert build(flat) == 0
     captured = capsys.readouterr()
     assert "masks: none" in captured.out
     assert "holds no masks" in captured.err
-    splits = load_archives(data_dir=tmp_path / "out", cache_dir=tmp_path / "cache")
-    assert sum(map(len, splits.values())) == 12
+    splits = load_archives(data_dir=flat / "out", streaming=True)
+    assert sum(len(list(dataset)) for dataset in splits.values()) == 12
 
 
 @pytest.mark.parametrize("form", ["archives", "shards", "unpacked"])
@@ -178,7 +186,7 @@ def test_archives_are_built_again_as_they_are(sample, sharded_sample, tmp_path, 
                 archive.extractall(tiles)
         (tiles / "validation").rename(tiles / "val")
         Image.new("RGBA", (128, 128)).save(tiles / "zeros.png")
-    assert build(tiles, tmp_path / "out", "--split", "keep") == 0
+    assert build(tmp_path, "--split", "keep", tiles=tiles) == 0
     for split in SPLIT_NAMES:
         assert contents(tmp_path / "out", split) == contents(sample, split)
 
@@ -186,10 +194,10 @@ def test_archives_are_built_again_as_they_are(sample, sharded_sample, tmp_path, 
 @pytest.mark.parametrize("archives", ["sample", "real_archives"])
 def test_archives_are_split_anew(request, tmp_path, archives):
     before_in = request.getfixturevalue(archives)
-    assert build(before_in, tmp_path / "out") == 0
+    assert build(tmp_path, tiles=before_in) == 0
     assert audit(tmp_path / "out", Workers(1)).errors == 0
     before = {path: png for split in SPLIT_NAMES for path, png in contents(before_in, split).items()}
-    sources = {row["path"]: row["source"].partition("/")[2] for row in rows_of(tmp_path / "out")}
+    sources = {row["path"]: row["source"].partition("/")[2] for row in rows_of(tmp_path)}
     assert sorted(sources.values()) == sorted(path for path in before if "/masks/" not in path)
     for split in SPLIT_NAMES:
         for path, png in contents(tmp_path / "out", split).items():
@@ -201,12 +209,11 @@ def test_archives_are_split_anew(request, tmp_path, archives):
 
 
 @pytest.mark.parametrize("mode", ["ground", "keep"])
-def test_each_split_and_archive_has_a_line(flat, tmp_path, capsys, mode):
-    tiles, masks = flat
-    into_splits(tiles, lambda number, path: SPLIT_NAMES[number % 3])
-    assert build(tiles, tmp_path / "out", *EVEN, "--split", mode, masks=masks) == 0
+def test_each_split_and_archive_has_a_line(flat, capsys, mode):
+    into_splits(flat / "tiles", lambda number, path: SPLIT_NAMES[number % 3])
+    assert build(flat, *EVEN, "--split", mode) == 0
     captured = capsys.readouterr()
-    size = (tmp_path / "out" / "train.zip").stat().st_size
+    size = (flat / "out" / "train.zip").stat().st_size
     assert captured.out.splitlines()[:7] == [
         "tiles: 6 cordillera, 6 glaciar; 12 made RGBA",
         "masks: 6; 6 made white and black",
@@ -218,87 +225,85 @@ def test_each_split_and_archive_has_a_line(flat, tmp_path, capsys, mode):
     assert captured.err == ""
 
 
-def test_ground_that_is_too_large_is_named_with_the_excess(flat, tmp_path, capsys):
-    tiles, masks = flat
+def test_ground_that_is_too_large_is_named_with_the_excess(flat, capsys):
     for number in range(6, 18):
-        save_tile(tiles / f"cordillera_{number}.png", 5, 5 * (number - 5))
-    assert build(tiles, tmp_path / "out", *EVEN, masks=masks) == 0
+        save_tile(flat / "tiles" / f"cordillera_{number}.png", 5, 5 * (number - 5))
+    assert build(flat, *EVEN) == 0
     (line,) = capsys.readouterr().err.splitlines()
     assert "warning: the ground of cordillera_5.png has 13 cordillera tiles, 7 more than the target of" in line
 
 
-def test_class_on_too_few_grounds_and_transparent_tiles_are_named(flat, tmp_path, capsys):
-    tiles, masks = flat
+def test_class_on_too_few_grounds_and_transparent_tiles_are_named(flat, capsys):
     for number in range(2, 6):
-        (tiles / f"cordillera_{number}.png").unlink()
-    Image.new("RGBA", (128, 128)).save(tiles / "cordillera_1.png")
-    assert build(tiles, tmp_path / "out", *EVEN, masks=masks) == 0
+        (flat / "tiles" / f"cordillera_{number}.png").unlink()
+    Image.new("RGBA", (128, 128)).save(flat / "tiles" / "cordillera_1.png")
+    assert build(flat, *EVEN) == 0
     captured = capsys.readouterr()
     assert "has no cordillera tiles (target 0.7); add tiles of other ground" in captured.err
     assert "1 tile with transparent pixels, the first cordillera_1.png" in captured.err
 
 
 @pytest.mark.parametrize("mode", ["random", "keep"])
-def test_split_that_leaks_is_reported(overlapping, tmp_path, capsys, mode):
-    tiles, masks = overlapping
+def test_split_that_leaks_is_reported(overlapping, capsys, mode):
     if mode == "keep":
-        into_splits(tiles, lambda number, path: SPLIT_NAMES[int(path.stem[-1])])
-    assert build(tiles, tmp_path / "out", "--split", mode, masks=masks) == 0
-    found = audit(tmp_path / "out", Workers(1))
+        into_splits(overlapping / "tiles", lambda number, path: SPLIT_NAMES[int(path.stem[-1])])
+    assert build(overlapping, "--split", mode) == 0
+    found = audit(overlapping / "out", Workers(1))
     assert found.errors > 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "leaks" in line]
     assert f"--split {mode} leaks: {found.errors} pairs of tiles overlap across splits; use --split ground" in line
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["audit"]["errors"] == found.errors
+    assert json.loads((overlapping / "out" / "manifest.json").read_text())["audit"]["errors"] == found.errors
     if mode == "keep":
-        assert all(row["path"].split("/")[0] == row["source"].split("/")[0] for row in rows_of(tmp_path / "out"))
+        assert all(row["path"].split("/")[0] == row["source"].split("/")[0] for row in rows_of(overlapping))
 
 
 # --------------------------------------------------------------------------------------------------------- bad input
 
 
-def spoil(what, tiles, masks):
-    if what == "no image":
-        (tiles / "glaciarRoca_3.png").write_text("no image")
-        return
-    shutil.rmtree(tiles)
-    shutil.rmtree(masks)
-    if what == "one scene":
-        for number in range(9):
-            save_tile(tiles / f"cordillera_{number}.png", 1, 5 * number)
-    else:
-        tiles.mkdir()
-        (tiles / "train.zip").touch()
-    if what != "bad archive":
-        masks.mkdir()
+def no_image(folder):
+    (folder / "tiles" / "glaciarRoca_3.png").write_text("no image")
+
+
+def one_scene(folder):
+    shutil.rmtree(folder)
+    for number in range(9):
+        save_tile(folder / "tiles" / f"cordillera_{number}.png", 1, 5 * number)
+
+
+def masks_beside_archives(folder):
+    (folder / "tiles" / "train.zip").touch()
+
+
+def bad_archive(folder):
+    masks_beside_archives(folder)
+    shutil.rmtree(folder / "masks")
 
 
 @pytest.mark.parametrize(
-    ("what", "named", "remedy"),
+    ("spoil", "named", "remedy"),
     [
-        ("no image", "{}/tiles/glaciarRoca_3.png: cannot be used (is no PNG)", "or remove it"),
-        ("one scene", "3 splits need as many grounds, and there are 1", "add tiles of other ground"),
-        ("masks beside archives", "{}/masks: is not read", "leave out --masks"),
-        ("bad archive", "train.zip: cannot be read as a zip archive", "or build it again"),
+        (no_image, "{}/tiles/glaciarRoca_3.png: cannot be used (is no PNG)", "or remove it"),
+        (one_scene, "3 splits need as many grounds, and there are 1", "add tiles of other ground"),
+        (masks_beside_archives, "{}/masks: is not read", "leave out --masks"),
+        (bad_archive, "train.zip: cannot be read as a zip archive", "or build it again"),
     ],
 )
-def test_bad_input_is_one_line_with_the_remedy_and_leaves_nothing(flat, tmp_path, capsys, what, named, remedy):
-    tiles, masks = flat
-    spoil(what, tiles, masks)
-    before = sorted(path.name for path in tmp_path.iterdir())
-    assert build(tiles, tmp_path / "out", masks=masks if masks.exists() else None) == 1
+def test_bad_input_is_one_line_with_the_remedy_and_leaves_nothing(flat, capsys, spoil, named, remedy):
+    spoil(flat)
+    before = files_of(flat)
+    assert build(flat) == 1
     captured = capsys.readouterr()
     (line,) = captured.err.splitlines()
-    assert f": error: {named.format(tmp_path)}" in line
+    assert f": error: {named.format(flat)}" in line
     assert line.endswith(remedy)
     assert captured.out == ""
-    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert files_of(flat) == before
 
 
-def test_first_fault_in_natural_order_is_reported_whichever_process_finds_it(flat, tmp_path, capsys):
-    tiles, masks = flat
+def test_first_fault_in_natural_order_is_reported_whichever_process_finds_it(flat, capsys):
     for number in (2, 4):
-        (tiles / f"cordillera_{number}.png").write_text("no image")
-    assert build(tiles, tmp_path / "out", "--num-proc", "2", masks=masks) == 1
+        (flat / "tiles" / f"cordillera_{number}.png").write_text("no image")
+    assert build(flat, "--num-proc", "2") == 1
     assert "cordillera_2.png" in capsys.readouterr().err
 
 
@@ -311,21 +316,20 @@ def test_first_fault_in_natural_order_is_reported_whichever_process_finds_it(fla
         ("new", "tiles", "put the masks into a folder of their own"),
     ],
 )
-def test_folder_that_cannot_be_written_or_read_stays_as_it_is(flat, tmp_path, capsys, out, masks, message):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "precious").write_text("content")
-    before = files_of(tmp_path)
-    assert build(flat[0], tmp_path / out, masks=tmp_path / masks) == 1
+def test_folder_that_cannot_be_written_or_read_stays_as_it_is(flat, capsys, out, masks, message):
+    (flat / "out").mkdir()
+    (flat / "out" / "precious").write_text("content")
+    before = files_of(flat)
+    assert build(flat, out=out, masks=masks) == 1
     assert message in capsys.readouterr().err
-    assert files_of(tmp_path) == before
+    assert files_of(flat) == before
 
 
 @pytest.mark.parametrize(("drop", "message"), [("", "no folder names its split"), ("test", "test: has no tiles")])
-def test_kept_split_needs_the_three_folders(flat, tmp_path, capsys, drop, message):
-    tiles, masks = flat
+def test_kept_split_needs_the_three_folders(flat, capsys, drop, message):
     kept = [split for split in SPLIT_NAMES if split != drop]
-    into_splits(tiles, lambda number, path: kept[number % 2] if drop else ".")
-    assert build(tiles, tmp_path / "out", "--split", "keep", masks=masks) == 1
+    into_splits(flat / "tiles", lambda number, path: kept[number % 2] if drop else ".")
+    assert build(flat, "--split", "keep") == 1
     assert message in capsys.readouterr().err
 
 
@@ -341,36 +345,24 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 FULL = "raise OSError(28, 'No space left on device')"
 ENDED = "os.kill(os.getpid(), signal.SIGTERM)"
+WITHOUT_SCIPY = "import sys; sys.modules['scipy'] = None" + HOOKED.format(name="\0", what="pass")
 
 
 @pytest.mark.parametrize(
     ("name", "what", "message"),
     [
         ("validation.zip", FULL, "(No space left on device); make room, or name a folder on another disk"),
-        ("grounds.csv", FULL, "(No space left on device); make room, or name a folder on another disk"),
         ("manifest.json", ENDED, "interrupted; nothing was written"),
     ],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
-def test_run_that_ends_early_leaves_nothing(flat, tmp_path, name, what, message):
-    tiles, masks = flat
-    before = files_of(tmp_path)
-    command = [
-        sys.executable,
-        "-c",
-        HOOKED.format(name=name, what=what),
-        str(SCRIPT),
-        str(tiles),
-        str(tmp_path / "out"),
-    ]
-    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'scripts'}"}
-    ended = subprocess.run(
-        [*command, "--masks", str(masks), *ROCA], capture_output=True, text=True, check=False, env=environment
-    )
+def test_run_that_ends_early_leaves_nothing(flat, name, what, message):
+    before = files_of(flat)
+    ended = run(HOOKED.format(name=name, what=what), *command(flat))
     assert (ended.returncode, ended.stdout) == (1, "")
     (line,) = ended.stderr.splitlines()
     assert line.endswith(message)
-    assert files_of(tmp_path) == before
+    assert files_of(flat) == before
 
 
 @pytest.mark.parametrize(
@@ -387,24 +379,17 @@ def test_run_that_ends_early_leaves_nothing(flat, tmp_path, name, what, message)
         ["--split", "fair"],
     ],
 )
-def test_wrong_usage_exits_with_2(tmp_path: Path, capsys, options):
+def test_wrong_usage_exits_with_2(tmp_path, capsys, options):
     with pytest.raises(SystemExit) as caught:
-        main([str(tmp_path), str(tmp_path / "out"), *options])
+        build(tmp_path, *options)
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
 
 
-def test_missing_package_is_named_with_the_extra_and_help_works_without(flat, tmp_path):
-    code = (
-        "import runpy, sys; sys.modules['scipy'] = None; sys.argv.pop(0); runpy.run_path(sys.argv[0], {}, '__main__')"
-    )
-    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'scripts'}"}
-    command = [sys.executable, "-c", code, str(SCRIPT), str(flat[0]), str(tmp_path / "out")]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+def test_missing_package_is_named_with_the_extra_and_help_works_without(flat):
+    ended = run(WITHOUT_SCIPY, *command(flat))
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.endswith("the package scipy is not installed; pip install 'rock-glacier-dataset[curate]'\n")
-    ended = subprocess.run([*command, "--help"], capture_output=True, text=True, check=False, env=environment)
-    assert ended.returncode == 0
-    assert all(
-        word in ended.stdout for word in ("TILES", "OUT", "--masks", "--class", "--split", "--ratios", "--shards")
-    )
+    ended = run(WITHOUT_SCIPY, "--help")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert all(f"{word} " in ended.stdout for word in ("TILES", "OUT", "--masks", "--class", "--split", "--ratios"))

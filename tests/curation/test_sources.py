@@ -98,21 +98,24 @@ def test_link_that_leads_in_a_circle_is_named(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------ pairing masks
 
 
-@pytest.mark.parametrize("mask", ["glaciarRoca_1.png", "glaciarRoca_1_m.png", "mask_glaciarRoca_1.png"])
-def test_mask_has_the_tiles_stem_perhaps_with_something_about_it(tmp_path: Path, mask: str) -> None:
-    tiles = touch(tmp_path / "tiles", "glaciarRoca_1.png", "cordillera_1.png")
-    masks = touch(tmp_path / "masks", mask)
-    assert paired(tiles, masks) == {"cordillera_1.png": None, "glaciarRoca_1.png": mask}
-
-
-def test_masks_of_tiles_of_one_stem_are_told_apart_by_their_folders(tmp_path: Path) -> None:
-    tiles = touch(tmp_path / "tiles", "train/glaciar/1.png", "test/glaciar/1.png", "train/cordillera/1.png")
-    masks = touch(tmp_path / "masks", "train/glaciar/1.png", "glaciar/test/mask_1.png")
-    assert paired(tiles, masks) == {
-        "test/glaciar/1.png": "glaciar/test/mask_1.png",
-        "train/cordillera/1.png": None,
-        "train/glaciar/1.png": "train/glaciar/1.png",
-    }
+@pytest.mark.parametrize(
+    ("tiles", "expected"),
+    [
+        (["cordillera_1.png"], {"glaciarRoca_1.png": "glaciarRoca_1.png"}),
+        (["cordillera_1.png"], {"glaciarRoca_1.png": "glaciarRoca_1_m.png"}),
+        (["cordillera_1.png"], {"glaciarRoca_1.png": "mask_glaciarRoca_1_m.png"}),
+        ([], {"glaciar_1.png": "glaciar_1.png", "glaciar_1_m.png": "glaciar_1_m.png"}),
+        ([], {"glaciar/1.png": "glaciar/1_m.png", "train/glaciar/1.png": "train/glaciar/1_m.png"}),
+        (
+            ["train/cordillera/1.png"],
+            {"test/glaciar/1.png": "glaciar/test/mask_1.png", "train/glaciar/1.png": "train/glaciar/1.png"},
+        ),
+    ],
+)
+def test_mask_is_paired_by_folder_then_by_stem(tmp_path: Path, tiles: list[str], expected: dict[str, str]) -> None:
+    touch(tmp_path / "tiles", *tiles, *expected)
+    touch(tmp_path / "masks", *expected.values())
+    assert paired(tmp_path / "tiles", tmp_path / "masks") == {**dict.fromkeys(tiles), **expected}
 
 
 def test_masks_lie_among_the_tiles_as_the_curators_have_them(tmp_path: Path) -> None:
@@ -125,18 +128,6 @@ def test_masks_lie_among_the_tiles_as_the_curators_have_them(tmp_path: Path) -> 
 def test_folder_of_masks_may_lie_in_that_of_tiles(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "glaciar_1.png", f"{name}/glaciar_1.png")
     assert paired(tmp_path, tmp_path / name) == {"glaciar_1.png": "glaciar_1.png"}
-
-
-def test_mask_in_the_folder_of_the_same_name_is_the_tiles_own(tmp_path: Path) -> None:
-    tiles = touch(tmp_path / "tiles", "glaciar/1.png", "train/glaciar/1.png")
-    masks = touch(tmp_path / "masks", "glaciar/1_m.png", "train/glaciar/1_m.png")
-    assert paired(tiles, masks) == {f"{place}/1.png": f"{place}/1_m.png" for place in ("glaciar", "train/glaciar")}
-
-
-def test_tiles_own_stem_goes_before_a_stem_with_something_about_it(tmp_path: Path) -> None:
-    tiles = touch(tmp_path / "tiles", "glaciar_1.png", "glaciar_1_m.png")
-    masks = touch(tmp_path / "masks", "glaciar_1.png", "glaciar_1_m.png")
-    assert paired(tiles, masks) == {name: name for name in ("glaciar_1.png", "glaciar_1_m.png")}
 
 
 @pytest.mark.parametrize(
