@@ -25,6 +25,7 @@ from rock_glacier.scoring.predictions import MaskPredictions, read_scores
 from rock_glacier_dataset import CONFIG_NAMES, EMPTY_MASK, load_archives
 
 CLASSIFICATION, SEGMENTATION = CONFIG_NAMES
+SPLITS = {CLASSIFICATION: ("test",), SEGMENTATION: ("validation", "test")}
 
 
 @pytest.fixture(scope="module")
@@ -40,21 +41,14 @@ def trained(familiar: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     """What all models write of it, by config."""
     written = {config: tmp_path_factory.mktemp("written") / "out" for config in CONFIG_NAMES}
     for config, out in written.items():
-        assert main([str(familiar), str(out), "--name", config, "--num-proc", "1"]) == 0
+        splits = ["--split", "validation", "--split", "test"] if config == SEGMENTATION else []
+        assert main([str(familiar), str(out), "--name", config, "--num-proc", "1", *splits]) == 0
     return written
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
-
-
-def truth_of(config: str, data_dir: Path):
-    return to_arrays(load_archives(config, split="test", data_dir=data_dir))
 
 
 @pytest.mark.parametrize("config", CONFIG_NAMES)
 def test_there_is_a_file_for_each_model_and_a_record(trained, config):
-    names = {f"{model}-test.parquet" for model in MODELS[config]}
+    names = {f"{model}-{split}.parquet" for model in MODELS[config] for split in SPLITS[config]}
     assert {path.name for path in trained[config].iterdir()} == {*names, RECORD_NAME}
     record = json.loads((trained[config] / RECORD_NAME).read_text())
     assert (record["config"], record["seed"]) == (config, 0)
@@ -69,29 +63,24 @@ def test_there_is_a_file_for_each_model_and_a_record(trained, config):
 @pytest.mark.parametrize("model", MODELS[CLASSIFICATION])
 def test_classifiers_recognise_ground_that_they_know(familiar, trained, model):
     paths, scores = read_scores(trained[CLASSIFICATION] / f"{model}-test.parquet")
-    truth = truth_of(CLASSIFICATION, familiar)
+    truth = to_arrays(load_archives(CLASSIFICATION, split="test", data_dir=familiar))
     assert paths == truth["path"].tolist()
     assert roc_auc_score(truth["labels"], scores) > 0.8
 
 
-def test_masks_are_better_than_chance(familiar, trained):
-    truth = truth_of(SEGMENTATION, familiar)
-    found = dict(MaskPredictions(trained[SEGMENTATION] / "pixels-test.parquet"))
-    assert list(found) == truth["path"].tolist()
-    masks, rock_glacier = np.stack(list(found.values())) == 1, truth["masks"] == 1
-    assert masks.any()
-    assert rock_glacier[masks].mean() > 1.5 * rock_glacier.mean()
-
-
-def test_the_threshold_fits_the_validation_masks_best(familiar, tmp_path):
-    out = tmp_path / "out"
-    assert main([str(familiar), str(out), "--name", SEGMENTATION, "--split", "validation", "--num-proc", "1"]) == 0
-    found = np.stack([mask for _, mask in MaskPredictions(out / "pixels-validation.parquet")])
-    truth = to_arrays(load_archives(SEGMENTATION, split="validation", data_dir=familiar))["masks"]
-    record = json.loads((out / RECORD_NAME).read_text())["models"]["pixels"]
-    assert record["validation_iou"] == pytest.approx((found & truth).sum() / (found | truth).sum(), abs=1e-4)
-    assert record["validation_iou"] > truth.mean()  # which all of it would reach
-    assert 0 < record["threshold"] < 1
+def test_masks_are_better_than_chance_and_their_threshold_fits_validation_best(familiar, trained):
+    for split in SPLITS[SEGMENTATION]:
+        found = dict(MaskPredictions(trained[SEGMENTATION] / f"pixels-{split}.parquet"))
+        truth = to_arrays(load_archives(SEGMENTATION, split=split, data_dir=familiar))
+        assert list(found) == truth["path"].tolist()
+        masks, rock_glacier = np.stack(list(found.values())) == 1, truth["masks"] == 1
+        assert rock_glacier[masks].mean() > 1.5 * rock_glacier.mean()
+        if split == "validation":
+            record = json.loads((trained[SEGMENTATION] / RECORD_NAME).read_text())["models"]["pixels"]
+            fit = (masks & rock_glacier).sum() / (masks | rock_glacier).sum()
+            assert record["validation_iou"] == pytest.approx(fit, abs=1e-4)
+            assert fit > rock_glacier.mean()  # which all of it would reach
+            assert 0 < record["threshold"] < 1
 
 
 def test_the_printed_command_scores(sample, tmp_path, monkeypatch, capsys):
@@ -146,8 +135,8 @@ def test_neither_the_truth_of_test_nor_the_number_of_processes_changes_predictio
 def test_another_seed_gives_another_forest(familiar, trained, tmp_path):
     arguments = [str(familiar), str(tmp_path / "out"), "--name", CLASSIFICATION, "--models", "forest", "--seed", "1"]
     assert main([*arguments, "--num-proc", "1"]) == 0
-    (name,) = files_of(tmp_path / "out")
-    assert files_of(tmp_path / "out")[name] != files_of(trained[CLASSIFICATION])[name]
+    name = "forest-test.parquet"
+    assert (tmp_path / "out" / name).read_bytes() != (trained[CLASSIFICATION] / name).read_bytes()
 
 
 def test_an_occupied_folder_stays_as_it_is(sample, tmp_path, capsys):

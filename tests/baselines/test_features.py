@@ -11,10 +11,11 @@ from source_folders import ground
 from rock_glacier.baselines.features import (
     PIXEL_FEATURE_NAMES,
     TILE_FEATURE_NAMES,
-    features_of_tiles,
+    describe_tiles,
     pixel_features,
     tile_features,
 )
+from rock_glacier.parallel import Workers
 
 
 def flat(*colour: int) -> np.ndarray:
@@ -105,8 +106,9 @@ def test_a_pixel_is_described_by_what_surrounds_it():
 
 
 def test_tiles_are_described_one_by_one():
-    tiles = np.stack([ground(1), waves(8)])
-    assert np.array_equal(features_of_tiles(tiles)[1], tile_features(tiles[1]))
+    tiles = np.stack([ground(1), *[waves(8)] * 39])  # more than a worker is handed at once
+    found = describe_tiles("Describing", tiles, Workers(1))
+    assert np.array_equal(found, np.stack([tile_features(tiles[0]), *[tile_features(tiles[1])] * 39]))
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((64, 128, 3), np.uint8), np.zeros((128, 128, 3)), np.zeros((128, 128, 4))])

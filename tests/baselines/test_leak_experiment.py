@@ -133,13 +133,6 @@ def random_tiles(seed: int, number: int = 100) -> TileSet:
     return TileSet(features, rng.integers(0, 2, number), rng.integers(0, 12, number))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_grouped_folds_never_split_a_ground_and_random_ones_do(seed):
-    tiles = random_tiles(seed)
-    assert cross_validate("nearest", "grouped", tiles, 4, seed).familiar == 0
-    assert cross_validate("nearest", "random", tiles, 4, seed).familiar == 1
-
-
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_seed_decides_the_folds(scheme):
     tiles = random_tiles(0)
@@ -151,12 +144,6 @@ def test_the_seed_decides_the_folds(scheme):
 def test_tiles_are_tested_by_models_that_were_not_trained_on_them():
     tiles = random_tiles(3, 400)  # whose classes only memory can tell
     assert balanced_accuracy(cross_validate("nearest", "random", tiles, 4, 0).correct, tiles.labels) < 0.6
-
-
-@pytest.mark.parametrize(("grounds", "folds"), [(4, 2), (7, 3), (40, 5)])
-def test_there_are_as_many_folds_as_the_rarer_class_has_grounds_up_to_five(grounds, folds):
-    numbers = np.repeat(np.arange(grounds), 2)
-    assert choose_folds(TileSet(np.zeros((2 * grounds, 1), np.float32), numbers % 2, numbers), None) == folds
 
 
 def test_where_only_one_class_is_left_to_train_on_it_is_predicted():
@@ -182,6 +169,12 @@ def test_balanced_accuracy_is_that_of_scikit_learn():
     found = accuracy_statistic(labels == predicted, labels)(weights.astype(np.float64))[:, 0]
     expected = [balanced_accuracy_score(labels, predicted, sample_weight=row) for row in weights]
     assert found.tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("grounds", "folds"), [(4, 2), (7, 3), (40, 5)])
+def test_there_are_as_many_folds_as_the_rarer_class_has_grounds_up_to_five(grounds, folds):
+    numbers = np.repeat(np.arange(grounds), 2)
+    assert choose_folds(TileSet(np.zeros((2 * grounds, 1), np.float32), numbers % 2, numbers), None) == folds
 
 
 @pytest.mark.parametrize(
@@ -214,9 +207,7 @@ def test_tiles_of_a_sample_that_overlap_are_of_one_ground(tmp_path):
     make_sample_archives(tmp_path / "sample", train=6, validation=2, test=4, overlap=1)
     tiles = read_tiles(str(tmp_path / "sample"), None, Workers(1))
     assert len(tiles.features) == 12
-    assert (
-        np.isin(tiles.grounds[6:], tiles.grounds[:6])
-    ).all()  # validation and test were cut over the ground of train
+    assert np.isin(tiles.grounds[6:], tiles.grounds[:6]).all()  # validation and test were cut over the ground of train
 
 
 def test_the_real_tiles_leak(real_archives):

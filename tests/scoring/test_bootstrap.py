@@ -1,4 +1,4 @@
-"""Intervals cover what they promise where grounds are drawn, and do not where tiles are drawn one by one."""
+"""Intervals are those of theory, and whole grounds are drawn."""
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
 
@@ -8,42 +8,8 @@ import numpy as np
 import pytest
 
 from rock_glacier.scoring.bootstrap import bootstrap
-from rock_glacier.scoring.class_metrics import class_statistic
 
 GROUNDS = np.array([0, 1, 1, 2, 2, 2, 3])
-
-
-def simulated_tiles(generator, grounds):
-    """Labels, scores and grounds: the tiles of a ground are mostly of one class, and scored alike."""
-    sizes = generator.geometric(1 / 4, grounds)
-    ground = np.repeat(np.arange(grounds), sizes)
-    labels = (generator.random(ground.size) < generator.beta(0.5, 0.5, grounds)[ground]).astype(int)
-    logits = 2.4 * labels - 1.2 + generator.normal(0, 1, grounds)[ground] + generator.normal(0, 0.7, ground.size)
-    return labels, 1 / (1 + np.exp(-logits)), ground
-
-
-def balanced_accuracy(labels, scores):
-    statistic = class_statistic(labels, scores, 0.5)
-    return lambda weights: statistic(weights)[:, :1]
-
-
-def coverage(trials, drawn):
-    """The share of intervals that hold the truth, when grounds or tiles are drawn."""
-    generator = np.random.default_rng(0)
-    labels, scores, _ = simulated_tiles(generator, 100_000)
-    truth = balanced_accuracy(labels, scores)(np.ones((1, labels.size)))[0, 0]
-    covered = 0
-    for trial in range(trials):
-        labels, scores, grounds = simulated_tiles(generator, 100)
-        numbers = grounds if drawn == "grounds" else np.arange(grounds.size)
-        (interval,) = bootstrap(balanced_accuracy(labels, scores), numbers, 250, trial)
-        covered += interval.low <= truth <= interval.high
-    return covered / trials
-
-
-def test_drawing_grounds_covers_the_truth_and_drawing_tiles_does_not():
-    assert 0.88 <= coverage(200, "grounds") <= 0.98
-    assert coverage(100, "tiles") <= 0.82
 
 
 def test_each_replicate_draws_as_many_grounds_as_there_are_with_all_their_tiles():

@@ -38,7 +38,6 @@ PNGS = {
     "colours without alpha": lambda mask: png(class_indices_to_mask(mask).convert("RGB")),
     "grey of 0 and 1": lambda mask: png(Image.fromarray(mask)),
     "grey of 0 and 255": lambda mask: png(Image.fromarray(mask * 255)),
-    "16-bit grey of 0 and 1": lambda mask: png(Image.fromarray(mask.astype(np.uint16))),
     "1-bit": lambda mask: png(Image.fromarray(mask * 255).convert("1")),
     "palette": lambda mask: png(palette(mask)),
 }
@@ -230,18 +229,22 @@ GOOD = PNGS["1-bit"](MASKS[0])
 ROWS = MASKS[0].tolist()
 SOFT = np.zeros((128, 128)).tolist()
 FAULTS = {
-    "size": (GOOD, png(Image.new("L", (64, 128))), "is 128 x 64 pixels; a mask has 128 x 128"),
+    "size": (GOOD, png(Image.new("L", (64, 128))), "is 64 x 128, 8-bit grey, with 1 headers; write"),
     "values": (GOOD, PNGS["grey of 0 and 1"](MASKS[1] * 3), "has the values 0, 3; a mask's are 0 and 1, or 0 and 255"),
     "colours": (GOOD, coloured(MASKS[1]), "got (255, 0, 0, 255) at y=7, x=5"),
-    "no PNG": (GOOD, b"\xff\xd8\xff", "is not a PNG file"),
-    "cut": (GOOD, PNGS["the dataset's colours"](MASKS[1])[:90], "is a damaged PNG file"),
+    "no PNG": (GOOD, b"\xff\xd8\xff", "is a JPEG; write the mask as a PNG file of 128 x 128"),
+    "depth": (
+        GOOD,
+        png(Image.fromarray(MASKS[1].astype(np.uint16))),
+        "is 128 x 128, 16-bit grey, with 1 headers; write",
+    ),
+    "checksum": (GOOD, GOOD[:-20] + bytes([GOOD[-20] ^ 1]) + GOOD[-19:], "the checksum of its chunk b'IDAT' is wrong"),
+    "cut": (GOOD, PNGS["the dataset's colours"](MASKS[1])[:90], "is a PNG cut short"),
     "none": (GOOD, None, "has no mask; predict one"),
-    "no image": ({"bytes": GOOD, "path": None}, None, "has no mask; predict one"),
     "a name": ({"bytes": GOOD, "path": None}, {"bytes": None, "path": "a.png"}, "is only the name of a file, a.png"),
     "no array": (ROWS, None, "has no mask; predict one"),
     "ragged": (ROWS, [[0] * 128, [0] * 127], "is rows of 127, 128 numbers"),
     "short": (ROWS, MASKS[0, :64].tolist(), "is 64 x 128 pixels; a mask has 128 x 128"),
-    "narrow": (ROWS, MASKS[0, :, :64].tolist(), "is rows of 64 numbers; a mask has 128 rows of 128"),
     "without rows": (ROWS, [], "is rows of no numbers"),
     "holes": (ROWS, [[None] * 128] * 128, "has pixels without a value"),
     "numbers": (ROWS, (MASKS[1] * 2).tolist(), "has the values 0, 2"),
@@ -262,7 +265,7 @@ def test_a_faulty_mask_is_named(tmp_path, fault):
 def test_a_damaged_file_of_a_folder_is_named(tmp_path):
     (tmp_path / "test" / "glaciar").mkdir(parents=True)
     (tmp_path / PATHS[1]).write_bytes(b"")
-    assert message(read_masks, tmp_path) == f"{tmp_path}: {PATHS[1]}: is not a PNG file; write the mask as one"
+    assert message(read_masks, tmp_path).startswith(f"{tmp_path}: {PATHS[1]}: is empty; write the mask as a PNG file")
 
 
 @pytest.mark.parametrize(

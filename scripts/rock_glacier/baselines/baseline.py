@@ -14,18 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from rock_glacier.arrays import to_arrays
-from rock_glacier.baselines import MODELS
 from rock_glacier.baselines.classifiers import fit, predict
-from rock_glacier.baselines.features import (
-    PIXEL_FEATURE_NAMES,
-    TILE_FEATURE_NAMES,
-    Features,
-    features_of_tiles,
-)
+from rock_glacier.baselines.features import PIXEL_FEATURE_NAMES, TILE_FEATURE_NAMES, describe_tiles
 from rock_glacier.baselines.pixel_classifier import LEVELS, PixelClassifier
 from rock_glacier.files import new_output_folder
 from rock_glacier.parallel import Workers, count_cores
@@ -35,8 +26,7 @@ from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, SPLIT_NAMES, load_ar
 RECORD_NAME = "baseline.json"
 """File of seed, versions, features and times, beside the predictions."""
 
-_TRAIN, _VALIDATION, _TEST = SPLIT_NAMES
-_PART = 32  # tiles of a call
+_TRAIN, _VALIDATION, _ = SPLIT_NAMES
 
 
 def train_baselines(
@@ -44,12 +34,11 @@ def train_baselines(
     out: Path,
     config: str,
     *,
-    splits: Sequence[str] = (_TEST,),
-    models: Sequence[str] | None = None,
+    splits: Sequence[str],
+    models: Sequence[str],
     seed: int = 0,
     num_proc: int | None = None,
     dask: str | None = None,
-    cache_dir: str | None = None,
     progress: bool = False,
 ) -> list[tuple[str, str, Path]]:
     """Train models on train and write their predictions.
@@ -59,11 +48,10 @@ def train_baselines(
         out: folder to write; it may exist when it is empty. It appears when it is complete, or not at all.
         config: name of the config.
         splits: the splits to predict.
-        models: some of the config's `MODELS`; default: all.
+        models: some of the config's `MODELS`.
         seed: seed of the models, from 0.
         num_proc: number of processes and threads; default: one for each core.
         dask: address of a Dask scheduler whose workers to use.
-        cache_dir: folder of the decoded splits; default: the cache of `datasets`.
         progress: whether to show progress bars on standard error, where that is a terminal.
 
     Returns:
@@ -81,22 +69,22 @@ def train_baselines(
     needed = {_TRAIN, *predicted} | ({_VALIDATION} if config == CONFIG_NAMES[1] else set())
     with new_output_folder(out) as folder:
         arrays = {
-            split: to_arrays(
-                load_archives(config, data_dir=data_dir, split=split), cache_dir=cache_dir, num_workers=num_proc
-            )
+            split: to_arrays(load_archives(config, data_dir=data_dir, split=split), num_workers=num_proc)
             for split in SPLIT_NAMES
             if split in needed
         }
         records: dict[str, Any] = {}
         if config == CONFIG_NAMES[0]:
-            _check_classes(arrays[_TRAIN]["labels"])
-            features = {split: _describe(of["image"], split, workers) for split, of in arrays.items()}
-        for model in models or MODELS[config]:
+            for label, name in enumerate(CLASS_NAMES):
+                if not (arrays[_TRAIN]["labels"] == label).any():
+                    raise ValueError(f"train: has no {name} tiles, so there is nothing to learn; add some")
+            features = {
+                split: describe_tiles(f"Describing {split}", of["image"], workers) for split, of in arrays.items()
+            }
+        for model in models:
             start = time.perf_counter()
             if model == "pixels":
-                train, validation = (
-                    (arrays[split]["image"], arrays[split]["masks"]) for split in (_TRAIN, _VALIDATION)
-                )
+                train, validation = ((arrays[one]["image"], arrays[one]["masks"]) for one in (_TRAIN, _VALIDATION))
                 pixels = PixelClassifier(train, validation, seed, workers)
                 for split in predicted:
                     masks = zip(arrays[split]["path"].tolist(), pixels.predict(arrays[split]["image"]), strict=True)
@@ -124,14 +112,3 @@ def train_baselines(
         }
         (folder / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8", newline="\n")
     return [(model, split, Path(out) / f"{model}-{split}.parquet") for model in records for split in predicted]
-
-
-def _check_classes(labels: npt.NDArray[np.int64]) -> None:
-    for label, name in enumerate(CLASS_NAMES):
-        if not (labels == label).any():
-            raise ValueError(f"train: has no {name} tiles, so there is nothing to learn; add some")
-
-
-def _describe(images: npt.NDArray[np.uint8], split: str, workers: Workers) -> Features:
-    parts = [(images[start : start + _PART],) for start in range(0, len(images), _PART)]
-    return np.concatenate(list(workers.map(f"Describing {split}", features_of_tiles, parts)))

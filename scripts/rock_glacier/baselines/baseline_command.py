@@ -47,9 +47,6 @@ which OUT is as it was before, 2 for wrong usage.""",
         "--models", metavar="MODEL,...", help=f"models to train, separated by commas ({models}; default: all)"
     )
     add_options(parser, "--seed", "--num-proc", "--dask")
-    parser.add_argument(
-        "--cache-dir", metavar="DIR", help="folder of the decoded splits (default: the cache of datasets)"
-    )
     return parser
 
 
@@ -76,7 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=options.seed,
             num_proc=options.num_proc,
             dask=options.dask,
-            cache_dir=options.cache_dir,
             progress=True,
         )
         for model, split, file in written:

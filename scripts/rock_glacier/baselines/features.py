@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.feature import hog, local_binary_pattern, multiscale_basic_features
 
+from rock_glacier.parallel import Workers
 from rock_glacier_dataset import TILE_SIZE
 
 Features = npt.NDArray[np.float32]
@@ -22,6 +23,7 @@ _STATISTICS = ("mean", "std", "p5", "p50", "p95")
 _PERCENTILES = (5, 50, 95)
 _DIRECTIONS = 8  # of gradients, over half a turn
 _NEIGHBOURS = 8  # of a local binary pattern
+_PART = 32  # tiles of a call of a worker
 _LEAST = 1e-6  # keeps the relief of a flat tile finite
 
 PIXEL_FEATURE_NAMES = (
@@ -58,7 +60,7 @@ def pixel_features(tile: npt.NDArray[np.uint8]) -> Features:
     """
     if tile.shape != (TILE_SIZE, TILE_SIZE, 3) or tile.dtype != np.uint8:
         raise ValueError(f"a tile is uint8 of shape ({TILE_SIZE}, {TILE_SIZE}, 3), not {tile.dtype} of {tile.shape}")
-    relief = relief_of(tile)
+    relief = _relief_of(tile)
     of_scales = multiscale_basic_features(relief, sigma_min=_SCALES[0], sigma_max=_SCALES[-1])
     square = relief**2
     roughness = [
@@ -69,8 +71,7 @@ def pixel_features(tile: npt.NDArray[np.uint8]) -> Features:
     return np.dstack([tile / np.float32(255), saturation, relief, of_scales, *roughness]).astype(np.float32, copy=False)
 
 
-def relief_of(tile: npt.NDArray[np.uint8]) -> Features:
-    """Return a tile's relief: float32 of shape (128, 128), mean 0, standard deviation 1; all 0 where it is flat."""
+def _relief_of(tile: npt.NDArray[np.uint8]) -> Features:
     brightness = tile.mean(-1)
     return ((brightness - brightness.mean()) / (brightness.std() + _LEAST)).astype(np.float32)
 
@@ -96,7 +97,7 @@ def tile_features(tile: npt.NDArray[np.uint8]) -> Features:
         True
     """
     of_pixels = pixel_features(tile).reshape(TILE_SIZE**2, -1)
-    directions = hog(relief_of(tile), _DIRECTIONS, (TILE_SIZE, TILE_SIZE), (1, 1), block_norm="L1")
+    directions = hog(_relief_of(tile), _DIRECTIONS, (TILE_SIZE, TILE_SIZE), (1, 1), block_norm="L1")
     patterns = local_binary_pattern(tile.mean(-1).astype(np.uint8), _NEIGHBOURS, 1, "uniform")
     shares = np.bincount(patterns.astype(np.intp).ravel(), minlength=_NEIGHBOURS + 2) / patterns.size
     percentiles = np.percentile(of_pixels, _PERCENTILES, axis=0).ravel()
@@ -105,6 +106,25 @@ def tile_features(tile: npt.NDArray[np.uint8]) -> Features:
     ).astype(np.float32)
 
 
-def features_of_tiles(tiles: npt.NDArray[np.uint8]) -> Features:
-    """Describe tiles, uint8 of shape (tiles, 128, 128, 3), by float32 of shape (tiles, features)."""
+def describe_tiles(name: str, tiles: npt.NDArray[np.uint8], workers: Workers) -> Features:
+    """Describe tiles.
+
+    Args:
+        name: what is being done, for the progress bar.
+        tiles: uint8 array of shape (tiles, 128, 128, 3).
+        workers: processes that share the work.
+
+    Returns:
+        float32 array of shape (tiles, features).
+    """
+    parts = [(tiles[part],) for part in parts_of(len(tiles))]
+    return np.concatenate(list(workers.map(name, _features_of_part, parts)))
+
+
+def parts_of(number: int) -> list[slice]:
+    """Return the slices by which tiles are handed to workers."""
+    return [slice(start, start + _PART) for start in range(0, number, _PART)]
+
+
+def _features_of_part(tiles: npt.NDArray[np.uint8]) -> Features:
     return np.stack([tile_features(np.asarray(tile)) for tile in tiles])

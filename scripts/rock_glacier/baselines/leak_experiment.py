@@ -30,21 +30,19 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from rock_glacier.arrays import to_arrays
 from rock_glacier.baselines.classifiers import CLASSIFIER_NAMES, Labels, Scores, fit, predict
-from rock_glacier.baselines.features import TILE_FEATURE_NAMES, Features, features_of_tiles
+from rock_glacier.baselines.features import TILE_FEATURE_NAMES, Features, describe_tiles
 from rock_glacier.console import count
 from rock_glacier.grounds.components import number_grounds
 from rock_glacier.grounds.overlaps import find_overlaps
 from rock_glacier.grounds.pixels import pack_pixels
 from rock_glacier.parallel import Workers
+from rock_glacier.scoring import THRESHOLD
 from rock_glacier.scoring.bootstrap import LEVEL, Statistic, Weights, bootstrap
-from rock_glacier.scoring.predictions import THRESHOLD
-from rock_glacier.scoring.truth import grounds_beside, read_ground_numbers
+from rock_glacier.scoring.truth import read_ground_numbers
 from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES, load_archives
 
 MOST_FOLDS = 5
 """Number of folds by default, where both classes lie in so many grounds."""
-
-REPEATS = 20
 
 SCHEMES = ("random", "grouped")
 
@@ -52,7 +50,6 @@ LABELLINGS = ("classes", "control")
 """The tiles' own classes; and classes assigned to grounds at random."""
 
 _DIGITS = 4
-_PART = 32  # tiles of a call
 
 
 class TileSet(NamedTuple):
@@ -85,29 +82,24 @@ class Validated(NamedTuple):
     familiar: float
 
 
-def read_tiles(data_dir: str, grounds: Path | None, workers: Workers, cache_dir: str | None = None) -> TileSet:
+def read_tiles(data_dir: str, grounds: Path | None, workers: Workers) -> TileSet:
     """Read the tiles of all splits.
 
     Args:
         data_dir: folder of archives, or URL of one.
         grounds: a grounds.csv; default: the one beside the archives or, without one, the tiles that overlap.
         workers: processes that describe tiles.
-        cache_dir: folder of the decoded tiles; default: the cache of `datasets`.
 
     Raises:
         ArchiveError: the archives, or the grounds, have a fault.
     """
-    arrays = to_arrays(load_archives(data_dir=data_dir, split="+".join(SPLIT_NAMES)), rgb=False, cache_dir=cache_dir)
+    arrays = to_arrays(load_archives(data_dir=data_dir, split="+".join(SPLIT_NAMES)), rgb=False)
     paths, images = arrays["path"].tolist(), arrays["image"]
-    try:
-        numbers = read_ground_numbers(str(grounds or grounds_beside(data_dir)), paths)
-    except FileNotFoundError:
-        if grounds is not None:
-            raise
+    numbers = read_ground_numbers(grounds, data_dir, paths)
+    if numbers is None:
         overlaps = find_overlaps([pack_pixels(image) for image in images])
         numbers = np.array(number_grounds(len(paths), [(one.a, one.b) for one in overlaps]), np.intp)
-    parts = [(images[start : start + _PART, ..., :3],) for start in range(0, len(images), _PART)]
-    features = np.concatenate(list(workers.map("Describing tiles", features_of_tiles, parts)))
+    features = describe_tiles("Describing tiles", images[..., :3], workers)
     return TileSet(features, arrays["labels"], numbers)
 
 

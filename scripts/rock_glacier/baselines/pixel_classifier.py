@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import precision_recall_curve
 from threadpoolctl import threadpool_limits
 
-from rock_glacier.baselines.features import Features, pixel_features
+from rock_glacier.baselines.features import Features, parts_of, pixel_features
 from rock_glacier.parallel import Workers
 
 Images = npt.NDArray[np.uint8]
@@ -30,7 +30,6 @@ LEVELS = 256
 _MOST_TRAIN_TILES = 1500  # more of them cost time and change little
 _MOST_VALIDATION_TILES = 500
 _PIXELS_OF_TILE = 64  # drawn of rock glacier, and of background
-_PART = 32  # tiles of a call
 
 
 class PixelClassifier:
@@ -56,7 +55,7 @@ class PixelClassifier:
         self._workers = workers
         images, masks = train
         tiles = _draw_tiles(len(images), _MOST_TRAIN_TILES, seed)
-        parts = [(part, images[part], masks[part], seed) for part in _parts(tiles)]
+        parts = [(tiles[part], images[tiles[part]], masks[tiles[part]], seed) for part in parts_of(len(tiles))]
         drawn = list(workers.map("Drawing pixels", _draw_pixels, parts))
         features, labels = (np.concatenate(of_parts) for of_parts in zip(*drawn, strict=True))
         if len(np.unique(labels)) < 2:
@@ -82,17 +81,13 @@ class PixelClassifier:
         yield from ((levels >= self.threshold).astype(np.uint8) for levels in self._levels("Predicting", images))
 
     def _levels(self, name: str, images: Images) -> Iterator[npt.NDArray[np.uint8]]:
-        parts = [(self._trees, images[part]) for part in _parts(np.arange(len(images)))]
+        parts = [(self._trees, images[part]) for part in parts_of(len(images))]
         for levels in self._workers.map(name, _predict_levels, parts):
             yield from levels
 
 
 def _draw_tiles(number: int, most: int, seed: int) -> npt.NDArray[np.intp]:
     return np.sort(np.random.default_rng(seed).permutation(number)[:most])
-
-
-def _parts(tiles: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
-    return [tiles[start : start + _PART] for start in range(0, len(tiles), _PART)]
 
 
 def _draw_pixels(

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from scipy import special
 from tqdm import tqdm
 
-REPLICATES = 2000
+from rock_glacier.scoring import REPLICATES
 
 LEVEL = 0.95
 

@@ -5,36 +5,20 @@ The values are those of scikit-learn with `sample_weight`; computing them all at
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
 from rock_glacier.scoring.bootstrap import Statistic, Weights
 
-
-class Metric(NamedTuple):
-    """Names of a metric.
-
-    Attributes:
-        key: its name in JSON and in a model card's `type`.
-        name: its name in the report.
-        remark: what else the report says about it.
-    """
-
-    key: str
-    name: str
-    remark: str = ""
-
-
-CLASS_METRICS = (
-    Metric("balanced_accuracy", "balanced accuracy"),
-    Metric("f1", "F1 of glaciar"),
-    Metric("average_precision", "average precision"),
-    Metric("roc_auc", "ROC AUC"),
-    Metric("brier_score", "Brier score", "0 is best"),
-)
-"""What `class_statistic` computes, in this order; F1 and average precision are of the class glaciar."""
+CLASS_METRICS = {
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "F1 of glaciar",
+    "average_precision": "average precision",
+    "roc_auc": "ROC AUC",
+    "brier_score": "Brier score",
+}
+"""What `class_statistic` computes, in this order: keys in JSON and in a model card, and names in the report. F1 and
+average precision are of the class glaciar."""
 
 
 def class_statistic(labels: npt.NDArray[np.int64], scores: npt.NDArray[np.float64], threshold: float) -> Statistic:

@@ -7,51 +7,49 @@ import json
 import math
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from rock_glacier.console import add_options, count, run, say
-
-if TYPE_CHECKING:
-    from rock_glacier.scoring.evaluation import Evaluation
+from rock_glacier.scoring import REPLICATES, THRESHOLD, TOLERANCE
 
 _WIDTH = 80  # columns of the report
 _LEAST_REPLICATES = 100  # with fewer, the ends of an interval are chance
 _MEANINGS = {"cordillera": "cordillera (no rock glacier)", "glaciar": "glaciar (rock glacier)"}
 
 
-def report(found: Evaluation) -> Iterator[str]:
+def report(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines of the report for a person."""
-    from rock_glacier.scoring.bootstrap import LEVEL
+    from rock_glacier.scoring.evaluation import METRICS
 
-    request = found.request
-    grounds = "" if found.grounds is None else f" in {count(found.grounds, 'ground')}"
-    yield f"{request.config}, {request.split}: {count(found.tiles, 'tile')}{grounds}"
+    config, bootstrap, matrix = found["config"], found["bootstrap"], found["confusion_matrix"]
+    grounds = "" if found["grounds"] is None else f" in {count(found['grounds'], 'ground')}"
+    yield f"{config}, {found['split']}: {count(found['tiles'], 'tile')}{grounds}"
     yield ""
-    yield f"{'metric':<22}{'value':>11}   {LEVEL * 100:g} % interval"
-    for metric, value, interval in found.results:
-        if math.isnan(value):
-            yield f"{metric.name:<22}{'not defined':>11}"
+    yield f"{'metric':<22}{'value':>11}   {bootstrap['level'] * 100:g} % interval"
+    for key, metric in found["metrics"].items():
+        if metric["value"] is None:
+            yield f"{METRICS[config][key]:<22}{'not defined':>11}"
             continue
-        ends = "none" if math.isnan(interval.low) else f"{interval.low:.4f} to {interval.high:.4f}"
-        yield f"{metric.name:<22}{value:>11.4f}   {ends}{f'   ({metric.remark})' if metric.remark else ''}"
+        ends = "none" if metric["low"] is None else f"{metric['low']:.4f} to {metric['high']:.4f}"
+        remark = "   (0 is best)" if key == "brier_score" else ""
+        yield f"{METRICS[config][key]:<22}{metric['value']:>11.4f}   {ends}{remark}"
     yield ""
-    yield f"{found.unit:<32}{'predicted':>30}"
-    yield f"{'true':<32}{found.classes[0]:>15}{found.classes[1]:>15}"
-    for name, (first, second) in zip(found.classes, found.confusion.tolist(), strict=True):
+    yield f"{matrix['unit']:<32}{'predicted':>30}"
+    yield f"{'true':<32}{matrix['classes'][0]:>15}{matrix['classes'][1]:>15}"
+    for name, (first, second) in zip(matrix["classes"], matrix["counts"], strict=True):
         yield f"{_MEANINGS.get(name, name):<32}{first:>15}{second:>15}"
     yield ""
-    rule = (
-        f"A tile is glaciar from a score of {request.threshold:g} up."
-        if found.unit == "tiles"
-        else f"A boundary may be {request.tolerance:g} pixels off."
-    )
+    if "boundary_tolerance" in found:
+        rule = f"A boundary may be {found['boundary_tolerance']:g} pixels off."
+    else:
+        rule = f"A tile is glaciar from a score of {found['threshold']:g} up."
     method = (
-        f"Intervals: expanded percentiles of {request.replicates} replicates that draw {found.resampled} with "
-        f"replacement, seed {request.seed}."
+        f"Intervals: expanded percentiles of {bootstrap['replicates']} replicates that draw {bootstrap['over']} with "
+        f"replacement, seed {bootstrap['seed']}."
     )
-    for text in (f"{rule} {method}", *(f"Note: {note}" for note in found.notes)):
+    for text in (f"{rule} {method}", *(f"Note: {note}" for note in found["notes"])):
         yield from textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_long_words=False)
 
 
@@ -86,9 +84,10 @@ PREDICTIONS for image-segmentation: a Parquet file with the columns
   mask    a PNG file as bytes, an image as datasets stores it, or a nested
           list of 128 rows of 128 numbers: 0 and 1, or probabilities of
           rock glacier, which count from the threshold up
-or a folder of PNG files named by path, FOLDER/test/glaciar/012.png. A PNG is
-grey, with the values 0 and 1 or 0 and 255, or black and white as the dataset's
-masks are. Every tile of the split is predicted once, in any order.
+or a folder of PNG files named by path, FOLDER/test/glaciar/012.png. A PNG of
+up to 8 bits is grey, with the values 0 and 1 or 0 and 255, or black and white
+as the dataset's masks are. Every tile of the split is predicted once, in any
+order.
 
 Intervals are computed by drawing grounds, because tiles that share ground are
 not independent. Without grounds.csv they are too narrow; the report says so.
@@ -114,19 +113,21 @@ for wrong usage.""",
         "--threshold",
         metavar="P",
         type=_probability,
-        help="probability from which a tile is glaciar, or a pixel rock glacier (default: 0.5)",
+        default=THRESHOLD,
+        help="probability from which a tile is glaciar, or a pixel rock glacier (default: %(default)s)",
     )
     parser.add_argument(
         "--boundary-tolerance",
         metavar="PIXELS",
         type=_pixels,
-        help="how far a mask's boundary may be off to count as found (default: 2)",
+        help=f"how far a mask's boundary may be off to count as found (default: {TOLERANCE:g})",
     )
     parser.add_argument(
         "--replicates",
         metavar="N",
         type=_replicates,
-        help="replicates of the bootstrap (default: 2000)",
+        default=REPLICATES,
+        help="replicates of the bootstrap (default: %(default)s)",
     )
     add_options(parser, "--seed")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write everything to this file as well")
@@ -155,25 +156,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def score() -> None:
         from rock_glacier.files import new_output_file
-        from rock_glacier.scoring.evaluation import Request, evaluate
+        from rock_glacier.scoring.evaluation import evaluate
         from rock_glacier.scoring.model_index import model_index
-        from rock_glacier.scoring.truth import Source
 
-        source = Source(options.repo_id, options.revision, options.data_dir)
-        request = Request(options.predictions, source, options.name, options.split, options.grounds, seed=options.seed)
-        given = {"threshold": options.threshold, "tolerance": options.boundary_tolerance}
-        given |= {"replicates": options.replicates}
-        request = request._replace(**{name: value for name, value in given.items() if value is not None})
-        found = evaluate(request, progress=True)
+        found = evaluate(
+            options.predictions,
+            options.name,
+            options.split,
+            data_dir=options.data_dir,
+            repo_id=options.repo_id,
+            revision=options.revision,
+            grounds=options.grounds,
+            threshold=options.threshold,
+            tolerance=TOLERANCE if options.boundary_tolerance is None else options.boundary_tolerance,
+            replicates=options.replicates,
+            seed=options.seed,
+            progress=True,
+        )
         if options.json:
             with new_output_file(options.json) as temporary:
-                text = json.dumps(found.as_json(), indent=2, allow_nan=False) + "\n"
+                text = json.dumps(found, indent=2, allow_nan=False) + "\n"
                 temporary.write_text(text, encoding="utf-8", newline="\n")
         if not options.model_index:
             for line in report(found):
                 say(line)
             return
-        notes = [*found.notes]
+        notes = [*found["notes"]]
         if options.data_dir is not None:
             notes.append(f"The block names the dataset {options.repo_id}; make sure that {options.data_dir} holds it.")
         for note in notes:

@@ -3,195 +3,147 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
 from rock_glacier.console import count
-from rock_glacier.scoring.bootstrap import FEW_GROUNDS, LEVEL, REPLICATES, Interval, bootstrap
-from rock_glacier.scoring.class_metrics import CLASS_METRICS, Metric, class_statistic
+from rock_glacier.scoring import REPLICATES, THRESHOLD, TOLERANCE
+from rock_glacier.scoring.bootstrap import FEW_GROUNDS, LEVEL, bootstrap
+from rock_glacier.scoring.class_metrics import CLASS_METRICS, class_statistic
 from rock_glacier.scoring.mask_metrics import (
     MASK_METRICS,
-    TOLERANCE,
     count_pixels,
     count_tiles_left_out,
     mask_confusion,
     mask_statistic,
 )
-from rock_glacier.scoring.predictions import THRESHOLD, MaskPredictions, match_tiles, read_scores
-from rock_glacier.scoring.truth import Source, load_truth, pin, read_ground_numbers, true_masks
+from rock_glacier.scoring.predictions import MaskPredictions, match_tiles, read_scores
+from rock_glacier.scoring.truth import find_snapshot, load_truth, read_ground_numbers, true_masks
 from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, TILE_SIZE
 
-CLASSIFICATION, SEGMENTATION = CONFIG_NAMES
-
-_CLASSES = {CLASSIFICATION: CLASS_NAMES, SEGMENTATION: ("background", "rock glacier")}
-_UNITS = {CLASSIFICATION: "tiles", SEGMENTATION: "pixels"}
+METRICS = dict(zip(CONFIG_NAMES, (CLASS_METRICS, MASK_METRICS), strict=True))
+"""The metrics of each config: their keys, and their names."""
 
 
-class Request(NamedTuple):
-    """What to evaluate, and how.
+def evaluate(
+    predictions: Path,
+    config: str,
+    split: str,
+    *,
+    data_dir: str | None,
+    repo_id: str,
+    revision: str | None = None,
+    grounds: Path | None = None,
+    threshold: float = THRESHOLD,
+    tolerance: float = TOLERANCE,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Compare predictions with the truth.
 
-    Attributes:
+    Args:
         predictions: file or folder of predictions.
-        source: where the truth is loaded from.
         config: name of the config.
         split: name of the split.
+        data_dir: folder of archives, or URL of one, that holds the truth; None for the Hub.
+        repo_id: the Hub dataset.
+        revision: its branch, tag or commit.
         grounds: a grounds.csv; None for the one beside the dataset, if there is one.
         threshold: probability from which a tile is glaciar, or a pixel rock glacier.
         tolerance: pixels by which a boundary may be off.
         replicates: number of replicates of the bootstrap.
         seed: seed of the bootstrap.
-    """
-
-    predictions: Path
-    source: Source
-    config: str
-    split: str = "test"
-    grounds: Path | None = None
-    threshold: float = THRESHOLD
-    tolerance: float = TOLERANCE
-    replicates: int = REPLICATES
-    seed: int = 0
-
-
-class Result(NamedTuple):
-    """A metric, its value (NaN where it is not defined) and its interval."""
-
-    metric: Metric
-    value: float
-    interval: Interval
-
-
-class Evaluation(NamedTuple):
-    """What was found.
-
-    Attributes:
-        request: the request, with the commit of the Hub dataset.
-        tiles: number of tiles.
-        grounds: number of grounds; None where they are not known.
-        results: the metrics.
-        confusion: tiles or pixels, shape (2, 2): the row is the true class, the column the predicted one.
-        notes: what limits the numbers, a sentence each.
-    """
-
-    request: Request
-    tiles: int
-    grounds: int | None
-    results: list[Result]
-    confusion: npt.NDArray[np.int64]
-    notes: list[str]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the confusion matrix' rows and columns."""
-        return _CLASSES[self.request.config]
-
-    @property
-    def unit(self) -> str:
-        """What the confusion matrix counts."""
-        return _UNITS[self.request.config]
-
-    @property
-    def resampled(self) -> str:
-        """What the bootstrap draws: `grounds` or `tiles`."""
-        return "tiles" if self.grounds is None else "grounds"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything for a JSON file; null for what is not defined."""
-        request = self.request
-        tolerance = {"boundary_tolerance": request.tolerance} if request.config == SEGMENTATION else {}
-        return {
-            "config": request.config,
-            "split": request.split,
-            "dataset": {name: value for name, value in request.source._asdict().items() if value is not None},
-            "predictions": str(request.predictions),
-            "tiles": self.tiles,
-            "grounds": self.grounds,
-            "threshold": request.threshold,
-            **tolerance,
-            "bootstrap": {
-                "over": self.resampled,
-                "replicates": request.replicates,
-                "seed": request.seed,
-                "level": LEVEL,
-                "interval": "expanded percentile",
-            },
-            "metrics": {
-                metric.key: {
-                    **{
-                        name: None if math.isnan(number) else number
-                        for name, number in (("value", value), ("low", interval.low), ("high", interval.high))
-                    },
-                    "undefined_replicates": interval.undefined,
-                }
-                for metric, value, interval in self.results
-            },
-            "confusion_matrix": {
-                "unit": self.unit,
-                "classes": list(self.classes),
-                "counts": self.confusion.tolist(),
-            },
-            "notes": self.notes,
-        }
-
-
-def evaluate(request: Request, progress: bool = False) -> Evaluation:
-    """Compare predictions with the truth.
-
-    Args:
-        request: what to evaluate, and how.
         progress: whether to show progress bars on standard error, where that is a terminal.
+
+    Returns:
+        what was found, for a JSON file; None for what is not known or defined. `metrics` holds value and interval of
+        each of the config's `METRICS`, `confusion_matrix` the `counts` with a row for each true class and a column for
+        each predicted one, `notes` what limits the numbers, a sentence each.
 
     Raises:
         PredictionError: the predictions do not fit.
         ArchiveError: the archives or the grounds have a fault.
         Exception: whatever else loading the dataset raises.
     """
-    of_tiles = request.config == CLASSIFICATION
+    of_tiles = config == CONFIG_NAMES[0]
     # Faults of the predictions are found first, because loading takes longer.
-    predicted: Any = (
-        read_scores(request.predictions) if of_tiles else MaskPredictions(request.predictions, request.threshold)
-    )
-    source, grounds_file = pin(request.source)
-    request = request._replace(source=source)
-    truth = load_truth(source, request.config, request.split)
+    predicted: Any = read_scores(predictions) if of_tiles else MaskPredictions(predictions, threshold)
+    folder = data_dir
+    if folder is None:
+        folder = str(find_snapshot(repo_id, revision))
+        revision = Path(folder).name
+    truth = load_truth(config, split, data_dir, repo_id, revision)
     paths = list(truth["path"])
-    rows = match_tiles(request.predictions, predicted[0] if of_tiles else predicted.paths, paths, request.split)
-    try:
-        grounds = read_ground_numbers(str(request.grounds or grounds_file), paths)
-    except FileNotFoundError:
-        if request.grounds is not None:
-            raise
-        grounds = None
+    rows = match_tiles(predictions, predicted[0] if of_tiles else predicted.paths, paths, split)
+    numbers = read_ground_numbers(grounds, folder, paths)
     notes: list[str] = []
     if of_tiles:
-        metrics, labels, scores = CLASS_METRICS, np.array(truth["labels"], np.int64), np.empty(len(rows))
+        labels, scores = np.array(truth["labels"], np.int64), np.empty(len(rows))
         scores[rows] = predicted[1]
-        statistic = class_statistic(labels, scores, request.threshold)
-        confusion = np.bincount(2 * labels + (scores >= request.threshold), minlength=4).reshape(2, 2)
+        statistic = class_statistic(labels, scores, threshold)
+        confusion = np.bincount(2 * labels + (scores >= threshold), minlength=4).reshape(2, 2)
     else:
-        metrics, counts = MASK_METRICS, np.empty((len(rows), 7), np.int64)
+        counts = np.empty((len(rows), 7), np.int64)
         pairs = zip(rows, predicted, true_masks(truth, rows), strict=True)
         disable = None if progress else True
         for row, (_, mask), true_mask in tqdm(pairs, "masks", len(rows), unit=" masks", disable=disable, leave=False):
-            counts[row] = count_pixels(true_mask, mask, request.tolerance)
+            counts[row] = count_pixels(true_mask, mask, tolerance)
         statistic = mask_statistic(counts)
         confusion = mask_confusion(counts, len(rows) * TILE_SIZE**2)
-        notes += _notes_on_masks(counts, request.threshold if predicted.are_probabilities else None)
-    drawn = np.arange(len(rows)) if grounds is None else grounds
-    intervals = bootstrap(statistic, drawn, request.replicates, request.seed, progress)
+        notes += _notes_on_masks(counts, threshold if predicted.are_probabilities else None)
+    drawn = np.arange(len(rows)) if numbers is None else numbers
+    intervals = bootstrap(statistic, drawn, replicates, seed, progress)
     values = statistic(np.ones((1, len(rows))))[0].tolist()
-    results = [Result(*one) for one in zip(metrics, values, intervals, strict=True)]
-    number = None if grounds is None else int(grounds.max()) + 1
-    notes = [*_notes_on_intervals(request, number, results), *notes]
-    return Evaluation(request, len(rows), number, results, confusion, notes)
+    metrics = {
+        key: {
+            "value": _or_none(value),
+            "low": _or_none(interval.low),
+            "high": _or_none(interval.high),
+            "undefined_replicates": interval.undefined,
+        }
+        for key, value, interval in zip(METRICS[config], values, intervals, strict=True)
+    }
+    number = None if numbers is None else int(numbers.max()) + 1
+    source = {"repo_id": repo_id, "revision": revision, "data_dir": data_dir}
+    return {
+        "config": config,
+        "split": split,
+        "dataset": {name: value for name, value in source.items() if value is not None},
+        "predictions": str(predictions),
+        "tiles": len(rows),
+        "grounds": number,
+        "threshold": threshold,
+        **({} if of_tiles else {"boundary_tolerance": tolerance}),
+        "bootstrap": {
+            "over": "tiles" if number is None else "grounds",
+            "replicates": replicates,
+            "seed": seed,
+            "level": LEVEL,
+            "interval": "expanded percentile",
+        },
+        "metrics": metrics,
+        "confusion_matrix": {
+            "unit": "tiles" if of_tiles else "pixels",
+            "classes": list(CLASS_NAMES) if of_tiles else ["background", "rock glacier"],
+            "counts": confusion.tolist(),
+        },
+        "notes": [*_notes_on_intervals(config, number, metrics, replicates), *notes],
+    }
 
 
-def _notes_on_intervals(request: Request, grounds: int | None, results: list[Result]) -> Iterator[str]:
+def _or_none(number: float) -> float | None:
+    return None if math.isnan(number) else number
+
+
+def _notes_on_intervals(
+    config: str, grounds: int | None, metrics: Mapping[str, Mapping[str, Any]], replicates: int
+) -> Iterator[str]:
     if grounds is None:
         yield (
             "The intervals are too narrow: without a grounds.csv each tile is drawn by itself, as if neighbours were "
@@ -201,17 +153,16 @@ def _notes_on_intervals(request: Request, grounds: int | None, results: list[Res
         yield "There are no intervals: all tiles are of one ground, which says nothing about another."
     elif grounds < FEW_GROUNDS:
         yield f"The intervals are unreliable: {grounds} grounds are few, and the intervals come out too narrow."
-    undefined = [metric.name for metric, value, _ in results if math.isnan(value)]
+    undefined = [METRICS[config][key] for key, found in metrics.items() if found["value"] is None]
     if undefined:
-        missing = "class in the truth" if request.config == CLASSIFICATION else "rock glacier in either mask"
+        missing = "class in the truth" if config == CONFIG_NAMES[0] else "rock glacier in either mask"
         yield f"Not defined, for lack of a {missing}: {', '.join(undefined)}."
-    for number in sorted({interval.undefined for _, _, interval in results} - {0}):
-        names = [one.metric.name for one in results if one.interval.undefined == number and not math.isnan(one.value)]
-        if names:
-            yield (
-                f"Not defined in {number} of {request.replicates} replicates, which the intervals leave out: "
-                f"{', '.join(names)}."
-            )
+    sometimes: dict[int, list[str]] = {}
+    for key, found in metrics.items():
+        if found["value"] is not None and found["undefined_replicates"]:
+            sometimes.setdefault(found["undefined_replicates"], []).append(METRICS[config][key])
+    for number, names in sorted(sometimes.items()):
+        yield f"Not defined in {number} of {replicates} replicates, which the intervals leave out: {', '.join(names)}."
 
 
 def _notes_on_masks(counts: npt.NDArray[np.int64], threshold: float | None) -> Iterator[str]:

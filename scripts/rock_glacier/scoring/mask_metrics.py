@@ -20,21 +20,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from rock_glacier.scoring import TOLERANCE
 from rock_glacier.scoring.bootstrap import Statistic, Weights
-from rock_glacier.scoring.class_metrics import Metric
 from rock_glacier.scoring.mask_formats import Mask
 
-TOLERANCE = 2.0
-"""Pixels by which a boundary may be off."""
-
-MASK_METRICS = (
-    Metric("iou", "IoU over pixels"),
-    Metric("dice", "Dice over pixels"),
-    Metric("iou_tiles", "IoU over tiles"),
-    Metric("dice_tiles", "Dice over tiles"),
-    Metric("boundary_f1", "boundary F1"),
-)
-"""What `mask_statistic` computes, in this order."""
+MASK_METRICS = {
+    "iou": "IoU over pixels",
+    "dice": "Dice over pixels",
+    "iou_tiles": "IoU over tiles",
+    "dice_tiles": "Dice over tiles",
+    "boundary_f1": "boundary F1",
+}
+"""What `mask_statistic` computes, in this order: keys in JSON and in a model card, and names in the report."""
 
 Counts = npt.NDArray[np.int64]
 """Shape (tiles, 7), pixels of each tile: rock glacier in both masks, in the predicted one only, in the true one only;

@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from rock_glacier.scoring.bootstrap import LEVEL
-from rock_glacier.scoring.evaluation import SEGMENTATION, Evaluation
+from rock_glacier.scoring.evaluation import METRICS
 
 _DATASET_NAME = "RockGlacier"  # in the dataset card's `pretty_name`
 _DIGITS = 4
 
 
-def model_index(found: Evaluation, model_name: str) -> str:
-    """Return an evaluation's results as YAML for the head of a model card, each with its interval in `args`.
+def model_index(found: Mapping[str, Any], model_name: str) -> str:
+    """Return results as YAML for the head of a model card, each with its interval in `args`.
 
     Metrics that are not defined are left out. Format: https://huggingface.co/docs/hub/model-cards#evaluation-results
 
     Args:
-        found: the evaluation.
+        found: what `evaluate` returns.
         model_name: name of the model.
     """
-    request = found.request
+    config = found["config"]
+    settings = {name: found[name] for name in ("threshold", "boundary_tolerance") if name in found}
     results = []
-    for metric, value, interval in found.results:
-        arguments: dict[str, object] = {"threshold": request.threshold}
-        if request.config == SEGMENTATION:
-            arguments["boundary_tolerance"] = request.tolerance
-        if not math.isnan(interval.low):
-            ends = [round(interval.low, _DIGITS), round(interval.high, _DIGITS)]
-            arguments |= {"confidence_level": LEVEL, "confidence_interval": ends}
-        result = EvalResult(
-            task_type=request.config,
-            task_name=request.config.replace("-", " ").title(),
-            dataset_type=request.source.repo_id,
-            dataset_name=_DATASET_NAME,
-            dataset_config=request.config,
-            dataset_split=request.split,
-            dataset_revision=request.source.revision,
-            metric_type=metric.key,
-            metric_name=metric.name,
-            metric_value=round(value, _DIGITS),
-            metric_args=arguments | {"bootstrap_over": found.resampled},
+    for key, metric in found["metrics"].items():
+        if metric["value"] is None:
+            continue
+        arguments = settings | {"bootstrap_over": found["bootstrap"]["over"]}
+        if metric["low"] is not None:
+            ends = [round(metric["low"], _DIGITS), round(metric["high"], _DIGITS)]
+            arguments |= {"confidence_level": found["bootstrap"]["level"], "confidence_interval": ends}
+        results.append(
+            EvalResult(
+                task_type=config,
+                task_name=config.replace("-", " ").title(),
+                dataset_type=found["dataset"]["repo_id"],
+                dataset_name=_DATASET_NAME,
+                dataset_config=config,
+                dataset_split=found["split"],
+                dataset_revision=found["dataset"].get("revision"),
+                metric_type=key,
+                metric_name=METRICS[config][key],
+                metric_value=round(metric["value"], _DIGITS),
+                metric_args=arguments,
+            )
         )
-        results += [] if math.isnan(value) else [result]
     return ModelCardData(model_name=model_name, eval_results=results).to_yaml()

@@ -8,11 +8,10 @@ file with the columns `path` and `mask`, or a folder of PNG files named as the t
 
 from __future__ import annotations
 
-import csv
 import io
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,12 @@ import pyarrow.parquet as pq
 
 from rock_glacier.files import new_output_file
 from rock_glacier.masks import class_indices_to_mask
+from rock_glacier.scoring import THRESHOLD
 from rock_glacier.scoring.mask_formats import Mask, mask_of_array, mask_of_png
 from rock_glacier_dataset import TILE_SIZE
 
 Scores = npt.NDArray[np.float64]
 """Shape (tiles,), values in [0, 1]: the probability of glaciar."""
-
-THRESHOLD = 0.5
-"""Probability from which a tile counts as glaciar, and a pixel as rock glacier."""
 
 _SCORE_SUFFIXES = (".parquet", ".csv")
 _SCORE_SCHEMA = pa.schema([("path", pa.string()), ("score", pa.float64())])
@@ -67,14 +64,12 @@ def write_scores(file: Path, paths: Sequence[str], scores: npt.ArrayLike) -> Non
             f"{file}: {len(paths)} paths and scores of shape {values.shape}; give one score for each path"
         )
     _check_scores(file, paths, values)
+    table = pa.table([list(paths), values], schema=_SCORE_SCHEMA)
     with new_output_file(file) as temporary:
         if file.suffix == ".csv":
-            with temporary.open("w", encoding="utf-8", newline="") as opened:
-                writer = csv.writer(opened, lineterminator="\n")
-                writer.writerow(_SCORE_SCHEMA.names)
-                writer.writerows(zip(paths, values.tolist(), strict=True))
+            pa_csv.write_csv(table, temporary)
         else:
-            pq.write_table(pa.table([list(paths), values], schema=_SCORE_SCHEMA), temporary)
+            pq.write_table(table, temporary)
 
 
 def write_masks(file: Path, masks: Iterable[tuple[str, npt.NDArray[np.uint8]]]) -> int:
@@ -92,22 +87,21 @@ def write_masks(file: Path, masks: Iterable[tuple[str, npt.NDArray[np.uint8]]]) 
         OSError: the file cannot be written.
     """
     _check_suffix(file, (".parquet",))
-    rows = ({"path": path, "mask": {"bytes": _png_of_mask(file, path, mask), "path": None}} for path, mask in masks)
-    number = 0
+
+    def row_of(path: str, mask: npt.NDArray[np.uint8]) -> dict[str, Any]:
+        png = io.BytesIO()
+        try:
+            class_indices_to_mask(mask).save(png, "PNG")
+        except ValueError as error:
+            raise PredictionError(f"{file}: {path}: {error}") from None
+        return {"path": path, "mask": {"bytes": png.getvalue(), "path": None}}
+
+    rows, number = itertools.starmap(row_of, masks), 0
     with new_output_file(file) as temporary, pq.ParquetWriter(temporary, _MASK_SCHEMA) as writer:
-        while some := list(islice(rows, _MASKS_WRITTEN_AT_ONCE)):
+        while some := list(itertools.islice(rows, _MASKS_WRITTEN_AT_ONCE)):
             writer.write_table(pa.Table.from_pylist(some, _MASK_SCHEMA))
             number += len(some)
     return number
-
-
-def _png_of_mask(file: Path, path: str, mask: npt.NDArray[np.uint8]) -> bytes:
-    png = io.BytesIO()
-    try:
-        class_indices_to_mask(mask).save(png, "PNG")
-    except ValueError as error:
-        raise PredictionError(f"{file}: {path}: {error}") from None
-    return png.getvalue()
 
 
 def read_scores(file: Path) -> tuple[list[str], Scores]:
@@ -125,11 +119,15 @@ def read_scores(file: Path) -> tuple[list[str], Scores]:
     """
     _check_suffix(file, _SCORE_SUFFIXES)
     if file.suffix == ".csv":
-        table = _read_csv(file)
+        types = pa_csv.ConvertOptions(column_types=_SCORE_SCHEMA, strings_can_be_null=True)
+        try:
+            with file.open("rb") as opened:  # one thread, because errors then name the row
+                table = pa_csv.read_csv(opened, pa_csv.ReadOptions(use_threads=False), convert_options=types)
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+            raise PredictionError(f"{file}: is not CSV of path and score ({error}); write it again") from None
     else:
         with _open_parquet(file) as parquet:
-            _check_columns(file, _SCORE_SCHEMA.names, parquet.schema_arrow.names)
-            table = parquet.read(_SCORE_SCHEMA.names)
+            table = parquet.read()
     _check_columns(file, _SCORE_SCHEMA.names, table.column_names)
     kind = table.schema.field("score").type
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
@@ -137,15 +135,6 @@ def read_scores(file: Path) -> tuple[list[str], Scores]:
     paths, scores = _read_paths(file, table["path"]), table["score"].cast(pa.float64()).to_numpy()  # null becomes NaN
     _check_scores(file, paths, scores)
     return paths, scores
-
-
-def _read_csv(file: Path) -> pa.Table:
-    types = pa_csv.ConvertOptions(column_types=_SCORE_SCHEMA, strings_can_be_null=True)
-    try:
-        with file.open("rb") as opened:  # one thread, because errors then name the row
-            return pa_csv.read_csv(opened, pa_csv.ReadOptions(use_threads=False), convert_options=types)
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise PredictionError(f"{file}: is not CSV of path and score ({error}); write it again") from None
 
 
 def _check_scores(file: Path, paths: Sequence[str], scores: Scores) -> None:
@@ -177,7 +166,7 @@ class MaskPredictions:
     """
 
     def __init__(self, place: Path, threshold: float = THRESHOLD) -> None:
-        self._place, self._threshold, self._kind, self.are_probabilities = place, threshold, "file", False
+        self._place, self._threshold, self._are_arrays, self.are_probabilities = place, threshold, False, False
         if place.is_dir():
             files = (file.relative_to(place) for file in place.rglob("*") if file.suffix.lower() == ".png")
             self.paths = sorted(file.as_posix() for file in files if not file.name.startswith("."))  # "._" of macOS
@@ -191,8 +180,9 @@ class MaskPredictions:
             names = parquet.schema_arrow.names
             self._column = next((name for name in _MASK_COLUMNS if name in names), _MASK_COLUMNS[0])
             _check_columns(place, ("path", self._column), names)
-            self._kind, numbers = _kind_of_column(place, parquet.schema_arrow.field(self._column))
-            self.are_probabilities = pa.types.is_floating(numbers)
+            numbers = _numbers_of_column(place, parquet.schema_arrow.field(self._column))
+            self._are_arrays = numbers is not None
+            self.are_probabilities = numbers is not None and pa.types.is_floating(numbers)
             self.paths = _read_paths(place, parquet.read(["path"])["path"])
 
     def __iter__(self) -> Iterator[tuple[str, Mask]]:
@@ -216,42 +206,40 @@ class MaskPredictions:
             for batch in parquet.iter_batches(_MASKS_READ_AT_ONCE, columns=[self._column], use_threads=False):
                 column = batch[self._column]
                 column = column.storage if isinstance(column, pa.ExtensionArray) else column
-                yield from column if self._kind == "array" else column.to_pylist()
+                yield from column if self._are_arrays else column.to_pylist()
 
     def _mask_of(self, content: Any) -> Mask:
-        if self._kind == "array":
-            return mask_of_array(_array_of(content.values), self._threshold)
-        if self._kind == "image" and content is not None:
+        if self._are_arrays:
+            content = content.values
+        elif isinstance(content, dict):
             if content["bytes"] is None and content.get("path"):
                 raise ValueError(f"is only the name of a file, {content['path']}; write its bytes into the column")
             content = content["bytes"]
         if content is None:
-            raise _no_mask()
-        return mask_of_png(content)
+            raise ValueError("has no mask; predict one, all 0 where there is no rock glacier")
+        return mask_of_array(_array_of(content), self._threshold) if self._are_arrays else mask_of_png(content)
 
 
-def _kind_of_column(file: Path, field: pa.Field) -> tuple[str, pa.DataType]:
-    """Return what a column of masks holds, `array`, `image` or `file`, and the type of an array's values."""
+def _numbers_of_column(file: Path, field: pa.Field) -> pa.DataType | None:
+    """Return the type of the numbers in a column of arrays; None for a column of PNG files or images."""
     kind = field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
     if _is_list(kind) and _is_list(kind.value_type):
-        return "array", kind.value_type.value_type
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        return "image", pa.null()
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
-        return "file", pa.null()
-    raise PredictionError(
-        f"{file}: the column {field.name} holds {kind}; masks are PNG files as bytes, images, or nested lists of "
-        f"{TILE_SIZE} rows of {TILE_SIZE} numbers"
-    )
+        return kind.value_type.value_type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)) and not (
+        pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    ):
+        raise PredictionError(
+            f"{file}: the column {field.name} holds {kind}; masks are PNG files as bytes, images, or nested lists of "
+            f"{TILE_SIZE} rows of {TILE_SIZE} numbers"
+        )
+    return None
 
 
 def _is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
-def _array_of(rows: pa.Array | None) -> npt.NDArray[Any]:
-    if rows is None:
-        raise _no_mask()
+def _array_of(rows: pa.Array) -> npt.NDArray[Any]:
     lengths = set(pc.list_value_length(rows).to_pylist())
     if lengths != {TILE_SIZE}:
         found = ", ".join(sorted(map(str, lengths))[:5]) or "no"
@@ -260,10 +248,6 @@ def _array_of(rows: pa.Array | None) -> npt.NDArray[Any]:
     if numbers.null_count:
         raise ValueError("has pixels without a value; give one for each")
     return numbers.to_numpy(zero_copy_only=False).reshape(-1, TILE_SIZE)
-
-
-def _no_mask() -> ValueError:
-    return ValueError("has no mask; predict one, all 0 where there is no rock glacier")
 
 
 def match_tiles(place: Path, predicted: Sequence[str], tiles: Sequence[str], split: str) -> npt.NDArray[np.intp]:
@@ -283,16 +267,13 @@ def match_tiles(place: Path, predicted: Sequence[str], tiles: Sequence[str], spl
     """
     rows = {path: row for row, path in enumerate(tiles)}
     counts = Counter(predicted)
+    unknown = [path for path in counts if path not in rows]
+    repeated = [path for path, number in counts.items() if number > 1]
+    missing = [path for path in tiles if path not in counts]
     for paths, what in (
-        (
-            [path for path in counts if path not in rows],
-            f"of no tile of the split {split}, whose paths are such as {tiles[0]}; leave out what is not of this split",
-        ),
-        (
-            [path for path, count in counts.items() if count > 1],
-            "predicted more than once; leave one prediction of each",
-        ),
-        ([path for path in tiles if path not in counts], f"not predicted; predict every tile of the split {split}"),
+        (unknown, f"of no tile of the split {split}, whose paths are such as {tiles[0]}; leave out others"),
+        (repeated, "predicted more than once; leave one prediction of each"),
+        (missing, f"not predicted; predict every tile of the split {split}"),
     ):
         if paths:
             names = ", ".join(paths[:3]) + (", ..." if len(paths) > 3 else "")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import datasets
 import numpy as np
@@ -19,60 +20,38 @@ from rock_glacier.scoring.mask_formats import Mask
 from rock_glacier_dataset import load_archives
 
 
-class Source(NamedTuple):
-    """Where the dataset is loaded from.
-
-    Attributes:
-        repo_id: the Hub dataset.
-        revision: its branch, tag or commit.
-        data_dir: folder of archives, or URL of one; None for the Hub.
-    """
-
-    repo_id: str
-    revision: str | None = None
-    data_dir: str | None = None
-
-
-def pin(source: Source) -> tuple[Source, str]:
-    """Replace a source's revision by the commit that it names now, on the Hub or else in its cache.
-
-    Returns:
-        the source, and the path or URL at which `grounds.csv` lies, if there is one.
+def find_snapshot(repo_id: str, revision: str | None) -> Path:
+    """Return the folder of the Hub's cache that holds a dataset's `grounds.csv`, if it has one; its name is the commit.
 
     Raises:
         OSError: the Hub cannot be reached and its cache does not hold the dataset, or there is no such dataset.
     """
-    if source.data_dir is not None:
-        return source, grounds_beside(source.data_dir)
     try:
-        snapshot = snapshot_download(
-            source.repo_id, repo_type="dataset", revision=source.revision, allow_patterns=[GROUNDS_NAME]
-        )
+        return Path(snapshot_download(repo_id, repo_type="dataset", revision=revision, allow_patterns=[GROUNDS_NAME]))
     except LocalEntryNotFoundError as error:
         raise ConnectionError(
-            f"{source.repo_id}: the Hub cannot be reached and its cache does not hold this dataset; connect, or give "
+            f"{repo_id}: the Hub cannot be reached and its cache does not hold this dataset; connect, or give "
             "--data-dir"
         ) from error
-    return source._replace(revision=Path(snapshot).name), str(Path(snapshot) / GROUNDS_NAME)
 
 
-def grounds_beside(data_dir: str) -> str:
-    """Return the path or URL at which `grounds.csv` lies beside archives, if there is one."""
-    if "://" in data_dir:
-        return f"{data_dir.rstrip('/')}/{GROUNDS_NAME}"
-    return str(Path(data_dir).expanduser() / GROUNDS_NAME)
-
-
-def load_truth(source: Source, config: str, split: str) -> datasets.Dataset:
+def load_truth(config: str, split: str, data_dir: str | None, repo_id: str, revision: str | None) -> datasets.Dataset:
     """Load the tiles of a split without their images: `path`, and `labels` or undecoded `masks`.
+
+    Args:
+        config: name of the config.
+        split: name of the split.
+        data_dir: folder of archives, or URL of one; None for the Hub.
+        repo_id: the Hub dataset.
+        revision: its branch, tag or commit.
 
     Raises:
         Exception: whatever loading raises.
     """
-    if source.data_dir is not None:
-        tiles: Any = load_archives(config, split=split, data_dir=source.data_dir)
+    if data_dir is not None:
+        tiles: Any = load_archives(config, split=split, data_dir=data_dir)
     else:
-        tiles = datasets.load_dataset(source.repo_id, name=config, split=split, revision=source.revision)
+        tiles = datasets.load_dataset(repo_id, name=config, split=split, revision=revision)
     tiles = tiles.remove_columns("image")
     return tiles.cast_column("masks", datasets.Image(decode=False)) if "masks" in tiles.column_names else tiles
 
@@ -91,13 +70,25 @@ def true_masks(tiles: datasets.Dataset, rows: npt.NDArray[np.intp]) -> Iterator[
             raise ValueError(f"{tile['path']}: its true mask cannot be used ({error}); audit the archives") from None
 
 
-def read_ground_numbers(file: str, paths: list[str]) -> npt.NDArray[np.intp]:
-    """Read the ground of each tile: shape (tiles,), numbers from 0 without a gap.
+def read_ground_numbers(file: Path | None, folder: str, paths: list[str]) -> npt.NDArray[np.intp] | None:
+    """Read the ground of each tile.
+
+    Args:
+        file: a grounds.csv; None for the one in `folder`, if there is one.
+        folder: folder of the dataset, or URL of one.
+        paths: paths of the tiles.
+
+    Returns:
+        shape (tiles,), numbers from 0 without a gap; None where the folder has no grounds.csv.
 
     Raises:
         ArchiveError: the file is not a grounds.csv, or lacks one of the tiles.
-        FileNotFoundError: there is no such file.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
-    grounds = read_grounds(file, paths)
+    try:
+        grounds = read_grounds(file or f"{os.path.expanduser(folder).rstrip('/')}/{GROUNDS_NAME}", paths)
+    except FileNotFoundError:
+        if file is not None:
+            raise
+        return None
     return np.unique([grounds[path] for path in paths], return_inverse=True)[1].ravel()
