@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import stat
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,9 +102,3 @@ def write_archive(file: Path, members: Iterable[tuple[str, bytes]]) -> WrittenAr
             archive.writestr(member, png)
             tiles += path.split("/")[1] != MASKS
     return WrittenArchive(file.name, tiles, file.stat().st_size, sha256_of_file(file))
-
-
-def count_classes(paths: Sequence[str], class_names: Sequence[str]) -> dict[str, int]:
-    """Return the number of tiles of each class, in the order of the classes."""
-    folders = [path.split("/")[1] for path in paths]
-    return {name: folders.count(name) for name in class_names}

@@ -210,7 +210,6 @@ def _write_splits(
 
 def _check_audit(found: Audit, *, may_leak: bool) -> None:
     """Raise the first error of the audit, but for shared ground where that may be."""
-    errors = [one for one in found.findings if one.severity == ERROR and not (may_leak and one.code in LEAKS)]
-    if errors:
-        more = f" (and {len(errors) - 1} more)" if errors[1:] else ""
-        raise ArchiveError(f"{errors[0].message}{more}", errors[0].code, errors[0].path)
+    for one in found.findings:
+        if one.severity == ERROR and not (may_leak and one.code in LEAKS):
+            raise ArchiveError(one.message, one.code, one.path)

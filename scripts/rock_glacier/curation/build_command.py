@@ -134,6 +134,8 @@ def _results(built: Built) -> Iterator[str]:
 
 def _warnings(built: Built, mode: str) -> Iterator[str]:
     """Yield a line for each departure from what was to be."""
+    import numpy as np
+
     from rock_glacier.audit.findings import ERROR
     from rock_glacier.curation.build import LEAKS
     from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
@@ -145,11 +147,9 @@ def _warnings(built: Built, mode: str) -> Iterator[str]:
             first, tiles = built.sources[built.grounds.index(ground)].name, count(size, f"{CLASS_NAMES[label]} tile")
             what = f"{tiles}, {excess:,} more than the target of {SPLIT_NAMES[number]}"
             yield f"the ground of {first} has {what}; it stays whole"
-    for number, split in enumerate(SPLIT_NAMES):
-        for label, name in enumerate(CLASS_NAMES):
-            target = built.target[number, label]
-            if target and not built.counts[number, label]:
-                yield f"{split} has no {name} tiles (target {target:.1f}); add tiles of other ground"
+    for number, label in np.argwhere((built.target > 0) & (built.counts == 0)):
+        what = f"{SPLIT_NAMES[number]} has no {CLASS_NAMES[label]} tiles (target {built.target[number, label]:.1f})"
+        yield f"{what}; add tiles of other ground"
     transparent = [source.name for source, one in zip(built.sources, built.facts, strict=True) if not one.is_opaque]
     if transparent:
         yield f"{count(len(transparent), 'tile')} with transparent pixels, the first {transparent[0]}"
