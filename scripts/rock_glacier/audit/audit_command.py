@@ -37,10 +37,9 @@ the archives cannot be read at all, 2 for wrong usage.""",
     for option, file in (("--json", options.json), ("--html", options.html)):
         if file and (file.is_dir() or not file.parent.is_dir()):
             parser.error(f"{option} is {file}; name a file in an existing folder")
-        if file and file.resolve().parent == Path(options.data_dir).resolve() and file.suffix in (".zip", ".csv"):
+        is_part = file and (file.suffix in (".zip", ".csv") or file.name == "manifest.json")
+        if is_part and file.resolve().parent == Path(options.data_dir).resolve():
             parser.error(f"{option} is {file}, in the folder that is audited; name another file")
-        if file and file.resolve() == Path(options.data_dir).resolve() / "manifest.json":
-            parser.error(f"{option} is {file}, which is audited; name another file")
     if options.html and options.json and options.html.resolve() == options.json.resolve():
         parser.error(f"--json and --html are both {options.html}; name two files")
 
@@ -60,11 +59,13 @@ the archives cannot be read at all, 2 for wrong usage.""",
         errors = found.errors
         for line in report_lines(found):
             say(line)
-        reports = [(options.json, json.dumps(found.as_json(), indent=2) + "\n" if options.json else "")]
-        reports.append((options.html, report_page(found, progress=True) if options.html else ""))
-        for file, report in reports:
-            if file:
-                with new_output_file(file) as beside:
-                    beside.write_text(report, encoding="utf-8", newline="\n")
+        reports = {}
+        if options.json:
+            reports[options.json] = json.dumps(found.as_json(), indent=2) + "\n"
+        if options.html:
+            reports[options.html] = report_page(found)
+        for file, report in reports.items():
+            with new_output_file(file) as beside:
+                beside.write_text(report, encoding="utf-8", newline="\n")
 
     return run(parser.prog, check, (ArchiveError, WorkerError, OSError), extra="curate") or int(errors > 0)

@@ -54,15 +54,10 @@ def count_across_splits(found: Audit) -> int:
     return sum(number for (a, b), number in count_pairs(found).items() if a != b)
 
 
-def report_page(found: Audit, progress: bool = False) -> str:
-    """Write an audit as one HTML page.
+def report_page(found: Audit) -> str:
+    """Write an audit as one HTML page, with tiles and masks of its archives, and the name of their folder.
 
-    Args:
-        found: the audit; the page shows tiles and masks of its archives, and the name of their folder.
-        progress: whether to show a progress bar on standard error, where that is a terminal.
-
-    Returns:
-        the page. Whatever comes from the archives stands in it as text.
+    Whatever comes from the archives stands in the page as text.
     """
     chosen = _take_turns(found.findings)[:MOST_FINDINGS]
     pairs = {(pair["a"], pair["b"]): pair for pair in found.overlaps}
@@ -70,7 +65,7 @@ def report_page(found: Audit, progress: bool = False) -> str:
     of_gallery = dict.fromkeys(path for *_, tiles in gallery for path in tiles)
     named = dict.fromkeys(path for number in chosen for path in _tiles_of(found.findings[number]))
     of_findings = [path for path in named if path not in of_gallery]
-    pictures = read_pictures(found.survey.listing, [*of_gallery, *of_findings[:MOST_PICTURES]], progress)
+    pictures = read_pictures(found.survey.listing, [*of_gallery, *of_findings[:MOST_PICTURES]])
     findings = [_row(found.findings[number], pairs) for number in sorted(chosen)]
     return _template().render(
         found=found,
@@ -110,12 +105,8 @@ def _tiles_of(finding: Finding) -> list[str]:
 
 def _take_turns(findings: Sequence[Finding]) -> list[int]:
     """Order findings so that no code takes all the room: the first of each code, then the second of each."""
-    turns: Counter[str] = Counter()
-    order = []
-    for number, finding in enumerate(findings):
-        order.append((turns[finding.code], number))
-        turns[finding.code] += 1
-    return [number for _, number in sorted(order)]
+    turns = {code: itertools.count() for code in CODES}
+    return sorted(range(len(findings)), key=[next(turns[finding.code]) for finding in findings].__getitem__)
 
 
 def _row(finding: Finding, pairs: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
@@ -137,31 +128,26 @@ def _row(finding: Finding, pairs: dict[tuple[str, str], dict[str, Any]]) -> dict
 def _code_table(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     """Return the codes that were found, with their sentences and their numbers of errors and warnings."""
     numbers = Counter((finding.code, finding.severity) for finding in findings)
-    rows = [
-        {
-            "code": name,
-            "sentence": code.sentence,
-            **{severity: numbers[name, severity] for severity in (ERROR, WARNING)},
-        }
+    return [
+        {"code": name, "sentence": code.sentence, **{one: numbers[name, one] for one in (ERROR, WARNING)}}
         for name, code in CODES.items()
+        if numbers[name, ERROR] or numbers[name, WARNING]
     ]
-    return [row for row in rows if row[ERROR] or row[WARNING]]
 
 
 def _facets(findings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return what findings can be filtered by: key, legend, and values with their numbers of findings."""
     facets = []
-    for key, legend, column, values in (
-        ("severity", "Severity", "severity", (ERROR, WARNING)),
-        ("split", "Split", "splits", (*SPLIT_NAMES, "")),
-        ("class", "Class", "classes", (*CLASS_NAMES, "")),
-        ("code", "Code", "code", tuple(CODES)),
+    for key, column, values in (
+        ("severity", "severity", (ERROR, WARNING)),
+        ("split", "splits", (*SPLIT_NAMES, "")),
+        ("class", "classes", (*CLASS_NAMES, "")),
+        ("code", "code", tuple(CODES)),
     ):
         of_findings = (finding[column] or [""] for finding in findings)
         numbers = Counter(value for one in of_findings for value in ([one] if isinstance(one, str) else one))
-        facets.append(
-            {"key": key, "legend": legend, "values": [(value, numbers[value]) for value in values if numbers[value]]}
-        )
+        found = [(value, numbers[value]) for value in values if numbers[value]]
+        facets.append({"key": key, "legend": key.capitalize(), "values": found})
     return facets
 
 

@@ -9,7 +9,7 @@ import base64
 import io
 import zipfile
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,30 +49,29 @@ class Picture(NamedTuple):
     share: float | None = None
 
 
-def read_pictures(listing: Listing, paths: Iterable[str], progress: bool = False) -> dict[str, Picture]:
+def read_pictures(listing: Listing, paths: Iterable[str]) -> dict[str, Picture]:
     """Draw tiles and their masks, as far as they can be decoded.
 
     Args:
         listing: the archives.
         paths: the tiles' paths, such as `train/glaciar/012.png`.
-        progress: whether to show a progress bar on standard error, where that is a terminal.
 
     Returns:
         one for each path, in their order; an empty one where nothing can be shown.
     """
     pictures = dict.fromkeys(paths, Picture())
     members = [member for member in (*listing.tiles, *listing.masks) if tile_path(member) in pictures]
-    bar = tqdm(members, "Drawing tiles and masks", unit=" pictures", disable=None if progress else True)
-    for archive, member in open_members(bar):
-        path = tile_path(member)
+    for archive, member in open_members(tqdm(members, "Drawing tiles and masks", unit=" pictures", disable=None)):
         pixels = _decode(archive, member)
         if pixels is None:
             continue
+        path = tile_path(member)
         if member.folder == MASKS:
             share = float((pixels == ROCK_GLACIER_COLOUR).all(-1).mean())
             pictures[path] = pictures[path]._replace(overlay=draw_overlay(pixels), share=share)
         else:
-            pictures[path] = pictures[path]._replace(tile=_draw_tile(pixels))
+            tile = Image.fromarray(pixels).convert("RGB")
+            pictures[path] = pictures[path]._replace(tile=_uri(tile, "webp", quality=_QUALITY, method=2))
     return pictures
 
 
@@ -89,12 +88,6 @@ def _decode(archive: TileArchive, member: ListedMember) -> npt.NDArray[np.uint8]
         return decode_any_png(png)
     except ValueError:
         return None
-
-
-def _draw_tile(pixels: npt.NDArray[np.uint8]) -> str:
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels[..., :3])).save(file, "WEBP", quality=_QUALITY, method=2)
-    return _uri("image/webp", file)
 
 
 def draw_overlay(mask: npt.NDArray[np.uint8]) -> str:
@@ -119,10 +112,10 @@ def draw_overlay(mask: npt.NDArray[np.uint8]) -> str:
     places[others] = _OTHER
     image = Image.fromarray(places)
     image.putpalette([channel for colour in _OVERLAY_COLOURS for channel in colour[:3]])
+    return _uri(image, "png", bits=4, transparency=bytes(colour[3] for colour in _OVERLAY_COLOURS))
+
+
+def _uri(image: Image.Image, kind: str, **options: Any) -> str:
     file = io.BytesIO()
-    image.save(file, "PNG", bits=4, transparency=bytes(colour[3] for colour in _OVERLAY_COLOURS))
-    return _uri("image/png", file)
-
-
-def _uri(kind: str, file: io.BytesIO) -> str:
-    return f"data:{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+    image.save(file, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
