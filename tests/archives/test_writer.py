@@ -1,9 +1,8 @@
-"""What this project writes beside and into a folder of archives: members, manifest and grounds.csv."""
+"""What this project writes into and beside archives: members and grounds.csv."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import stat
 import sys
 import zipfile
@@ -13,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from rock_glacier.archives.grounds_file import read_grounds, write_grounds
-from rock_glacier.archives.manifest import write_manifest
-from rock_glacier.archives.writer import archive_name, plan_shards, write_archive
+from rock_glacier.archives.writer import plan_shards, write_archive
 from rock_glacier_dataset import ArchiveError
 
 TILES = [f"train/cordillera/{number:03d}.png" for number in range(6)] + [
@@ -22,13 +20,6 @@ TILES = [f"train/cordillera/{number:03d}.png" for number in range(6)] + [
 ]
 MASKS = [f"train/masks/{number:03d}.png" for number in range(5)]
 MEMBERS = [("train/glaciar/007.png", b"tile"), ("train/masks/007.png", b"mask"), ("train/cordillera/007.png", b"other")]
-
-
-@pytest.mark.parametrize(
-    ("shards", "names"), [(1, ["val.zip"]), (2, ["val-00000-of-00002.zip", "val-00001-of-00002.zip"])]
-)
-def test_archives_are_named_by_split_and_shard(shards: int, names: list[str]) -> None:
-    assert [archive_name("val", shard, shards) for shard in range(shards)] == names
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 11])
@@ -90,19 +81,6 @@ def test_archive_that_is_there_already_stays(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         write_archive(tmp_path / "train.zip", MEMBERS)
     assert (tmp_path / "train.zip").read_bytes() == b"precious"
-
-
-def test_manifest_states_version_counts_archives_and_audit(tmp_path: Path) -> None:
-    archives = [write_archive(tmp_path / "train.zip", MEMBERS)]
-    splits = {"train": {"cordillera": 1, "glaciar": 1}}
-    audit = {"tool": "audit", "errors": 0, "warnings": 2}
-    write_manifest(tmp_path, version="1.2.3", splits=splits, archives=archives, audit=audit)
-    assert json.loads((tmp_path / "manifest.json").read_text()) == {
-        "version": "1.2.3",
-        "splits": splits,
-        "archives": {"train.zip": {"bytes": archives[0].bytes, "sha256": archives[0].sha256}},
-        "audit": audit,
-    }
 
 
 def test_grounds_are_read_as_they_were_written(tmp_path: Path) -> None:
