@@ -72,3 +72,8 @@ def test_many_grounds_of_many_sizes_come_within_two_tiles() -> None:
 def test_every_split_has_both_classes_where_that_can_be() -> None:
     grounds, labels = tiles_of([(500, 0), (400, 0), (300, 0), (0, 1), (0, 1), (0, 1)])
     assert (count_tiles(assign_splits(grounds, labels, [98, 1, 1]), labels) > 0).all()
+
+
+def test_three_grounds_are_assigned_one_to_each_split() -> None:
+    grounds, labels = tiles_of([(9, 0), (90, 90), (0, 9)])
+    assert sorted(set(assign_splits(grounds, labels, [90, 9, 0.1]))) == [0, 1, 2]
