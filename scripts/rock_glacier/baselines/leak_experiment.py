@@ -142,10 +142,9 @@ def cross_validate(model: str, scheme: str, tiles: TileSet, folds: int, seed: in
     for train, test in splitter.split(features, labels, None if scheme == "random" else grounds):
         known = np.unique(labels[train])
         # Whole grounds may leave only one class to train on.
-        of_test = (
+        scores[test] = (
             known[0] if known.size == 1 else predict(fit(model, features[train], labels[train], seed), features[test])
         )
-        scores[test] = of_test
         familiar += int(np.isin(grounds[test], grounds[train]).sum())
         if np.unique(labels[test]).size == len(CLASS_NAMES):
             areas.append(roc_auc_score(labels[test], scores[test]))

@@ -125,10 +125,11 @@ def read_scores(file: Path) -> tuple[list[str], Scores]:
                 table = pa_csv.read_csv(opened, pa_csv.ReadOptions(use_threads=False), convert_options=types)
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             raise PredictionError(f"{file}: is not CSV of path and score ({error}); write it again") from None
+        _check_columns(file, _SCORE_SCHEMA.names, table.column_names)
     else:
         with _open_parquet(file) as parquet:
-            table = parquet.read()
-    _check_columns(file, _SCORE_SCHEMA.names, table.column_names)
+            _check_columns(file, _SCORE_SCHEMA.names, parquet.schema_arrow.names)
+            table = parquet.read(_SCORE_SCHEMA.names)
     kind = table.schema.field("score").type
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
         raise PredictionError(f"{file}: the column score holds {kind}; it is a number, the probability of glaciar")
