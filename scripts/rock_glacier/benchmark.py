@@ -83,11 +83,9 @@ def prepare_peer(builder: str, folder: Path, scratch: Path) -> float:
     """Prepare the tiles by a builder of `datasets`."""
     import datasets
 
-    files = {
-        split: str(folder / f"{split}{'/**' if builder == 'imagefolder' else '.tar'}") for split in ("train", "test")
-    }
-    files["validation"] = files["test"].replace("test", "validation")
-    datasets.load_dataset_builder(builder, data_files=files, cache_dir=str(scratch)).download_and_prepare()
+    files = {path.stem: str(path) for path in sorted(folder.glob("*.tar"))}
+    where: dict[str, Any] = {"data_files": files} if files else {"data_dir": str(folder)}
+    datasets.load_dataset_builder(builder, **where, cache_dir=str(scratch)).download_and_prepare()
     return 0
 
 
