@@ -24,8 +24,9 @@ from rock_glacier.grounds.components import number_grounds
 from rock_glacier.grounds.overlaps import CANDIDATE, AnchorTable, Overlap, sort_candidates
 from rock_glacier.parallel import Workers
 
-_PART = 500  # tiles, masks or pairs that a worker is given at once, at least
+_PART = 16  # tiles or masks that a worker is given at once, at least
 _PARTS = 64  # of the tiles or masks at most, for each begins by reading an archive's directory
+_PAIRS = 500  # that a worker compares at once
 
 
 class Audit(NamedTuple):
@@ -131,8 +132,8 @@ def _confirm(tiles: Sequence[ListedMember], candidates: np.ndarray, workers: Wor
     """Compare candidate pairs, and keep the largest overlap of each."""
     candidates = sort_candidates(candidates)
     pieces = []
-    for start in range(0, len(candidates), _PART):
-        piece = candidates[start : start + _PART]
+    for start in range(0, len(candidates), _PAIRS):
+        piece = candidates[start : start + _PAIRS]
         numbers = np.unique([piece["a"], piece["b"]]).tolist()
         pieces.append(({number: tiles[number] for number in numbers}, piece))
     largest: dict[tuple[int, int], Overlap] = {}  # a pair's candidates may stand in two pieces, the largest first

@@ -80,25 +80,19 @@ _OF_WIDTH = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F], np.uint32
 _OF_HEIGHT = np.array([0x165667B1, 0xD3A2646D, 0xFD7046C5, 0xB55A4F09], np.uint32)
 
 
-def colour_hashes(pixels: Pixels) -> npt.NDArray[np.uint32]:
-    """Hash the colour of each pixel, into an array of the same shape."""
-    hashes = pixels * _MIX[0]
-    hashes ^= hashes >> np.uint32(15)
-    hashes *= _MIX[1]
-    hashes ^= hashes >> np.uint32(13)
-    return hashes
-
-
-def window_hashes(colours: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """Hash every window of a tile, or of some of its rows, by doubling width and height four times each.
+def window_hashes(pixels: Pixels) -> npt.NDArray[np.uint32]:
+    """Hash every window of a tile, or of some of its rows: each colour, then by doubling width and height four times.
 
     Args:
-        colours: what `colour_hashes` returns, shape (height, 128).
+        pixels: uint32 array of shape (height, 128).
 
     Returns:
         uint32 array of shape (height - 15, 113): at (y, x) the hash of the window whose upper left pixel is (x, y).
     """
-    hashes = colours
+    hashes = pixels * _MIX[0]
+    hashes ^= hashes >> np.uint32(15)
+    hashes *= _MIX[1]
+    hashes ^= hashes >> np.uint32(13)
     for doubling, width in zip(_OF_WIDTH, (1, 2, 4, 8), strict=True):
         wider = hashes[:, :-width] * doubling
         wider += hashes[:, width:]
@@ -135,7 +129,7 @@ def anchor_windows(tile: int, pixels: Pixels) -> np.ndarray:
     anchors["right"][len(left) :] = True
     anchors["y"] = y = np.array([y for y, _ in left + right], np.intp)
     anchors["x"] = x = np.array([steps for _, steps in left] + [_LAST - steps for _, steps in right], np.intp)
-    hashes = window_hashes(colour_hashes(pixels[:rows]))
+    hashes = window_hashes(pixels[:rows])
     anchors["hash"], anchors["edge"] = hashes[y, x], hashes[0, _EDGE]
     return anchors
 
@@ -199,7 +193,7 @@ class AnchorTable:
         Returns:
             array of `CANDIDATE`, each once.
         """
-        hashes = window_hashes(colour_hashes(pixels))
+        hashes = window_hashes(pixels)
         # The bitmap leaves few windows to the slow search in a sorted array.
         windows = np.flatnonzero(self._bitmap.take(hashes >> np.uint32(32 - _BITMAP_BITS)))
         wanted = hashes.take(windows)
