@@ -108,6 +108,15 @@ def test_a_tile_turned_is_a_duplicate(sample_copy, turn, split, severity):
     assert (found.grounds[path] == found.grounds["train/cordillera/000.png"]) == is_same
 
 
+def test_an_overlap_with_a_tile_of_a_later_split_is_found_where_it_is(sample_copy):
+    tile = opened(contents(sample_copy, "train")["train/cordillera/000.png"])
+    moved = np.full_like(tile, 255)
+    moved[64:] = tile[:64]
+    add(sample_copy / "test.zip", "test/cordillera/77.png", saved(moved))
+    pair = {"a": "train/cordillera/000.png", "b": "test/cordillera/77.png", "turn": 0, "dx": 0, "dy": -64}
+    assert audit(sample_copy, ALONE).overlaps == [{**pair, "pixels": 128 * 64}]
+
+
 def test_tiles_of_one_colour_are_duplicates_and_no_overlap(sample_copy):
     for split in ("train", "test"):
         add(sample_copy / f"{split}.zip", f"{split}/cordillera/77.png", EMPTY_MASK)
