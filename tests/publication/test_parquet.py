@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 import datasets
@@ -89,7 +88,7 @@ def test_pages_are_cut_by_content_so_that_a_row_more_leaves_most_of_them_as_they
     assert header_sizes > 100  # of several pages; one would take some 30 bytes
 
 
-def test_what_was_written_is_counted_and_hashed_and_the_same_each_time(features, rows, tmp_path):
+def test_what_was_written_is_counted_and_the_same_each_time(features, rows, tmp_path):
     path = tmp_path / NAME
     sizes: list[int] = []
 
@@ -103,7 +102,7 @@ def test_what_was_written_is_counted_and_hashed_and_the_same_each_time(features,
     assert grown == [100, 200]  # a row group at a time, so that memory does not grow
     content = path.read_bytes()
     assert (written.name, written.rows, written.file_bytes) == (NAME, ROWS, len(content))
-    assert written.sha256 == hashlib.sha256(content).hexdigest()
     nbytes = sum(len(value) for row in rows for value in row.values() if isinstance(value, (bytes, str)))
     assert nbytes < written.num_bytes < 1.1 * nbytes
-    assert write_parquet(tmp_path, "again.parquet", features, rows).sha256 == written.sha256
+    write_parquet(tmp_path, "again.parquet", features, rows)
+    assert (tmp_path / "again.parquet").read_bytes() == content

@@ -180,7 +180,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no archive": (lambda folder: (folder / "validation.zip").unlink(), "validation.zip: not in"),
     "no folder": (lambda folder: folder.rename(folder.with_name("away")), "No such file or directory"),
-    "no archives": (empty, "train.zip: not in"),
+    "no archives": (empty, "sample: holds no archives"),
     "a tile in two shards": (repeat_tile, "is in another shard too"),
     "a ground of no tile": (add_ground, "grounds.csv: names tiles that no archive holds"),
     "an empty grounds.csv": (lambda folder: (folder / "grounds.csv").touch(), "grounds.csv: has no column path"),

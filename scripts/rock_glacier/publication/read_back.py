@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from tqdm import tqdm
 
 from rock_glacier.console import causes, one_line, run, say
-from rock_glacier.publication.hub import prepare_client, without_token
+from rock_glacier.publication.hub import HubError, prepare_client, without_token
 from rock_glacier.publication.sums import MAIN, read_staged
 from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES, features_of
 
@@ -67,11 +67,11 @@ def _compare(place: str, examples: datasets.Dataset, files: list[Path]) -> None:
             raise DifferenceError(f"{place}: row {number} ({expected['path']}): {column} is another than was staged")
 
 
-def read_back_in_new_cache(folder: Path, repo_id: str, commit: str) -> bool:
+def read_back_in_new_cache(folder: Path, repo_id: str, commit: str) -> None:
     """Read back in a process of its own whose caches are new; tokens come from where they always do.
 
-    Returns:
-        whether the Hub gives what was staged; if not, standard error says where.
+    Raises:
+        HubError: the Hub gives something else than was staged; standard error says where.
     """
     with tempfile.TemporaryDirectory(prefix="rock-glacier-") as home:
         elsewhere = re.compile(r"(HF|HUGGINGFACE)_.*_(CACHE|PATH|HOME|OFFLINE)|HF_HOME")
@@ -84,7 +84,11 @@ def read_back_in_new_cache(folder: Path, repo_id: str, commit: str) -> bool:
         done = subprocess.run(  # noqa: S603 - this module
             command, env=environment, cwd=home, check=False, start_new_session=True
         )
-        return done.returncode == 0
+    if done.returncode:
+        raise HubError(
+            f"{repo_id}: {commit} is there, but could not be loaded back as it was staged; run the same command again, "
+            "or restore the commit before it on the Hub"
+        )
 
 
 if __name__ == "__main__":

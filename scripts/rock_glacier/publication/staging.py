@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import datasets
 from huggingface_hub import HfApi, HfFileSystem, snapshot_download
 
 import rock_glacier_dataset
 from rock_glacier.archives.grounds_file import GROUNDS_NAME, read_grounds
-from rock_glacier.archives.writer import sort_key
+from rock_glacier.archives.listing import ListedMember, Listing
+from rock_glacier.archives.writer import plan_shards
 from rock_glacier.console import REPO_ID
 from rock_glacier.files import new_output_folder
 from rock_glacier.parallel import Workers
 from rock_glacier.publication.card import published_card, script_card
 from rock_glacier.publication.hub import HubError, hub_step, is_same, list_files
 from rock_glacier.publication.parquet import WrittenParquet, parquet_name, write_parquet
-from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, HashedFile, write_sums
+from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, write_sums
 from rock_glacier_dataset import (
     ARCHIVE_NAME,
     CLASS_NAMES,
@@ -37,11 +36,6 @@ from rock_glacier_dataset import (
     ArchiveError,
     TileArchive,
     features_of,
-    find_archives,
-    manifest_faults,
-    name_faults,
-    name_of,
-    read_manifest,
 )
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -49,13 +43,6 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 StagedSplits = dict[str, dict[str, list[WrittenParquet]]]
 """The Parquet files of each config and split."""
-
-
-class _Row(NamedTuple):
-    path: str
-    archive: int  # its number in the split
-    folder: str
-    tile_id: str
 
 
 def stage(
@@ -85,43 +72,31 @@ def stage(
     """
     if not (PROJECT / CARD_NAME).is_file():
         raise FileNotFoundError(f"{PROJECT / CARD_NAME}: no such file; run this in a clone of the project")
+    workers = workers or Workers(1)
     with new_output_folder(out) as folder:
-        run, sums = (workers or Workers(1)).map, dict[str, str]()
         source, data = _local_folder(os.fspath(data_dir)), folder / SCRIPT / "data"
         data.mkdir(parents=True)
         names = [name for name in sorted(os.listdir(source)) if _is_published(name)]
-        copies = run("Copying archives", _copy, [(Path(source, name), data / name) for name in names])
-        sums.update((f"{SCRIPT}/data/{name}", sha256) for name, sha256 in zip(names, copies, strict=True))
+        list(workers.map("Copying archives", shutil.copyfile, [(Path(source, name), data / name) for name in names]))
         # What is read from here on is the copy, so that a change of the source is no matter.
-        files = find_archives(str(data))
-        archives = {split: [(name_of(path), path) for path in files[split]] for split in SPLIT_NAMES}
-        rows = {split: _plan_rows(split, archives[split], os.fspath(data_dir)) for split in SPLIT_NAMES}
-        counts = {
-            split: {name: sum(row.folder == name for row in planned) for name in CLASS_NAMES}
-            for split, planned in rows.items()
-        }
-        for fault in manifest_faults(read_manifest(files), counts, dict(itertools.chain(*archives.values()))):
-            raise fault
-        grounds = [data / GROUNDS_NAME] if GROUNDS_NAME in names else []
-        tiles = [row.path for planned in rows.values() for row in planned]
-        if grounds and len(read_grounds(grounds[0], tiles)) != len(tiles):
-            raise ArchiveError(f"{GROUNDS_NAME}: names tiles that no archive holds; take the file that belongs to them")
-        staged: StagedSplits = {config: {split: [] for split in SPLIT_NAMES} for config in CONFIG_NAMES}
+        listing = _list_valid(data, os.fspath(data_dir))
+        if GROUNDS_NAME in names:
+            if len(read_grounds(data / GROUNDS_NAME, [tile.path for tile in listing.tiles])) != len(listing.tiles):
+                remedy = "take the file that belongs to them"
+                raise ArchiveError(f"{GROUNDS_NAME}: names tiles that no archive holds; {remedy}")
+            _copy(data / GROUNDS_NAME, folder / MAIN / GROUNDS_NAME)
         tasks = [
-            (folder / MAIN, f"{config}/{parquet_name(split, shard, shards)}", config, split, archives[split], part)
+            (folder / MAIN, f"{config}/{parquet_name(split, shard, len(parts))}", config, part)
+            for split in SPLIT_NAMES
+            for parts in [_shards(listing, split)]
             for config in CONFIG_NAMES
-            for split, planned in rows.items()
-            for shards in [len(archives[split])]
-            for shard, part in enumerate(_cut(planned, shards))
+            for shard, part in enumerate(parts)
         ]
-        for (_, _, config, split, *_), file in zip(tasks, run("Writing Parquet", _write_shard, tasks), strict=True):
-            staged[config][split].append(file)
-            sums[f"{MAIN}/{file.name}"] = file.sha256
-        for target, content in _other_files(staged, repo_id, grounds):
-            with HashedFile(folder / target) as written:
-                written.write(content)
-            sums[target] = written.sha256
-        write_sums(folder, sums)
+        staged: StagedSplits = {config: {split: [] for split in SPLIT_NAMES} for config in CONFIG_NAMES}
+        for (_, _, config, tiles), file in zip(tasks, workers.map("Writing Parquet", _write, tasks), strict=True):
+            staged[config][tiles[0].archive.split].append(file)
+        _write_other_files(folder, staged, repo_id)
+        write_sums(folder, workers)
     return staged
 
 
@@ -154,74 +129,60 @@ def _local_folder(data_dir: str) -> str:
     return os.path.join(snapshot, place.path_in_repo)
 
 
-def _plan_rows(split: str, archives: list[tuple[str, str]], source: str) -> list[_Row]:
-    """Check a split's archives without reading their members, and put its tiles in the order of the rows."""
-    for fault in name_faults(split, [name for name, _ in archives], source):
-        raise fault
-    rows: list[_Row] = []
-    found: set[tuple[str, str]] = set()
-    for number, (name, path) in enumerate(archives):
-        with TileArchive(split, name, path) as archive:
-            for fault in (*archive.faults, *archive.pair_faults()):
-                raise fault
-            for tile in found.intersection(archive.tiles):
-                raise archive.fault("is in another shard too", "remove one", "member-duplicate", archive.path_of(*tile))
-            found.update(archive.tiles)
-            rows += [_Row(archive.path_of(*tile), number, *tile) for tile in archive.tiles]
-    return sorted(rows, key=lambda row: sort_key(row.path))
+def _list_valid(folder: Path, source: str) -> Listing:
+    """List archives, and raise the first fault that shows without reading the members; it names the source."""
+    try:
+        listing = Listing(folder)
+        for fault in listing.faults:
+            raise fault
+    except ArchiveError as fault:
+        raise ArchiveError(str(fault).replace(str(folder), source), fault.code, fault.path) from None
+    return listing
 
 
-def _cut(rows: list[_Row], parts: int) -> list[list[_Row]]:
-    ends = [len(rows) * part // parts for part in range(parts + 1)]
-    return [rows[start:end] for start, end in itertools.pairwise(ends)]
+def _shards(listing: Listing, split: str) -> list[list[ListedMember]]:
+    """Cut a split's tiles, in the order of the rows, into as many parts as it has archives."""
+    tiles = {tile.path: tile for tile in listing.tiles if tile.archive.split == split}
+    shards = len({tile.archive for tile in tiles.values()})
+    return [[tiles[path] for path in part] for part in plan_shards(tiles, masks=False, shards=shards)]
 
 
-def _write_shard(
-    branch: Path, name: str, config: str, split: str, archives: list[tuple[str, str]], rows: list[_Row]
-) -> WrittenParquet:
-    needed = sorted({row.archive for row in rows})  # one alone, where archives are in the order of the rows
+def _write(branch: Path, name: str, config: str, tiles: list[ListedMember]) -> WrittenParquet:
     with contextlib.ExitStack() as stack:
-        opened = {number: stack.enter_context(TileArchive(split, *archives[number])) for number in needed}
-        examples = (_example(opened[row.archive], row, config) for row in rows)
+        opened = {listed: stack.enter_context(listed.open()) for listed in {tile.archive for tile in tiles}}
+        examples = (_example(opened[tile.archive], tile, config) for tile in tiles)
         return write_parquet(branch, name, features_of(config), examples)
 
 
-def _example(archive: TileArchive, row: _Row, config: str) -> dict[str, Any]:
-    example = {"image": archive.read(row.folder, row.tile_id), "path": row.path}
+def _example(archive: TileArchive, tile: ListedMember, config: str) -> dict[str, Any]:
+    example = {"image": archive.read(tile.folder, tile.member_id), "path": tile.path}
     if config == CONFIG_NAMES[0]:
-        return {**example, "labels": CLASS_NAMES.index(row.folder)}
-    return {**example, "masks": archive.read(MASKS, row.tile_id) if row.folder == GLACIAR else EMPTY_MASK}
+        return {**example, "labels": CLASS_NAMES.index(tile.folder)}
+    return {**example, "masks": archive.read(MASKS, tile.member_id) if tile.folder == GLACIAR else EMPTY_MASK}
 
 
-def _copy(source: Path, target: Path) -> str:
-    with source.open("rb") as file, HashedFile(target) as copy:
-        shutil.copyfileobj(file, copy, 2**20)
-    return copy.sha256
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
 
 
-def _other_files(staged: StagedSplits, repo_id: str, grounds: list[Path]) -> Iterator[tuple[str, bytes]]:
-    """Yield path and content of what is staged beside Parquet and archives."""
+def _write_other_files(folder: Path, staged: StagedSplits, repo_id: str) -> None:
+    """Write what is staged beside Parquet and archives."""
     infos = {}
     for config, splits in staged.items():
         info = datasets.DatasetInfo(features=features_of(config), splits=datasets.SplitDict())
         for split, files in splits.items():
-            info.splits.add(datasets.SplitInfo(split, sum(file.num_bytes for file in files), sum_rows(files)))
+            num_bytes, rows = sum(file.num_bytes for file in files), sum(file.rows for file in files)
+            info.splits.add(datasets.SplitInfo(split, num_bytes, rows))
         info.download_size = sum(file.file_bytes for files in splits.values() for file in files)
         info.dataset_size = sum(split.num_bytes for split in info.splits.values())
         infos[config] = info
     names = [file.name for splits in staged.values() for files in splits.values() for file in files]
     card = published_card((PROJECT / CARD_NAME).read_text(encoding="utf-8"), infos, repo_id, names)
-    yield f"{MAIN}/{CARD_NAME}", card.encode()
-    yield f"{MAIN}/id2label.json", (json.dumps(dict(enumerate(CLASS_NAMES)), indent=2) + "\n").encode()
-    pictures = [path for path in sorted((PROJECT / "assets").rglob("*")) if path.is_file() and path.name[0] != "."]
+    (folder / MAIN / CARD_NAME).write_bytes(card.encode())
+    (folder / MAIN / "id2label.json").write_text(json.dumps(dict(enumerate(CLASS_NAMES)), indent=2) + "\n")
+    pictures = [path for path in (PROJECT / "assets").rglob("*") if path.is_file() and path.name[0] != "."]
     for path in (PROJECT / "LICENSE", PROJECT / "CITATION.cff", PROJECT / "CHANGELOG.md", *pictures):
-        yield f"{MAIN}/{path.relative_to(PROJECT).as_posix()}", path.read_bytes()
-    for path in grounds:
-        yield f"{MAIN}/{path.name}", path.read_bytes()
-    yield f"{SCRIPT}/{CARD_NAME}", script_card(card, repo_id).encode()
-    yield f"{SCRIPT}/{repo_id.split('/')[1]}.py", Path(rock_glacier_dataset.__file__).read_bytes()
-
-
-def sum_rows(files: list[WrittenParquet]) -> int:
-    """Return the number of rows of several files."""
-    return sum(file.rows for file in files)
+        _copy(path, folder / MAIN / path.relative_to(PROJECT))
+    (folder / SCRIPT / CARD_NAME).write_bytes(script_card(card, repo_id).encode())
+    _copy(Path(rock_glacier_dataset.__file__), folder / SCRIPT / f"{repo_id.split('/')[1]}.py")

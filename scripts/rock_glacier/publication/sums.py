@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tqdm import tqdm
 
+from rock_glacier.parallel import Workers
 from rock_glacier_dataset import sha256_of_file
 
 SUMS_NAME = "SHA256SUMS"
@@ -26,25 +24,6 @@ class StagedError(ValueError):
     """A fault in a staged folder: names the file, what is wrong and the remedy."""
 
 
-class HashedFile(io.BufferedWriter):
-    """A new file that hashes what is written to it, so that a fault of the disk shows when it is read again."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        super().__init__(io.FileIO(path, "xb"))
-        self._digest = hashlib.sha256()
-
-    def write(self, content: Any) -> int:
-        """Write bytes."""
-        self._digest.update(content)
-        return super().write(content)
-
-    @property
-    def sha256(self) -> str:
-        """The checksum so far, 64 hexadecimal digits."""
-        return self._digest.hexdigest()
-
-
 class StagedFile(NamedTuple):
     """A file of a staged folder, and its checksum in `SHA256SUMS`."""
 
@@ -52,9 +31,11 @@ class StagedFile(NamedTuple):
     sha256: str
 
 
-def write_sums(folder: Path, sums: Mapping[str, str]) -> None:
-    """Write `SHA256SUMS` in the form of `sha256sum`: checksums by path, such as `main/README.md`."""
-    lines = [f"{sums[path]}  {path}\n" for path in sorted(sums)]
+def write_sums(folder: Path, workers: Workers | None = None) -> None:
+    """Write `SHA256SUMS` of the files of each branch, in the form of `sha256sum`."""
+    files = sorted(file for branch in (MAIN, SCRIPT) for file in (folder / branch).rglob("*") if file.is_file())
+    sums = (workers or Workers(1)).map("Hashing", sha256_of_file, [(file,) for file in files], "files")
+    lines = [f"{sha256}  {file.relative_to(folder).as_posix()}\n" for file, sha256 in zip(files, sums, strict=True)]
     (folder / SUMS_NAME).write_text("".join(lines), encoding="utf-8", newline="\n")
 
 

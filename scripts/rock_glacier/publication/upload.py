@@ -63,7 +63,7 @@ def upload(
         what = f"{count(changed, 'file')} changed in one commit" if changed else "nothing to change"
         yield f"{name}: {what}, {url}"
         if name == revision:
-            _read_back(folder, repo_id, commit)
+            read_back_in_new_cache(folder, repo_id, commit)
             published, tagged = commit, there
     if tag is not None:
         if tagged is None:
@@ -125,7 +125,7 @@ def check(folder: Path, repo_id: str, *, revision: str = MAIN) -> Iterator[str]:
             raise HubError(f"{repo_id}: {name} is not what is staged, which would {changes[0]}; upload it again")
         yield f"{name}: {count(len(files), 'file')}, as staged"
         if name == revision:
-            _read_back(folder, repo_id, branch.commit)
+            read_back_in_new_cache(folder, repo_id, branch.commit)
 
 
 def _branches(
@@ -145,11 +145,3 @@ def _commit_of_tag(api: HfApi, repo_id: str, tag: str | None) -> str | None:
     with hub_step(repo_id, "list the tags"):
         tags = api.list_repo_refs(repo_id, repo_type="dataset").tags if tag is not None else []
     return next((found.target_commit for found in tags if found.name == tag), None)
-
-
-def _read_back(folder: Path, repo_id: str, commit: str) -> None:
-    if not read_back_in_new_cache(folder, repo_id, commit):
-        raise HubError(
-            f"{repo_id}: {commit} is there, but could not be loaded back as it was staged; run the same command again, "
-            "or restore the commit before it on the Hub"
-        )
