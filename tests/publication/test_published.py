@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -15,15 +14,22 @@ from typing import Any, NamedTuple
 
 import datasets
 import pytest
-from archive_contents import contents
 from card_blocks import OF_SCRIPT
 from conftest import REPOSITORY, SAMPLE_SIZES
 from hub.server import HubServer, Repository, client_environment
-from upload_runs import TOKEN, User, as_curators_publish, as_hub_looks_today, commits_of, digests_of, tree_of
+from upload_runs import (
+    TOKEN,
+    User,
+    as_curators_publish,
+    as_hub_looks_today,
+    commits_of,
+    digests_of,
+    expected_rows,
+    tree_of,
+)
 
-from rock_glacier.archives.writer import mask_path
 from rock_glacier.console import REPO_ID
-from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, EMPTY_MASK, SPLIT_NAMES, features_of
+from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES, features_of
 
 pytestmark = pytest.mark.xdist_group("published")  # so that one worker publishes, not each
 
@@ -106,21 +112,6 @@ def client(hub: HubServer, home: Path, code: str, **environment: str) -> Any:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.rpartition("RESULT")[2])
-
-
-def expected_rows(archives: Path, config: str, split: str, *, in_archive_order: bool = False) -> list[list[Any]]:
-    """Return a split's rows as the archives have them, images as digests, in the order of their paths' SHA-256."""
-    members = contents(archives, split)
-    tiles = [path for path in members if path.split("/")[1] in CLASS_NAMES]
-    if not in_archive_order:
-        tiles.sort(key=lambda path: hashlib.sha256(path.encode()).digest())
-    rows = []
-    for path in tiles:
-        name = path.split("/")[1]
-        mask = members[mask_path(path)] if name == "glaciar" else EMPTY_MASK
-        target = hashlib.sha256(mask).hexdigest() if "segm" in config else CLASS_NAMES.index(name)
-        rows.append([hashlib.sha256(members[path]).hexdigest(), target, path])
-    return rows
 
 
 def assert_both(found: list[dict[str, Any]], archives: Path, **order: bool) -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import SAMPLE_SIZES
-from hub.faults import ARRIVED, Intercept, Middleware, RecordedRequest, fail, pause
+from hub.faults import Intercept, Middleware, RecordedRequest, fail
 from hub.repository import Blob
 from hub.server import HubServer, Repository
 from huggingface_hub import DatasetCard
@@ -73,12 +73,12 @@ def rewritten(change: Callable[[pa.Table], pa.Table]) -> Callable[[bytes], bytes
     return rewrite
 
 
-def with_other(row: int, column: str, value: object) -> Callable[[bytes], bytes]:
-    """Make the change of one value in a Parquet file."""
+def with_other(column: str, value: object) -> Callable[[bytes], bytes]:
+    """Make the change of one value in a Parquet file's last row."""
 
     def change(table: pa.Table) -> pa.Table:
         rows = table.to_pylist()
-        rows[row][column] = value
+        rows[-1][column] = value
         return pa.Table.from_pylist(rows, schema=table.schema)
 
     return rewritten(change)
@@ -195,24 +195,11 @@ def test_a_tag_that_is_elsewhere_is_refused_before_anything_is_sent(server, user
     assert is_unwritten(server)
 
 
-def test_what_someone_else_commits_meanwhile_is_not_overwritten(server, user, foreign):
-    server.intercept = waiting = pause(ARRIVED, path_part="/commit/")
-    process = user.start_upload()
-    waiting.wait()
-    theirs = foreign.commit({"theirs.txt": b"precious"})
-    waiting.resume()
-    done = user.finish(process)
-    assert (done.status, len(done.messages)) == (1, 1)
-    assert done.messages[0].startswith(f"upload.py: error: {REPO_ID}: commit to main: the Hub answers 412")
-    assert "nothing was overwritten" in done.messages[0]
-    assert foreign.find("main").sha == theirs
-
-
 def test_a_commit_that_loads_back_otherwise_is_a_failure_and_the_check_finds_it_too(server, user, foreign):
     path = f"image-segmentation/{TRAIN}"
     content = (user.staged / "main" / path).read_bytes()
-    tile = pq.read_table(io.BytesIO(content))["path"][2].as_py()
-    other = Blob.of(with_other(2, "masks", {"bytes": b"other", "path": None})(content), lfs=True)
+    tile = pq.read_table(io.BytesIO(content))["path"][-1].as_py()
+    other = Blob.of(with_other("masks", {"bytes": b"other", "path": None})(content), lfs=True)
 
     def swap(request: RecordedRequest) -> Middleware | None:
         """Let the repository hold other bytes as soon as a file is read, though its tree was as staged."""
@@ -226,7 +213,7 @@ def test_a_commit_that_loads_back_otherwise_is_a_failure_and_the_check_finds_it_
     commit = foreign.find("main")
     assert done.status == 1
     difference, failure = done.messages
-    assert difference.endswith(f"error: image-segmentation train: row 2 ({tile}): masks is another than was staged")
+    assert difference.endswith(f"error: image-segmentation train: row 11 ({tile}): masks is another than was staged")
     assert failure.startswith(f"upload.py: error: {REPO_ID}: {commit.sha} is there, but could not be loaded back")
     assert foreign.refs.keys() == {"refs/heads/main"}
 
@@ -236,51 +223,29 @@ def test_a_commit_that_loads_back_otherwise_is_a_failure_and_the_check_finds_it_
     assert f"{REPO_ID}: main is not what is staged, which would change {path}" in checked.messages[0]
 
 
-@pytest.fixture
-def new_cache(tmp_path, monkeypatch):
-    """A cache that holds no earlier load, as the process has that loads back."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-@pytest.mark.usefixtures("new_cache")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (with_other(11, "labels", None), r"image-classification train: row 11 \(train/\w+/\d+\.png\): labels"),
-        (with_other(0, "path", "train/cordillera/99.png"), r"train: row 0 \(train/\w+/\d+\.png\): path is another"),
-        (with_other(3, "image", {"bytes": b"x", "path": None}), r"train: row 3 \(train/\w+/\d+\.png\): image is"),
-        (rewritten(lambda table: table.slice(0, 10)), "image-classification: cannot be loaded: .*"),
-        (rewritten(lambda table: table.rename_columns(["picture", "labels", "path"])), "picture"),
-        (lambda content: content[:1000], "image-classification: cannot be loaded: .*[Pp]arquet"),
+        (with_other("labels", None), r"train: row 11 \(train/\w+/\d+\.png\): labels is another"),
+        (with_other("path", "train/cordillera/99.png"), r"train: row 11 \(train/\w+/\d+\.png\): path is another"),
+        (with_other("image", {"bytes": b"x", "path": None}), r"train: row 11 \(train/\w+/\d+\.png\): image is another"),
+        (rewritten(lambda table: table.slice(0, 3)), "train: 3 examples; staged are 12"),
+        (
+            rewritten(lambda table: table.rename_columns(["a", "b", "c"]).replace_schema_metadata(None)),
+            "train: is missing, or has other columns than image, labels, path",
+        ),
+        (lambda content: content[:1000], ": cannot be loaded: .*[Pp]arquet"),
     ],
     ids=["label", "path", "image", "fewer rows", "other columns", "cut off"],
 )
-def test_a_row_that_loads_otherwise_is_named(staged, staged_copy, change, said):
-    path = staged_copy / "main" / "image-classification" / TRAIN
-    path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(DifferenceError, match=said):
-        list(read_back(staged, str(staged_copy / "main"), "main"))
-
-
-@pytest.mark.usefixtures("new_cache")
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda table: table.slice(0, 3), "3 examples; staged are 12"),
-        (
-            lambda table: table.rename_columns(["picture", "labels", "path"]).replace_schema_metadata(None),
-            "has other columns than image, labels, path",
-        ),
-    ],
-    ids=["fewer rows", "other columns"],
-)
-def test_a_difference_that_the_card_does_not_tell_datasets_is_named(staged, staged_copy, change, said):
+def test_a_row_that_loads_otherwise_is_named(staged, staged_copy, tmp_path, monkeypatch, change, said):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")  # new, as that of the command
     card = DatasetCard.load(staged_copy / "main" / "README.md")
-    card.data.pop("dataset_info")
+    card.data.pop("dataset_info")  # by which datasets itself would refuse some of these
     card.save(staged_copy / "main" / "README.md")
     for path in (staged_copy / "main" / "image-classification").iterdir():
-        path.write_bytes(rewritten(change)(path.read_bytes()))
-    with pytest.raises(DifferenceError, match=f"^image-classification train: .*{said}$"):
+        path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DifferenceError, match=f"^image-classification ?{said}"):
         list(read_back(staged, str(staged_copy / "main"), "main"))
 
 
@@ -297,8 +262,6 @@ def flip(name: str) -> Callable[[Path], object]:
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "Parquet": (flip(f"main/image-classification/{TRAIN}"), f"{TRAIN}: has another SHA-256"),
-    "an archive": (flip("script/data/train.zip"), "train.zip: has another SHA-256"),
-    "the card": (flip("main/README.md"), "README.md: has another SHA-256"),
     "a checksum": (flip("SHA256SUMS"), "is damaged|has another SHA-256|is missing|is not in SHA256SUMS"),
     "a missing file": (lambda folder: (folder / "main" / "LICENSE").unlink(), "LICENSE: is missing"),
     "an empty folder": (lambda folder: (folder / "SHA256SUMS").unlink(), "holds no SHA256SUMS"),

@@ -109,16 +109,6 @@ def test_a_fault_at_any_step_is_told_with_its_remedy_and_the_same_command_goes_o
     assert server.bytes_received(SEND.path_part) == sent_bytes
 
 
-def test_what_the_client_tries_again_gets_through(user):
-    user.server.intercept = first_of(
-        fail(503, path_part=PREUPLOAD.path_part),
-        fail(429, path_part="/objects/batch", headers={"Retry-After": "7"}),
-        drop(SEND.midway, path_part=SEND.path_part),
-        drop(READ_BACK.midway, path_part=READ_BACK.path_part, method="GET", skip=3),
-    )
-    assert_finishes(user.upload("--tag", "v1"), user)
-
-
 def test_a_process_that_is_killed_leaves_main_whole_and_the_same_command_goes_on(user):
     pauses = []
     for step, moment in [(SEND, received(1_000_000)), (COMMIT, DONE), (READ_BACK, ARRIVED)]:
@@ -165,6 +155,6 @@ def test_of_two_uploads_at_once_one_wins_whole_and_the_other_is_refused(user, st
     assert sorted(each.status for each in ended) == [0, 1]
     winner = users[[each.status for each in ended].index(0)]
     (message,) = ended[[each.status for each in ended].index(1)].messages
-    assert message.startswith(f"upload.py: error: {REPO_ID}: commit to main: ")
+    assert message.startswith(f"upload.py: error: {REPO_ID}: commit to main: the Hub answers 412")
     assert "nothing was overwritten" in message
     assert tree_of(user.server.repositories[REPO_ID]) == digests_of(winner.staged / "main")

@@ -11,13 +11,16 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from archive_contents import contents
 from conftest import REPOSITORY
 from hub.server import HubServer, Repository, client_environment
 from PIL import Image
 
+from rock_glacier.archives.writer import mask_path
 from rock_glacier.console import REPO_ID
+from rock_glacier_dataset import CLASS_NAMES, EMPTY_MASK
 
 SCRIPTS = REPOSITORY / "scripts"
 
@@ -144,3 +147,18 @@ def asked(server: HubServer, path_part: str = "", method: str | None = None) -> 
         for request in server.requests
         if path_part in request.path and method in (None, request.method) and not request.foreign
     ]
+
+
+def expected_rows(archives: Path, config: str, split: str, *, in_archive_order: bool = False) -> list[list[Any]]:
+    """Return a split's rows as the archives have them, images as digests, in the order of their paths' SHA-256."""
+    members = contents(archives, split)
+    tiles = [path for path in members if path.split("/")[1] in CLASS_NAMES]
+    if not in_archive_order:
+        tiles.sort(key=lambda path: hashlib.sha256(path.encode()).digest())
+    rows = []
+    for path in tiles:
+        name = path.split("/")[1]
+        mask = members[mask_path(path)] if name == "glaciar" else EMPTY_MASK
+        target = hashlib.sha256(mask).hexdigest() if "segm" in config else CLASS_NAMES.index(name)
+        rows.append([hashlib.sha256(members[path]).hexdigest(), target, path])
+    return rows
