@@ -516,3 +516,9 @@ def test_facts_agree_with_one_another(sample):
     assert json.loads((sample / "manifest.json").read_text())["splits"].keys() == set(SPLIT_NAMES)
     assert sum(RELEASE_SIZES.values()) == 11_700
     assert CONFIGS["image-classification"]["labels"].names == list(CLASS_NAMES)
+
+
+def test_plain_load_dataset_of_a_folder_of_archives_points_at_load_archives(sample):
+    with pytest.raises(Exception, match="load_archives") as caught:
+        datasets.load_dataset(str(sample))
+    assert isinstance(caught.value, (OSError, ValueError))

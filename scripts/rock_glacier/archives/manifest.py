@@ -1,4 +1,4 @@
-"""The manifest beside archives: what a release, or a sample, holds."""
+"""What lies beside archives: the manifest, and a README for whoever takes the folder for a dataset of images."""
 
 from __future__ import annotations
 
@@ -12,6 +12,20 @@ from rock_glacier_dataset import MANIFEST_NAME
 SAMPLE_VERSION = "0.0.0"
 """Version in the manifest of a synthetic sample, below that of any release."""
 
+README_NAME = "README.md"
+
+_LOAD_IT = "load them with rock_glacier_dataset.load_archives(data_dir=...)"
+
+_README = f"""\
+---
+configs:
+- config_name: default
+  data_files: "archives of the Rock Glacier dataset: {_LOAD_IT}"
+---
+
+These are archives of the Rock Glacier dataset: {_LOAD_IT}.
+"""
+
 
 def write_manifest(
     folder: Path,
@@ -21,7 +35,9 @@ def write_manifest(
     archives: Iterable[WrittenArchive],
     audit: Mapping[str, object] | None = None,
 ) -> None:
-    """Write `manifest.json`.
+    """Write `manifest.json`, and a README.md by which `datasets.load_dataset` of the folder fails with a pointer.
+
+    Without it, `datasets` 2.14 to 4.0 load the folder in silence as images of three classes, masks among them.
 
     Args:
         folder: folder of the archives.
@@ -37,4 +53,5 @@ def write_manifest(
     }
     if audit is not None:
         manifest["audit"] = audit
+    (folder / README_NAME).write_text(_README, encoding="utf-8", newline="\n")
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8", newline="\n")
