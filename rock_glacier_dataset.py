@@ -34,35 +34,28 @@ _DESCRIPTION = """\
 Sentinel-2 images of rock glaciers in the Chilean Andes, as tiles of 128 x 128 pixels, for image classification (is
 there a rock glacier on the tile?) and image segmentation (which pixels show one?), annotated by human curators.
 """
-_HOMEPAGE = "https://github.com/alcazar90/rock-glacier-detection"
-_LICENSE = "MIT"
+_HOMEPAGE, _LICENSE = "https://github.com/alcazar90/rock-glacier-detection", "MIT"
 _VERSION = "2.0.0"
 
 REPO_ID = "alkzar90/rock-glacier-dataset"
 CONFIG_NAMES = ("image-classification", "image-segmentation")
 CLASS_NAMES = ("cordillera", "glaciar")  # a class's place here is its label
-GLACIAR = "glaciar"
-MASKS = "masks"  # the folder beside those of the classes
+GLACIAR, MASKS = "glaciar", "masks"  # folders of an archive; a mask has the id of its glaciar tile
 SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}  # archives' names, too
 SPLIT_NAMES = tuple(SPLIT_FOLDERS)
 RELEASE_SIZES = {"train": 7875, "validation": 1125, "test": 2700}  # tiles
 TILE_SIZE = 128  # pixels, width and height of a tile and of its mask
-ROCK_GLACIER_COLOUR = (255, 255, 255, 255)  # RGBA, in a mask
-BACKGROUND_COLOUR = (0, 0, 0, 255)
-ARCHIVE_NAME = re.compile(r"(train|validation|val|test)(?:-\d{5}-of-(\d{5}))?\.zip")
+ROCK_GLACIER_COLOUR, BACKGROUND_COLOUR = (255, 255, 255, 255), (0, 0, 0, 255)  # RGBA, in a mask
+ARCHIVE_NAME = re.compile(r"(train|validation|val|test)(?:-\d{5}-of-((?!0{5})\d{5}))?\.zip")
 MEMBER_NAME = re.compile(
     r"(?:(?!\.\./|[A-Za-z]:/)[^/\\]+/)*(train|validation|val|test)/(cordillera|glaciar|masks)/([0-9]{1,18})\.png"
 )
 MANIFEST_NAME = "manifest.json"
 # The mask of a cordillera tile: opaque black. Spelt out, because an encoder's bytes change with its version.
-_EMPTY_MASK = (
-    "eAHrDPBz5+WS4mJgYOD19HAJAtINIMzBBiQP2yWeBlKvPV0cQypuvb1kyMvAwHFgw09zXjOPF4HMp1e1XXcxYGA7wCDBwJzAwNPA"
-    "OKAchSZK7T/Ayt0mcHjTxUdHvjIAgaern8s6p4QmAHxMO0g="
-)
-EMPTY_MASK = zlib.decompress(base64.b64decode(_EMPTY_MASK))
+_MASK = "c-rd>@N?(olHy`uVBq!ia0vp^4Is?H1|$#LC7xzrV4Ujd;uuoF`1T+pBLf2mlfobSTWu07U(;9z4vivN9^MAVOT~viFaUw4tDnm{r-UW|ZP3GZ"
+EMPTY_MASK = zlib.decompress(base64.b85decode(_MASK))
 
-_URL = f"hf://datasets/{REPO_ID}@script/data"
-_HUB_FOLDER = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@(refs/(?:pr|convert)/[^/]+|[^/]+))?/(.+?)/?")
+_HUB_FOLDER = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@(refs/(?:pr|convert)/[^/]+|[^/]+))?(?:/(.+?))?/?")
 _BLOCK, _MASK_BLOCK = 2**20, 2**14  # bytes that a request to a remote archive asks for; masks are small and scattered
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, OverflowError)
 _COPY_AGAIN = "copy or download the archive again, or build it again"
@@ -97,7 +90,7 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
             or else `data/` on the branch `script` of the Hub dataset. All else is as in `datasets.DatasetBuilder`.
 
     Raises:
-        ArchiveError: at the first fault of the archives. Only streaming does not compare them with manifest.json.
+        ArchiveError: at the first fault. Streaming leaves out manifest.json, and tiles that stand in two shards.
     """
 
     VERSION = datasets.Version(_VERSION)
@@ -124,7 +117,7 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
         files, whole = self.config.data_files, not dl_manager.is_streaming
         # What lies at a URL may change, but for a commit on the Hub; `datasets` would take what it downloaded before.
-        dl_manager.download_config.force_download |= not self._folder.startswith("hf://")
+        dl_manager.download_config.force_download |= not self._folder.startswith("hf://datasets/")
         generators, counts, paths = list[Any](), dict[str, Any](), dict[str, str]()
         for split in SPLIT_NAMES:
             names = [*map(name_of, files[split])]
@@ -176,9 +169,8 @@ def load_archives(
 
     Args:
         name: `image-classification` (default) or `image-segmentation`.
-        data_dir: folder of archives, local or any URL that fsspec opens, such as `hf://datasets/<repo>@<revision>/data`.
-            Default: `data/` on the branch `script` of the Hub dataset.
-        split: such as `train`, `train+test` or `test[:10%]` (no slices while streaming). Default: all splits.
+        data_dir: folder of archives, local or a URL; by default that on the branch `script` of the Hub dataset.
+        split: such as `train` or `train+test[:10%]`; while streaming, the name of one. Default: all splits.
         streaming: read examples as they are asked for, without preparing the dataset.
         **options: `num_proc`, `cache_dir`, `token`, `storage_options`, as in `datasets.load_dataset`.
     """
@@ -197,15 +189,23 @@ def _locate(data_dir: str | os.PathLike[str] | None, base_path: str | None, toke
     if data_dir is None and folder.startswith(endpoint):  # beside a script on the Hub
         folder = folder.replace(endpoint, "hf:/", 1).replace("/resolve/", "@", 1)
     elif data_dir is None and not (base_path and os.path.isdir(folder)):
-        folder = _URL
+        folder = f"hf://datasets/{REPO_ID}@script/data"
     if match := _HUB_FOLDER.fullmatch(folder):
-        repo_id, revision, path = match[1], urllib.parse.unquote(match[2] or "main"), match[3]
-        commit = huggingface_hub.HfApi(endpoint=endpoint, token=token).dataset_info(repo_id, revision=revision).sha
-        return f"hf://datasets/{repo_id}@{commit}/{path}"
-    if "://" not in folder and ("::" in folder or not os.path.isdir(folder)):
-        what = "fsspec takes '::' for a chain of URLs; rename it" if "::" in folder else "no such folder"
-        raise ArchiveError(f"{folder!r}: {what}; give the folder that holds train.zip as data_dir")
-    return folder if "://" in folder else os.path.abspath(folder)
+        api, revision = huggingface_hub.HfApi(endpoint=endpoint, token=token), urllib.parse.unquote(match[2] or "main")
+        try:
+            commit = api.dataset_info(match[1], revision=revision).sha
+        except Exception as error:  # of kinds that differ between versions of the client
+            raise _lookup_fault(folder, error) from error
+        return f"hf://datasets/{match[1]}@{commit}/{match[3] or ''}".rstrip("/")
+    absolute = folder if "://" in folder else os.path.abspath(folder)
+    if "://" not in folder and ("::" in absolute or not os.path.isdir(folder)):
+        raise ArchiveError(f"{folder!r}: no such folder or has '::'; give the folder that holds train.zip as data_dir")
+    return absolute
+
+
+def _lookup_fault(folder: str, error: Exception) -> ArchiveError:
+    what = " ".join(f"cannot be looked up ({type(error).__name__}: {error})".split())
+    return ArchiveError(f"{folder}: {what}; check address, network and permissions, or give another folder as data_dir")
 
 
 def name_of(url: str) -> str:
@@ -226,8 +226,7 @@ def find_archives(folder: str, download_config: datasets.DownloadConfig | None =
                 with xopen(url, "rb", download_config=download_config) as file:
                     found[key][url] = (*state, file.seek(0, os.SEEK_END))
     except Exception as error:  # of as many kinds as there are file systems
-        message = " ".join(f"cannot be listed ({type(error).__name__}: {error})".split())
-        raise ArchiveError(f"{folder}: {message}; give a folder that holds train.zip as data_dir") from error
+        raise _lookup_fault(folder, error) from error
     return DataFilesDict({key: DataFilesList([*states], [*states.values()]) for key, states in found.items()})
 
 
@@ -338,7 +337,7 @@ class TileArchive(contextlib.ExitStack):
             self.faults.append(self.fault("holds no tiles", _COPY_AGAIN))
 
     def _opened(self, block_size: int) -> IO[bytes]:
-        options = {"block_size": block_size} if "://" in self._path else {}
+        options = {"block_size": block_size} if self._path.startswith(("hf://", "http")) else {}
         return self.enter_context(xopen(self._path, "rb", download_config=self._download_config, **options))
 
     @functools.cached_property
@@ -396,5 +395,6 @@ def png_fault(png: bytes) -> tuple[str, str] | None:
     width, height, depth, colour_type = struct.unpack_from(">LLBB", png, 16)
     if headers > 1 or (width, height, depth, colour_type) != (TILE_SIZE, TILE_SIZE, 8, 6):
         colours = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}.get(colour_type, "unknown")
-        return f"is {width} x {height}, {depth}-bit {colours}, with {headers} headers", "png-format"
+        also = f", with {headers} headers" * (headers > 1)
+        return f"is {width} x {height}, {depth}-bit {colours}{also}", "png-format"
     return None

@@ -121,6 +121,19 @@ def test_terminated_process_leaves_nothing(tmp_path: Path, name: str) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGHUP")
+def test_hangup_is_ignored_where_it_was_before_as_under_nohup(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from rock_glacier.files import new_output_folder\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "with new_output_folder(sys.argv[1]) as folder:\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+    )
+    assert run(program, tmp_path / "out").returncode == 0
+    assert names(tmp_path) == ["out"]
+
+
 def test_signal_is_handled_as_before_afterwards(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with new_output_folder(tmp_path / "out"):

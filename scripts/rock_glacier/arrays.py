@@ -102,7 +102,7 @@ def _write_arrays(dataset: datasets.Dataset, columns: list[str], folder: Path, r
         for name, shape in shapes.items():
             np.lib.format.open_memmap(unfinished / f"{name}.npy", "w+", np.uint8, shape)
         for name in set(columns) - set(shapes):
-            values = rows[:][name].to_pylist()
+            values = rows.select_columns(name)[:][name].to_pylist()
             np.save(unfinished / f"{name}.npy", np.array(values, np.int64 if name == "labels" else np.str_))
         decode = functools.partial(_decode_batch, rows, list(shapes), unfinished, rgb)
         with concurrent.futures.ThreadPoolExecutor(num_workers) as pool:  # Pillow and zlib release the interpreter lock
@@ -125,6 +125,8 @@ def _decode_batch(rows: datasets.Dataset, columns: list[str], folder: Path, rgb:
 
 def _decode_row(row: dict[str, Any], column: str) -> npt.NDArray[np.uint8]:
     try:
+        if row[column] is None:
+            raise ValueError("it is missing")
         png = row[column]["bytes"]
         pixels = decode_png(Path(row[column]["path"]).read_bytes() if png is None else png)
         return mask_to_class_indices(pixels) if column == "masks" else pixels

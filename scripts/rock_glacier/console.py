@@ -73,7 +73,9 @@ def termination_as_interruption() -> Iterator[None]:
         raise KeyboardInterrupt(f"received {signal.Signals(number).name}")
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = [(number, signal.signal(number, interrupt)) for number in numbers]
+    # What ignores a signal, as under nohup, goes on ignoring it.
+    heeded = [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    before = [(number, signal.signal(number, interrupt)) for number in heeded]
     try:
         yield
     finally:

@@ -210,4 +210,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for number, found in enumerate(smoke_load(load_config, configs, ways, sizes)):
                 say(found if number else f"{HEADINGS}\n{found}")
 
-    return run(parser.prog, load, Exception)  # whatever a client library raises, one line says it
+    return run(parser.prog, load, (SmokeError, ValueError, OSError, RuntimeError))

@@ -79,9 +79,9 @@ def test_warnings_alone_end_with_status_0(sample_copy, capsys):
     [
         ("away", "no such folder"),
         ("file", "no such folder"),
-        ("empty", "cannot be listed|holds no archives"),
+        ("empty", "cannot be looked up|holds no archives"),
         ("a::b", "fsspec takes"),
-        ("nope://x", "cannot be listed"),
+        ("nope://x", "cannot be looked up"),
     ],
 )
 def test_what_is_no_folder_of_archives_is_said_in_a_line(tmp_path, monkeypatch, capsys, name, what):

@@ -175,8 +175,8 @@ def test_private_copy_loads_with_a_token_from_the_call_or_the_environment(hub, s
 @pytest.mark.parametrize(
     ("data_dir", "said"),
     [
-        ("hf://datasets/x", "ArchiveError: hf://datasets/x: cannot be listed"),
-        ("hf://datasets/nobody/nothing/data", "RepositoryNotFoundError"),
+        ("hf://datasets/x", "ArchiveError: hf://datasets/x: cannot be looked up"),
+        ("hf://datasets/nobody/nothing/data", "nothing/data: cannot be looked up (RepositoryNotFoundError"),
         (f"hf://datasets/{REPO_ID}/no", f"ArchiveError: train.zip: not in hf://datasets/{REPO_ID}@"),
     ],
 )
@@ -185,6 +185,19 @@ def test_what_is_not_on_the_hub_is_named(data_dir, said, hub, sample, tmp_path):
     done = run(hub, tmp_path, f"load_archives(data_dir={data_dir!r})")
     assert done.returncode == 1
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streaming"])
+def test_archives_at_the_root_of_a_repository_are_read_at_the_commit_that_is_there(hub, sample, tmp_path, streaming):
+    repository = hub.add_repository("me/mine", {file.name: file for file in sample.iterdir()})
+    first = repository.find("main").sha
+    code = f"""
+    tell(list(digests(load_archives(data_dir='hf://datasets/me/mine', streaming={streaming}))))
+    """
+    assert client(hub, tmp_path, code) == list(SPLIT_NAMES)
+    asked = [request.path for request in hub.requests if request.path.endswith("train.zip")]
+    assert asked
+    assert all(first in path for path in asked)
 
 
 def test_busy_hub_is_asked_again(hub, sample, tmp_path):

@@ -485,7 +485,7 @@ def test_web_server_that_lists_its_folders_is_read(streaming, sample, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("listing", "said"), [("403", "cannot be listed"), ("no links", "a web server has to list its folders")]
+    ("listing", "said"), [("403", "cannot be looked up"), ("no links", "a web server has to list its folders")]
 )
 def test_web_server_that_lists_no_folder_is_named(listing, said, sample, tmp_path, serve):
     url = serve(sample.parent, listing=listing)

@@ -249,6 +249,16 @@ def test_a_row_that_loads_otherwise_is_named(staged, staged_copy, tmp_path, monk
         list(read_back(staged, str(staged_copy / "main"), "main"))
 
 
+def test_parquet_that_is_not_what_the_archives_hold_is_named_though_the_hub_holds_the_same(
+    staged_copy, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    path = staged_copy / "main" / "image-classification" / TRAIN
+    path.write_bytes(with_other("labels", None)(path.read_bytes()))
+    with pytest.raises(DifferenceError, match=r"train: row 11 \(train/\w+/\d+\.png\): labels is another"):
+        list(read_back(staged_copy, str(staged_copy / "main"), "main"))
+
+
 def flip(name: str) -> Callable[[Path], object]:
     """Make the flip of one bit in the middle of a staged file."""
 

@@ -170,8 +170,8 @@ def absolute_folder(data_dir: str | os.PathLike[str]) -> str:
     folder = os.path.expanduser(os.fspath(data_dir))
     if "://" in folder:
         return folder
-    if "::" in folder or not os.path.isdir(folder):
-        what = "fsspec takes '::' for a chain of URLs; rename it" if "::" in folder else "no such folder"
+    if "::" in os.path.abspath(folder) or not os.path.isdir(folder):
+        what = "fsspec takes '::' for a chain of URLs; rename it" if os.path.isdir(folder) else "no such folder"
         raise ArchiveError(f"{folder}: {what}; give the folder that holds train.zip")
     return os.path.abspath(folder)
 

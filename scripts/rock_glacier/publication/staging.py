@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import json
 import os
@@ -15,26 +14,22 @@ from huggingface_hub import HfApi, HfFileSystem, snapshot_download
 
 import rock_glacier_dataset
 from rock_glacier.archives.grounds_file import GROUNDS_NAME, read_grounds
-from rock_glacier.archives.listing import ListedMember, Listing
-from rock_glacier.archives.writer import plan_shards
+from rock_glacier.archives.listing import ListedMember, Listing, absolute_folder
 from rock_glacier.console import REPO_ID
 from rock_glacier.files import new_output_folder
 from rock_glacier.parallel import Workers
 from rock_glacier.publication.card import published_card, script_card
 from rock_glacier.publication.hub import HubError, hub_step, is_same, list_files
 from rock_glacier.publication.parquet import WrittenParquet, parquet_name, write_parquet
+from rock_glacier.publication.rows import plan_rows, read_rows
 from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, write_sums
 from rock_glacier_dataset import (
     ARCHIVE_NAME,
     CLASS_NAMES,
     CONFIG_NAMES,
-    EMPTY_MASK,
-    GLACIAR,
     MANIFEST_NAME,
-    MASKS,
     SPLIT_NAMES,
     ArchiveError,
-    TileArchive,
     features_of,
 )
 
@@ -88,7 +83,7 @@ def stage(
         tasks = [
             (folder / MAIN, f"{config}/{parquet_name(split, shard, len(parts))}", config, part)
             for split in SPLIT_NAMES
-            for parts in [_shards(listing, split)]
+            for parts in [plan_rows(listing, split)]
             for config in CONFIG_NAMES
             for shard, part in enumerate(parts)
         ]
@@ -109,7 +104,7 @@ def _local_folder(data_dir: str) -> str:
     if not data_dir.startswith("hf://"):
         if "://" in data_dir:
             raise ArchiveError(f"{data_dir}: is neither local nor hf://datasets/...; copy the archives to a folder")
-        return os.path.abspath(os.path.expanduser(data_dir))
+        return absolute_folder(data_dir)
     with hub_step(data_dir, "download the archives"):
         place: Any = HfFileSystem().resolve_path(data_dir)
         api = HfApi()
@@ -140,25 +135,8 @@ def _list_valid(folder: Path, source: str) -> Listing:
     return listing
 
 
-def _shards(listing: Listing, split: str) -> list[list[ListedMember]]:
-    """Cut a split's tiles, in the order of the rows, into as many parts as it has archives."""
-    tiles = {tile.path: tile for tile in listing.tiles if tile.archive.split == split}
-    shards = len({tile.archive for tile in tiles.values()})
-    return [[tiles[path] for path in part] for part in plan_shards(tiles, masks=False, shards=shards)]
-
-
 def _write(branch: Path, name: str, config: str, tiles: list[ListedMember]) -> WrittenParquet:
-    with contextlib.ExitStack() as stack:
-        opened = {listed: stack.enter_context(listed.open()) for listed in {tile.archive for tile in tiles}}
-        examples = (_example(opened[tile.archive], tile, config) for tile in tiles)
-        return write_parquet(branch, name, features_of(config), examples)
-
-
-def _example(archive: TileArchive, tile: ListedMember, config: str) -> dict[str, Any]:
-    example = {"image": archive.read(tile.folder, tile.member_id), "path": tile.path}
-    if config == CONFIG_NAMES[0]:
-        return {**example, "labels": CLASS_NAMES.index(tile.folder)}
-    return {**example, "masks": archive.read(MASKS, tile.member_id) if tile.folder == GLACIAR else EMPTY_MASK}
+    return write_parquet(branch, name, features_of(config), read_rows(tiles, config))
 
 
 def _copy(source: Path, target: Path) -> None:
