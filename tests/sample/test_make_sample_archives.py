@@ -67,7 +67,7 @@ def pairs_with_train(audited: Audit) -> list[dict[str, Any]]:
 
 
 def test_members_are_named_as_the_curators_do_and_stand_in_the_order_of_their_sha256(small: Path) -> None:
-    assert {*files(small)} == {"train.zip", "validation.zip", "test.zip", "manifest.json"}
+    assert {*files(small)} == {"train.zip", "validation.zip", "test.zip", "manifest.json", "README.md"}
     expected = [f"test/cordillera/{number:03d}.png" for number in range(2)]
     expected += [f"test/{folder}/{number:03d}.png" for folder in ("glaciar", "masks") for number in range(3)]
     assert [*contents(small, "test")] == sorted(expected, key=lambda path: hashlib.sha256(path.encode()).hexdigest())

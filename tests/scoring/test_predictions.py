@@ -229,14 +229,14 @@ GOOD = PNGS["1-bit"](MASKS[0])
 ROWS = MASKS[0].tolist()
 SOFT = np.zeros((128, 128)).tolist()
 FAULTS = {
-    "size": (GOOD, png(Image.new("L", (64, 128))), "is 64 x 128, 8-bit grey, with 1 headers; write"),
+    "size": (GOOD, png(Image.new("L", (64, 128))), "is 64 x 128, 8-bit grey; write"),
     "values": (GOOD, PNGS["grey of 0 and 1"](MASKS[1] * 3), "has the values 0, 3; a mask's are 0 and 1, or 0 and 255"),
     "colours": (GOOD, coloured(MASKS[1]), "got (255, 0, 0, 255) at y=7, x=5"),
     "no PNG": (GOOD, b"\xff\xd8\xff", "is a JPEG; write the mask as a PNG file of 128 x 128"),
     "depth": (
         GOOD,
         png(Image.fromarray(MASKS[1].astype(np.uint16))),
-        "is 128 x 128, 16-bit grey, with 1 headers; write",
+        "is 128 x 128, 16-bit grey; write",
     ),
     "checksum": (GOOD, GOOD[:-20] + bytes([GOOD[-20] ^ 1]) + GOOD[-19:], "the checksum of its chunk b'IDAT' is wrong"),
     "cut": (GOOD, PNGS["the dataset's colours"](MASKS[1])[:90], "is a PNG cut short"),
