@@ -22,4 +22,4 @@ def audit_record(data_dir: str | os.PathLike[str]) -> str:
         case {"tool": str(tool), "errors": int(errors), "warnings": int(warnings)}:
             tool = " ".join(tool.split())
             return f"{data_dir}: audited by {tool}: {count(errors, 'error')}, {count(warnings, 'warning')}"
-    return f"{data_dir}: not audited, according to its manifest; check it with scripts/audit_archives.py"
+    return f"{data_dir}: no manifest.json says that it was audited; check it with scripts/audit_archives.py"
