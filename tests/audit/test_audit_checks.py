@@ -221,7 +221,7 @@ def test_a_url_is_audited_as_a_folder_is(sample, sample_copy):
 
 def test_the_record_of_an_audit_is_read_from_the_manifest(sample_copy):
     assert audit_record(sample_copy) == (
-        f"{sample_copy}: not audited, according to its manifest; check it with scripts/audit_archives.py"
+        f"{sample_copy}: no manifest.json says that it was audited; check it with scripts/audit_archives.py"
     )
     (sample_copy / "manifest.json").write_text('{"audit": {"tool": "a\\nb", "errors": 1, "warnings": 2}}')
     assert audit_record(sample_copy) == f"{sample_copy}: audited by a b: 1 error, 2 warnings"
