@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 
 from rock_glacier.console import add_options, count, run, say
@@ -13,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Write the folders of the Hub repository, one for each branch: OUT/main with the card and both "
         "configs as Parquet, OUT/script with the archives and the loading script, and OUT/SHA256SUMS. Archives are "
-        "checked as they are read, and the first fault ends the run.",
+        "checked as they are read, undecoded, and the first fault ends the run; audit_archives.py checks pixels, too.",
         epilog="Prints a line for each config and split. Exit status: 0 when all is written, 1 when something failed "
         "(OUT is whole, or as it was before), 2 for wrong usage.",
     )
@@ -28,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rock_glacier.parallel import WorkerError, Workers
 
     def write() -> None:
+        from rock_glacier.audit.record import audit_record
         from rock_glacier.publication.hub import prepare_client
         from rock_glacier.publication.staging import stage
 
@@ -38,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 rows, size = (sum(getattr(file, name) for file in files) for name in ("rows", "file_bytes"))
                 number = count(len(files), "Parquet file")
                 say(f"{config} {split}: {count(rows, 'example')}, {number}, {count(size, 'byte')}")
+        print(audit_record(os.path.join(options.out, "script", "data")), file=sys.stderr)
 
     expected = (ValueError, OSError, RuntimeError, WorkerError)
     return run(parser.prog, write, expected, if_interrupted="interrupted; nothing was written", extra="publish")
