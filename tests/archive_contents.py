@@ -47,3 +47,13 @@ def change_manifest(data_dir: Path, change: Callable[[dict], None]) -> None:  # 
     manifest = json.loads((data_dir / "manifest.json").read_text())
     change(manifest)
     (data_dir / "manifest.json").write_text(json.dumps(manifest))
+
+
+def take_curators_layout(data_dir: Path) -> None:
+    """Give a sample the layout of the curators' archives: no manifest, and tiles of validation below val in val.zip."""
+    members = contents(data_dir, "validation").items()
+    for name in ("validation.zip", "manifest.json"):
+        (data_dir / name).unlink()
+    with zipfile.ZipFile(data_dir / "val.zip", "w") as archive:
+        for path, png in members:
+            archive.writestr(path.replace("validation/", "val/"), png)

@@ -137,35 +137,17 @@ def _check_images(place: str, example: Mapping[str, Any]) -> None:
             raise SmokeError(f"{place}: {error}") from None
 
 
-def _from_hub(repo_id: str, revision: str | None, trust_remote_code: bool) -> Callable[[str, bool], Any]:
-    import datasets
-
-    trust = {"trust_remote_code": True} if trust_remote_code else {}
-    return lambda config, streaming: datasets.load_dataset(
-        repo_id, name=config, revision=revision, streaming=streaming, **trust
-    )
-
-
-def _from_archives(data_dir: str, cache_dir: str) -> Callable[[str, bool], Any]:
+def _say_what_is_loaded(data_dir: str) -> None:
+    """Say that a folder holds a sample, or whether its archives were audited."""
     from rock_glacier.archives.listing import absolute_folder
     from rock_glacier.archives.manifest import SAMPLE_VERSION
     from rock_glacier.audit.record import audit_record
-    from rock_glacier_dataset import find_archives, load_archives, read_manifest
+    from rock_glacier_dataset import find_archives, read_manifest
 
     if read_manifest(find_archives(absolute_folder(data_dir))).get("version") == SAMPLE_VERSION:
         say("These are synthetic sample tiles, none of the dataset's.")
     else:
         print(audit_record(data_dir), file=sys.stderr)
-    return lambda config, streaming: load_archives(config, data_dir=data_dir, streaming=streaming, cache_dir=cache_dir)
-
-
-def _make_sample(data_dir: str) -> None:
-    import datasets
-
-    from rock_glacier.sample.generate import make_sample_archives
-
-    datasets.disable_progress_bar()  # there is nothing to wait for
-    make_sample_archives(data_dir, num_proc=1, **_SAMPLE_SIZES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -191,22 +173,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.repo_id is None and (options.revision is not None or options.trust_remote_code):
         parser.error("--revision and --trust-remote-code are for a Hub dataset; give --repo-id too")
 
-    ways = _WAYS[1:] if options.streaming else _WAYS
-
     def load() -> None:
-        from rock_glacier_dataset import CONFIG_NAMES, RELEASE_SIZES
+        import datasets
 
-        configs = [options.name] if options.name else CONFIG_NAMES
+        from rock_glacier.sample.generate import make_sample_archives
+        from rock_glacier_dataset import CONFIG_NAMES, RELEASE_SIZES, load_archives
+
         with tempfile.TemporaryDirectory(prefix="rock-glacier-") as temporary:
-            if options.repo_id is not None:
-                load_config = _from_hub(options.repo_id, options.revision, options.trust_remote_code)
-                sizes = RELEASE_SIZES if options.repo_id == REPO_ID else None
-            else:
-                data_dir, sizes = options.data_dir, None
-                if data_dir is None:
-                    data_dir, sizes = f"{temporary}/sample", _SAMPLE_SIZES
-                    _make_sample(data_dir)
-                load_config = _from_archives(data_dir, temporary)
+            place, sizes = options.repo_id or options.data_dir, RELEASE_SIZES if options.repo_id == REPO_ID else None
+            if place is None:
+                place, sizes = f"{temporary}/sample", _SAMPLE_SIZES
+                datasets.disable_progress_bar()  # there is nothing to wait for
+                make_sample_archives(place, num_proc=1, **_SAMPLE_SIZES)
+            if options.repo_id is None:
+                _say_what_is_loaded(place)
+
+            def load_config(config: str, streaming: bool) -> Any:
+                if options.repo_id is None:
+                    return load_archives(config, data_dir=place, streaming=streaming, cache_dir=temporary)
+                trust = (
+                    {"trust_remote_code": True} if options.trust_remote_code else {}
+                )  # which datasets 4 does not take
+                return datasets.load_dataset(place, config, revision=options.revision, streaming=streaming, **trust)
+
+            configs = [options.name] if options.name else CONFIG_NAMES
+            ways = ["streaming"] if options.streaming else _WAYS
             for number, found in enumerate(smoke_load(load_config, configs, ways, sizes)):
                 say(found if number else f"{HEADINGS}\n{found}")
 

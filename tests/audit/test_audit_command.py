@@ -6,19 +6,16 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import zipfile
 
 import pytest
 from archive_contents import contents, rewrite
-from conftest import REPOSITORY
 
 from rock_glacier.audit.audit_command import main
+from rock_glacier.audit.checks import audit
+from rock_glacier.parallel import Workers
 from rock_glacier.sample.faults import FAULTS, plant_all
 from rock_glacier.sample.generate import make_sample_archives
-
-SCRIPT = REPOSITORY / "scripts" / "audit_archives.py"
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +27,13 @@ def leaky(tmp_path_factory):
     return folder
 
 
-def test_the_page_is_written_and_the_json_in_the_agreed_form(leaky, tmp_path):
+def test_reports_are_written_in_the_agreed_form_and_workers_find_what_one_process_finds(leaky, tmp_path):
     files = [tmp_path / "audit.html", tmp_path / "audit.json"]
-    assert main([str(leaky), "--html", str(files[0]), "--json", str(files[1])]) == 1
+    arguments = [str(leaky), "--html", str(files[0]), "--json", str(files[1]), "--num-proc", "2"]
+    assert main(arguments) == 1
     assert files[0].read_text(encoding="utf-8").startswith("<!doctype html>")
     report = json.loads(files[1].read_text())
+    assert report == audit(leaky, Workers(1)).as_json()
     assert list(report) == ["tiles", "findings", "overlaps", "grounds"]
     assert report["tiles"]["train"] == {"cordillera": 6, "glaciar": 6}
     assert {tuple(finding) for finding in report["findings"]} == {("code", "severity", "path", "message")}
@@ -44,16 +43,35 @@ def test_the_page_is_written_and_the_json_in_the_agreed_form(leaky, tmp_path):
     assert sorted(tmp_path.iterdir()) == files
 
 
-def test_the_tables_fit_80_columns_where_they_are_piped(leaky):
-    done = subprocess.run([sys.executable, str(SCRIPT), str(leaky)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "")
-    lines = done.stdout.splitlines()
+def test_the_tables_fit_80_columns_where_they_are_piped(leaky, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main([str(leaky), "--num-proc", "1"]) == 1
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert err == ""
     assert max(map(len, lines)) <= 80
     assert all(line.isprintable() and line == line.rstrip() for line in lines)
-    assert all(re.search(rf"^error {code} +\d", done.stdout, re.MULTILINE) for code in FAULTS)
+    assert all(re.search(rf"^error {code} +\d", out, re.MULTILINE) for code in FAULTS)
     assert any(re.search(r"\.\.\. and \d+ more$", line) for line in lines)
-    assert re.fullmatch(r"18 tiles on \d+ grounds, \d+ overlapping pairs \(\d+ across splits\)", lines[-2])
+    pairs = audit(leaky, Workers(1)).overlaps
+    across = sum(pair["a"].split("/")[0] != pair["b"].split("/")[0] for pair in pairs)
+    assert re.fullmatch(
+        rf"18 tiles on \d+ grounds, {len(pairs)} overlapping pairs \({across} across splits\)", lines[-2]
+    )
     assert re.fullmatch(r"\d+ errors, 0 warnings", lines[-1])
+
+
+def test_the_table_of_masks_shows_their_coverage(sample, capsys):
+    main([str(sample), "--num-proc", "1"])
+    shares = audit(sample, Workers(1)).coverages().values()
+    rows = {
+        "masks that show one": [str(one.size) for one in shares],
+        "mean share of pixels": [f"{one.mean():.1%}" for one in shares],
+        "least share of pixels": [f"{one.min():.1%}" for one in shares],
+        "most share of pixels": [f"{one.max():.1%}" for one in shares],
+    }
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert all([*name.split(), *figures] in lines for name, figures in rows.items())
 
 
 @pytest.mark.parametrize("has_colour", [True, False])

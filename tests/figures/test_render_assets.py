@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from archive_contents import change_manifest, contents, rewrite
+from archive_contents import contents, rewrite, take_curators_layout
 from conftest import REPOSITORY
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -21,20 +21,23 @@ from matplotlib.text import Text
 from PIL import Image
 
 from rock_glacier.audit.checks import audit
-from rock_glacier.audit.survey import MaskShape, PicturedTile, read_tiles
+from rock_glacier.audit.parts import MaskShape
 from rock_glacier.figures import pictures
 from rock_glacier.figures.figures_command import main
-from rock_glacier.figures.pictures import MOST_BYTES, SYNTHETIC, WIDTH
+from rock_glacier.figures.pictures import MOST_BYTES, SYNTHETIC, WIDTH, PicturedTile, encode
 from rock_glacier.figures.render import (
     OVERLAP,
     PICTURES,
     PORTRAIT,
     SPLITS,
     TILE_AND_MASK,
+    Pictures,
     clear_masks,
     clear_overlaps,
     draw_pictures,
     draw_tiles,
+    read_tiles,
+    write_pictures,
 )
 from rock_glacier.parallel import Workers
 from rock_glacier.sample.generate import make_sample_archives
@@ -63,9 +66,10 @@ def drawn(leaky):
 
 @pytest.fixture(scope="module")
 def rendered(leaky, tmp_path_factory) -> Path:
-    """The pictures of that sample, written by the command."""
+    """The pictures of that sample, written by the command whatever the user's settings of matplotlib."""
     out = tmp_path_factory.mktemp("pictures") / "new" / "assets"
-    assert main([str(leaky), "--out", str(out), "--num-proc", "1"]) == 0
+    with matplotlib.rc_context({"axes.xmargin": 0.4, "patch.force_edgecolor": True, "font.size": 7}):
+        assert main([str(leaky), "--out", str(out), "--num-proc", "1"]) == 0
     return out
 
 
@@ -86,30 +90,20 @@ def test_pictures_are_small_and_of_one_width(rendered):
             assert picture.width == WIDTH
 
 
-def test_same_archives_give_the_same_bytes_whatever_the_users_settings(leaky, rendered, tmp_path, capsys):
-    (tmp_path / "notes.txt").write_text("stays")
-    with matplotlib.rc_context({"axes.xmargin": 0.4, "patch.force_edgecolor": True, "font.size": 7}):
-        assert main([str(leaky), "--out", str(tmp_path), "--num-proc", "1"]) == 0
-    for name in PICTURES:
-        assert (tmp_path / name).read_bytes() == (rendered / name).read_bytes()
-    lines = [f"{tmp_path / name}: {(tmp_path / name).stat().st_size} bytes, of a synthetic sample" for name in PICTURES]
-    assert capsys.readouterr().out.splitlines() == lines
-    assert {path.name for path in tmp_path.iterdir()} == {*PICTURES, "notes.txt"}
+@pytest.mark.parametrize("name", [TILE_AND_MASK, SPLITS])
+def test_same_archives_give_the_same_bytes_whatever_the_users_settings(drawn, rendered, name):
+    assert encode(drawn.figures[name], name) == (rendered / name).read_bytes()
 
 
-def test_pictures_of_a_sample_say_so_and_others_do_not(leaky, drawn, tmp_path):
+def test_pictures_of_a_sample_say_so_and_those_of_the_curators_archives_do_not(leaky, drawn, tmp_path):
+    assert drawn.is_synthetic
     assert list(drawn.figures) == list(PICTURES)
     assert all(SYNTHETIC in texts(figure) for figure in drawn.figures.values())
-    released = Path(shutil.copytree(leaky, tmp_path / "released"))
-    change_manifest(released, lambda manifest: manifest.update(version="2.0.0"))
-    assert not any("ynthetic" in texts(figure) for figure in draw_pictures(released, ALONE).figures.values())
-
-
-def test_real_archives_are_pictured(real_archives):
-    found = draw_pictures(real_archives, ALONE).figures
+    take_curators_layout(released := Path(shutil.copytree(leaky, tmp_path / "released")))
+    found = draw_pictures(released, ALONE).figures
     assert list(found) == list(PICTURES)
     assert not any("ynthetic" in texts(figure) for figure in found.values())
-    assert "200 tiles" in texts(found[SPLITS])
+    assert "validation\n4 tiles" in texts(found[SPLITS])
 
 
 def test_numbers_are_those_of_the_archives(leaky, drawn):
@@ -125,7 +119,7 @@ def test_bars_are_as_long_as_the_shares():
     counts = {"train": (1500, 500), "validation": (9, 1), "test": (1, 3)}
     by_class = {split: dict(zip(("cordillera", "glaciar"), pair, strict=True)) for split, pair in counts.items()}
     coverages = {split: np.array([0.02, 0.04, 0.32, 1.0]) for split in SPLIT_NAMES}
-    figure = pictures.draw_splits(by_class, coverages, synthetic=False)
+    figure = pictures.draw_splits(by_class, coverages)
     bars = [[patch for patch in axes.patches if isinstance(patch, Rectangle)] for axes in figure.axes]
     shares = [[(bar.get_x(), bar.get_width()) for bar in two] for two in bars[::2]]
     assert np.allclose(shares, [[(0, share), (share, 1 - share)] for share in (0.75, 0.9, 0.25)])
@@ -139,7 +133,7 @@ def test_plate_shows_the_tile_its_mask_and_its_outline():
     mask = np.zeros((128, 128), bool)
     mask[10:30, 40:128] = True
     rgb = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
-    figure = pictures.draw_tile_and_mask(PicturedTile("train/glaciar/0.png", rgb, mask), synthetic=True)
+    figure = pictures.draw_tile_and_mask(PicturedTile("train/glaciar/0.png", rgb, mask))
     assert all(np.array_equal(shown, rgb) for shown in images(figure)[::2])
     assert np.array_equal(images(figure)[1] == 255, np.stack([mask] * 3, -1))
     assert [len(axes.collections) for axes in figure.axes] == [0, 0, 1]
@@ -147,11 +141,23 @@ def test_plate_shows_the_tile_its_mask_and_its_outline():
     assert np.allclose(outline.get_extents().get_points(), [[40, 10], [128, 30]])
 
 
+def test_tiles_are_read_with_their_masks(leaky, audited):
+    paths = ["test/glaciar/000.png", "train/cordillera/000.png"]
+    with_mask, without = read_tiles(audited.listing, paths).values()
+    stored = contents(leaky, "test")
+    tile, mask = (np.array(Image.open(io.BytesIO(stored[path]))) for path in (paths[0], "test/masks/000.png"))
+    assert with_mask.path == paths[0]
+    assert np.array_equal(with_mask.rgb, tile[..., :3])
+    assert np.array_equal(with_mask.mask, mask[..., 0] == 255)
+    assert without.mask.shape == (128, 128)
+    assert not without.mask.any()
+
+
 def test_frames_hold_the_ground_that_two_tiles_share(audited):
     assert audited.overlaps
     for pair in audited.overlaps:
-        a, b = (read_tiles(audited.survey, [pair[side]])[pair[side]] for side in "ab")
-        figure = pictures.draw_overlap(pair, a, b, synthetic=False)
+        a, b = read_tiles(audited.listing, [pair["a"], pair["b"]]).values()
+        figure = pictures.draw_overlap(pair, a, b)
         framed = []
         for axes, tile in zip(figure.axes, (a, b), strict=False):
             (frame,) = (patch for patch in axes.patches if isinstance(patch, Rectangle))
@@ -181,7 +187,7 @@ def test_overlaps_of_two_splits_go_before_those_within_a_split_whatever_the_orde
 
 
 def test_portrait_shows_no_ground_twice_while_there_is_another(audited):
-    glaciar = [path for path in audited.survey.paths if "/glaciar/" in path]
+    glaciar = [path for path in audited.grounds if "/glaciar/" in path]
     grounds = {audited.grounds[path] for path in glaciar}
     assert len(grounds) < len(glaciar)
     chosen = draw_tiles(audited, "glaciar")
@@ -196,13 +202,18 @@ def test_masks_that_reach_the_border_go_last_and_empty_ones_are_left_out():
     assert clear_masks(shapes | {"empty": MaskShape(0.0, 0.0)}) == ["whole", "tiny", "cut"]
 
 
-def test_what_cannot_be_shown_is_left_out_and_the_earlier_picture_removed(sample_copy, rendered, tmp_path, capsys):
+def test_what_cannot_be_shown_is_left_out_and_the_earlier_picture_removed(sample_copy, tmp_path, capsys):
     for path in sample_copy.glob("*.zip"):
         rewrite(path, lambda members: [member for member in members if "/masks/" not in member[0].filename])
-    out = Path(shutil.copytree(rendered, tmp_path / "assets"))
+    out = tmp_path / "assets"
+    out.mkdir()
+    for name in (OVERLAP, "notes.txt"):
+        (out / name).write_bytes(b"of an earlier run")
     assert main([str(sample_copy), "--out", str(out), "--num-proc", "1"]) == 0
-    assert sorted(path.name for path in out.iterdir()) == [PORTRAIT, SPLITS]
-    messages = capsys.readouterr().err
+    assert sorted(path.name for path in out.iterdir()) == ["notes.txt", PORTRAIT, SPLITS]
+    said, messages = capsys.readouterr()
+    lines = [f"{out / name}: {(out / name).stat().st_size} bytes, of the dataset" for name in (PORTRAIT, SPLITS)]
+    assert said.splitlines() == lines
     assert f"{OVERLAP}: left out, no two tiles overlap" in messages
     assert f"{TILE_AND_MASK}: left out, no mask shows a rock glacier" in messages
     figures = draw_pictures(sample_copy, ALONE).figures
@@ -237,11 +248,11 @@ def test_fault_of_the_archives_is_one_message_and_the_pictures_stay(sample_copy,
     assert {path.name: path.read_bytes() for path in out.iterdir()} == {OVERLAP: b"of an earlier run"}
 
 
-def test_picture_that_cannot_be_written_is_a_failure_and_leaves_nothing_half_written(leaky, tmp_path, capsys):
-    (tmp_path / PORTRAIT).mkdir()
-    assert main([str(leaky), "--out", str(tmp_path), "--num-proc", "1"]) == 1
-    assert PORTRAIT in capsys.readouterr().err.splitlines()[-1]
-    assert [path.name for path in tmp_path.iterdir()] == [PORTRAIT]
+def test_picture_that_cannot_be_written_leaves_nothing_half_written(drawn, tmp_path):
+    (tmp_path / SPLITS).mkdir()
+    with pytest.raises(OSError, match=SPLITS):
+        write_pictures(Pictures({SPLITS: drawn.figures[SPLITS]}, {}, True), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [SPLITS]
 
 
 @pytest.mark.parametrize("arguments", [["--num-proc", "0"], ["--seed", "-1"], ["--ouput", "x"]])

@@ -10,19 +10,21 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from rock_glacier.archives.listing import ListedMember, Listing
+from rock_glacier.archives.listing import ListedMember, Listing, split_of
 from rock_glacier.audit import parts
 from rock_glacier.audit.findings import CODES, ERROR, WARNING, Code, Finding, finding_of
-from rock_glacier.audit.survey import Survey
+from rock_glacier.audit.parts import MaskShape
 from rock_glacier.grounds.components import number_grounds
 from rock_glacier.grounds.overlaps import CANDIDATE, AnchorTable, Overlap, sort_candidates
 from rock_glacier.parallel import Workers
+from rock_glacier_dataset import SPLIT_NAMES
 
 _PART = 16  # tiles or masks that a worker is given at once, at least
 _PARTS = 64  # of the tiles or masks at most, for each begins by reading an archive's directory
@@ -36,28 +38,38 @@ class Audit(NamedTuple):
         findings: in the order of `Code`, then of the tiles.
         overlaps: every pair of tiles that overlap, as rows of the JSON: a, b, turn, dx, dy, pixels.
         grounds: number of each tile's ground, by the tile's path, in the order of the tiles.
-        survey: what the archives hold.
+        listing: the archives.
+        shapes: shape of each mask that can be decoded, by the path of its tile.
     """
 
     findings: list[Finding]
     overlaps: list[dict[str, Any]]
     grounds: dict[str, int]
-    survey: Survey
+    listing: Listing
+    shapes: dict[str, MaskShape]
 
     @property
     def tiles(self) -> dict[str, dict[str, int]]:
         """Number of tiles in each split and class."""
-        return self.survey.counts()
+        return self.listing.counts()
+
+    def coverages(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Return the coverage of each mask that shows rock glacier, by split, values in (0, 1]."""
+        covered: dict[str, list[float]] = {split: [] for split in SPLIT_NAMES}
+        for path, shape in self.shapes.items():
+            if shape.coverage:
+                covered[split_of(path) or ""].append(shape.coverage)
+        return {split: np.array(shares) for split, shares in covered.items()}
+
+    def count_pairs(self) -> Counter[tuple[str, str]]:
+        """Count the overlapping pairs by the splits of their tiles, which are in the order of `SPLIT_NAMES`."""
+        splits = ((split_of(pair["a"]) or "", split_of(pair["b"]) or "") for pair in self.overlaps)
+        return Counter((min(pair, key=SPLIT_NAMES.index), max(pair, key=SPLIT_NAMES.index)) for pair in splits)
 
     @property
-    def coverage(self) -> dict[str, dict[str, Any]]:
-        """Of each split: number of `masks` that show rock glacier, and `mean`, `least` and `most` share of pixels."""
-        covered = {split: shares[shares > 0] for split, shares in self.survey.coverages().items()}
-        return {
-            split: {"masks": len(shares), "mean": shares.mean(), "least": shares.min(), "most": shares.max()}
-            for split, shares in covered.items()
-            if len(shares)
-        }
+    def pairs_across_splits(self) -> int:
+        """Number of overlapping pairs whose tiles are in two splits."""
+        return sum(number for (a, b), number in self.count_pairs().items() if a != b)
 
     @property
     def errors(self) -> int:
@@ -118,7 +130,8 @@ def audit(data_dir: str | os.PathLike[str], workers: Workers | None = None) -> A
         sorted(findings, key=lambda one: (codes.index(one.code), one.severity, places.get(one.path, -1), one)),
         rows,
         {tile.path: number for tile, number in zip(tiles, numbers, strict=True)},
-        Survey(listing, {path: shape for _, shapes in checked_masks for path, shape in shapes.items()}),
+        listing,
+        {path: shape for _, shapes in checked_masks for path, shape in shapes.items()},
     )
 
 

@@ -14,7 +14,7 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from markupsafe import Markup
 
 from rock_glacier.archives.listing import split_of
 from rock_glacier.audit.checks import Audit
-from rock_glacier.audit.findings import CODES, ERROR, WARNING, Finding
+from rock_glacier.audit.findings import CODES, ERROR, WARNING, Code, Finding
 from rock_glacier.audit.pictures import read_pictures
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, MASKS, SPLIT_FOLDERS, SPLIT_NAMES, TILE_SIZE
 
@@ -43,17 +43,6 @@ _TILE_PATH = re.compile(rf"(?:{_STEMS})/(?:{'|'.join(CLASS_NAMES)})/[0-9]{{1,18}
 _MASK_PATH = re.compile(rf"({_STEMS})/{MASKS}/([0-9]{{1,18}}\.png)")
 
 
-def count_pairs(found: Audit) -> Counter[tuple[str, str]]:
-    """Count the overlapping pairs by the splits of their tiles, each pair of splits in the order of `SPLIT_NAMES`."""
-    splits = ((split_of(pair["a"]) or "", split_of(pair["b"]) or "") for pair in found.overlaps)
-    return Counter((min(pair, key=SPLIT_NAMES.index), max(pair, key=SPLIT_NAMES.index)) for pair in splits)
-
-
-def count_across_splits(found: Audit) -> int:
-    """Count the overlapping pairs whose tiles are in two splits."""
-    return sum(number for (a, b), number in count_pairs(found).items() if a != b)
-
-
 def report_page(found: Audit) -> str:
     """Write an audit as one HTML page, with tiles and masks of its archives, and the name of their folder.
 
@@ -65,19 +54,19 @@ def report_page(found: Audit) -> str:
     of_gallery = dict.fromkeys(path for *_, tiles in gallery for path in tiles)
     named = dict.fromkeys(path for number in chosen for path in _tiles_of(found.findings[number]))
     of_findings = [path for path in named if path not in of_gallery]
-    pictures = read_pictures(found.survey.listing, [*of_gallery, *of_findings[:MOST_PICTURES]])
+    pictures = read_pictures(found.listing, [*of_gallery, *of_findings[:MOST_PICTURES]])
     findings = [_row(found.findings[number], pairs) for number in sorted(chosen)]
     return _template().render(
         found=found,
-        name=_name_of(found.survey.listing.folder),
+        name=_name_of(found.listing.folder),
         splits=SPLIT_NAMES,
         classes=CLASS_NAMES,
-        tile_count=sum(sum(counts.values()) for counts in found.tiles.values()),
         most_of_a_split=max(sum(counts.values()) for counts in found.tiles.values()),
         ground_sizes=Counter(Counter(found.grounds.values()).values()),
-        pairs=count_pairs(found),
-        across=count_across_splits(found),
-        codes=_code_table(found.findings),
+        pairs=found.count_pairs(),
+        coverages=found.coverages(),
+        codes=Code,
+        numbers=Counter((finding.code, finding.severity) for finding in found.findings),
         gallery=[(*of_class, [(path, pictures[path]) for path in tiles]) for *of_class, tiles in gallery],
         facets=_facets(findings),
         first_findings=found.findings[:_MOST_WITHOUT_SCRIPT],
@@ -123,16 +112,6 @@ def _row(finding: Finding, pairs: dict[tuple[str, str], dict[str, Any]]) -> dict
         "tiles": tiles,
         **({"pair": pair} if pair else {}),
     }
-
-
-def _code_table(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """Return the codes that were found, with their sentences and their numbers of errors and warnings."""
-    numbers = Counter((finding.code, finding.severity) for finding in findings)
-    return [
-        {"code": name, "sentence": code.sentence, **{one: numbers[name, one] for one in (ERROR, WARNING)}}
-        for name, code in CODES.items()
-        if numbers[name, ERROR] or numbers[name, WARNING]
-    ]
 
 
 def _facets(findings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

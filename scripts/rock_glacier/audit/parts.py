@@ -17,7 +17,6 @@ from scipy import ndimage
 
 from rock_glacier.archives.listing import ListedArchive, ListedMember, decode_member, open_members, tile_path
 from rock_glacier.audit.findings import WARNING, Finding, finding_of
-from rock_glacier.audit.survey import MaskShape
 from rock_glacier.console import count
 from rock_glacier.grounds.overlaps import ANCHOR, CANDIDATE, AnchorTable, Overlap, anchor_windows, confirm_overlaps
 from rock_glacier.grounds.pixels import Pixels, canonical_hash, pack_pixels
@@ -38,6 +37,18 @@ class CheckedTiles(NamedTuple):
     findings: list[Finding]
     anchors: np.ndarray
     hashes: list[bytes]
+
+
+class MaskShape(NamedTuple):
+    """How a mask lies on its tile.
+
+    Attributes:
+        coverage: share of the tile's pixels that are rock glacier, in [0, 1].
+        border: share of the pixels along the tile's border that are, in [0, 1].
+    """
+
+    coverage: float
+    border: float
 
 
 def check_tiles(first: int, tiles: Sequence[ListedMember]) -> CheckedTiles:
@@ -71,8 +82,14 @@ def check_masks(masks: Sequence[ListedMember]) -> tuple[list[Finding], dict[str,
             continue
         rock_glacier = (pixels == ROCK_GLACIER_COLOUR).all(-1)
         background = (pixels == BACKGROUND_COLOUR).all(-1)
-        if not (rock_glacier | background).all():
-            findings.append(_colour_finding(archive, mask.path, pixels, rock_glacier, background))
+        others = ~(rock_glacier | background)
+        if others.any():
+            soft = _has_soft_edges(pixels, rock_glacier, background)
+            where = ", along its edges" if soft else ""
+            what = f"has {count(int(others.sum()), 'pixel')} of other colours than white and black{where}"
+            remedy = "save it without antialiasing, opaque, in the two colours"
+            mixed = archive.fault(what, remedy, "mask-values", mask.path)
+            findings.append(finding_of(mixed, WARNING if soft else None))
         if not rock_glacier.any():
             remedy = f"draw it, or move {tile_path(mask)} to cordillera and remove the mask"
             findings.append(finding_of(archive.fault("shows no rock glacier", remedy, "mask-empty", mask.path)))
@@ -82,27 +99,15 @@ def check_masks(masks: Sequence[ListedMember]) -> tuple[list[Finding], dict[str,
     return findings, shapes
 
 
-def _colour_finding(
-    archive: TileArchive,
-    path: str,
-    pixels: npt.NDArray[np.uint8],
-    rock_glacier: npt.NDArray[np.bool_],
-    background: npt.NDArray[np.bool_],
-) -> Finding:
-    """Make the finding of a mask with other colours: a warning where it is only antialiased.
-
-    Its other colours are then opaque greys, at most 2 pixels from both white and black.
-    """
-    others = ~(rock_glacier | background)
+def _has_soft_edges(
+    pixels: npt.NDArray[np.uint8], rock_glacier: npt.NDArray[np.bool_], background: npt.NDArray[np.bool_]
+) -> bool:
+    """Check that a mask's other colours are opaque greys, at most 2 pixels from both white and black."""
     red, green, blue, alpha = np.moveaxis(pixels, -1, 0)
     soft = (red == green) & (green == blue) & (alpha == 255)
     for marked in (rock_glacier, background):
         soft &= ndimage.binary_dilation(marked, np.ones((5, 5), bool))
-    on_edges = bool(soft[others].all())
-    what = f"has {count(int(others.sum()), 'pixel')} of other colours than white and black"
-    what += ", along its edges" if on_edges else ""
-    remedy = "save it without antialiasing, opaque, in the two colours"
-    return finding_of(archive.fault(what, remedy, "mask-values", path), WARNING if on_edges else None)
+    return bool((soft | rock_glacier | background).all())
 
 
 def find_candidates(first: int, tiles: Sequence[ListedMember], table: AnchorTable) -> np.ndarray:

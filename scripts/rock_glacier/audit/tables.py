@@ -6,12 +6,12 @@ import itertools
 import sys
 from collections.abc import Iterator
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from rock_glacier.audit.checks import Audit
-from rock_glacier.audit.page import count_across_splits
 from rock_glacier.console import count
 from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
@@ -28,7 +28,7 @@ def report_lines(found: Audit) -> Iterator[str]:
             console.print(table)
         yield "\n".join(map(str.rstrip, captured.get().splitlines())) + "\n"
     tiles, grounds = len(found.grounds), len(set(found.grounds.values()))
-    pairs = f"{count(len(found.overlaps), 'overlapping pair')} ({count_across_splits(found):,} across splits)"
+    pairs = f"{count(len(found.overlaps), 'overlapping pair')} ({found.pairs_across_splits:,} across splits)"
     yield f"{count(tiles, 'tile')} on {count(grounds, 'ground')}, {pairs}"
     yield f"{count(found.errors, 'error')}, {count(found.warnings, 'warning')}"
 
@@ -39,12 +39,13 @@ def _tables(found: Audit) -> Iterator[Table]:
         tiles.add_row(name, *(f"{found.tiles[split][name]:,}" for split in SPLIT_NAMES))
     tiles.add_row("both", *(f"{sum(found.tiles[split].values()):,}" for split in SPLIT_NAMES))
     yield tiles
-    if found.coverage:
+    coverages = found.coverages().values()
+    if any(shares.size for shares in coverages):
         masks = _number_table("rock glacier in masks")
-        covered = [found.coverage.get(split) for split in SPLIT_NAMES]
-        masks.add_row("masks that show one", *(f"{one['masks']:,}" if one else "none" for one in covered))
-        for name in ("mean", "least", "most"):
-            masks.add_row(f"{name} share of pixels", *(f"{one[name]:.1%}" if one else "" for one in covered))
+        masks.add_row("masks that show one", *(f"{shares.size:,}" if shares.size else "none" for shares in coverages))
+        for name, statistic in (("mean", np.mean), ("least", np.min), ("most", np.max)):
+            figures = (f"{statistic(shares):.1%}" if shares.size else "" for shares in coverages)
+            masks.add_row(f"{name} share of pixels", *figures)
         yield masks
     if found.findings:
         findings = Table("finding", box=None, header_style="bold", pad_edge=False)

@@ -45,7 +45,7 @@ failure, 2 for wrong usage.""",
 
         workers = Workers(options.num_proc, options.dask, progress=True)
         pictures = draw_pictures(options.data_dir, workers, seed=options.seed)
-        what = "a synthetic sample" if pictures.surveyed.is_synthetic else "the dataset"
+        what = "a synthetic sample" if pictures.is_synthetic else "the dataset"
         for name, size in write_pictures(pictures, options.out).items():
             say(f"{options.out / name}: {size} bytes, of {what}")
         for name, reason in pictures.left_out.items():

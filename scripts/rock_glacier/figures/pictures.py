@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import AbstractPathEffect, withStroke
+from PIL import Image
 
-from rock_glacier.audit.survey import PicturedTile
 from rock_glacier.console import count
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE
 
@@ -56,7 +56,24 @@ _SETTINGS: Any = {
     "axes.facecolor": _BACKGROUND,
 }
 _CASING: list[AbstractPathEffect] = [withStroke(linewidth=7, foreground=_BACKGROUND)]  # for lines on snow
-_WEBP_QUALITIES: tuple[dict[str, Any], ...] = ({"lossless": True}, *({"quality": q} for q in (90, 80, 70, 60, 50, 40)))
+_QUALITIES: dict[str, list[dict[str, Any]]] = {
+    "png": [{"optimize": True}],
+    "webp": [{"lossless": True}, *({"quality": quality} for quality in (90, 80, 70, 60, 50, 40))],
+}
+
+
+class PicturedTile(NamedTuple):
+    """A tile to be shown.
+
+    Attributes:
+        path: its path.
+        rgb: uint8 array of shape (128, 128, 3).
+        mask: bool array of shape (128, 128), True on a rock glacier.
+    """
+
+    path: str
+    rgb: npt.NDArray[np.uint8]
+    mask: npt.NDArray[np.bool_]
 
 
 @contextlib.contextmanager
@@ -68,15 +85,14 @@ def drawing_settings() -> Iterator[None]:
         yield
 
 
-def draw_portrait(tiles: Mapping[str, Sequence[PicturedTile]], *, synthetic: bool) -> Figure:
+def draw_portrait(tiles: Mapping[str, Sequence[PicturedTile]]) -> Figure:
     """Draw a mosaic of tiles, cordillera on the left and glaciar, with the outlines of its masks, on the right.
 
     Args:
         tiles: tiles of each class; as many are drawn as `MOSAIC_SHAPE` has places.
-        synthetic: whether they are a sample's.
     """
-    figure = _new_figure(715, synthetic, pad=0.03)
-    outlined = any(tile.mask is not None for tile in tiles[GLACIAR])
+    figure = _new_figure(715, pad=0.03)
+    outlined = any(tile.mask.any() for tile in tiles[GLACIAR])
     meanings = ("no rock glacier", f"rock glacier{', outlined' if outlined else ''}")
     parts: Any = figure.subfigures(1, 2, wspace=0.02)
     for part, name, meaning in zip(parts, CLASS_NAMES, meanings, strict=True):
@@ -90,17 +106,10 @@ def draw_portrait(tiles: Mapping[str, Sequence[PicturedTile]], *, synthetic: boo
     return figure
 
 
-def draw_tile_and_mask(tile: PicturedTile, *, synthetic: bool) -> Figure:
-    """Draw a tile, its mask, and the mask's outline on the tile.
-
-    Args:
-        tile: a tile that has a mask.
-        synthetic: whether it is a sample's.
-    """
-    figure = _new_figure(735, synthetic)
-    if tile.mask is None:
-        raise ValueError(f"{tile.path}: has no mask")
-    mask = np.repeat(tile.mask[..., None].astype(np.uint8) * 255, 3, axis=-1).astype(np.uint8)
+def draw_tile_and_mask(tile: PicturedTile) -> Figure:
+    """Draw a tile, its mask, and the mask's outline on the tile."""
+    figure = _new_figure(735)
+    mask = np.where(tile.mask[..., None], np.uint8(255), np.zeros(3, np.uint8))
     texts = {
         "The tile": f"mountains from above,\n{TILE_SIZE} x {TILE_SIZE} pixels",
         "Its mask": "white: rock glacier\nblack: everything else",
@@ -115,20 +124,15 @@ def draw_tile_and_mask(tile: PicturedTile, *, synthetic: bool) -> Figure:
     return figure
 
 
-def draw_splits(
-    counts: Mapping[str, Mapping[str, int]],
-    coverages: Mapping[str, npt.NDArray[np.float64]],
-    *,
-    synthetic: bool,
-) -> Figure:
+def draw_splits(counts: Mapping[str, Mapping[str, int]], coverages: Mapping[str, npt.NDArray[np.float64]]) -> Figure:
     """Draw the share of the classes in each split, and how much of its glaciar tiles the masks cover.
 
     Args:
         counts: number of tiles of each split and class.
-        coverages: mask coverage of each split's glaciar tiles, values in [0, 1]; of splits that have masks.
-        synthetic: whether the numbers are a sample's.
+        coverages: mask coverages of each split's glaciar tiles, values in [0, 1].
     """
-    figure = _new_figure(640, synthetic)
+    figure = _new_figure(640)
+    any_masks = any(shares.size for shares in coverages.values())
     charts = figure.subplots(len(SPLIT_NAMES), 2, sharex="col", sharey="col", width_ratios=(5, 4))
     for (bar, histogram), split in zip(charts, SPLIT_NAMES, strict=True):
         total, left = sum(counts[split].values()), 0.0
@@ -142,32 +146,32 @@ def draw_splits(
         for axes in (bar, histogram):
             axes.spines[:].set_visible(False)
             axes.tick_params(length=0, labelleft=False, labelbottom=axes is histogram and split == SPLIT_NAMES[-1])
-        if split in coverages:
-            edges = np.linspace(0, 1, _COVERAGE_BINS + 1)
-            weights = np.full(coverages[split].size, 1 / max(coverages[split].size, 1))
-            histogram.hist(coverages[split], edges, weights=weights, color=_CLASS_COLOURS[GLACIAR], rwidth=0.9)
+        if any_masks:
             histogram.axhline(0, color=_FAINT, linewidth=2)
-            text = f"median {_percent(float(np.median(coverages[split])))}" if coverages[split].size else ""
-            histogram.annotate(text, (1, 0.7), xycoords="axes fraction", ha="right")
+        if (shares := coverages[split]).size:
+            edges = np.linspace(0, 1, _COVERAGE_BINS + 1)
+            weights = np.full(shares.size, 1 / shares.size)
+            histogram.hist(shares, edges, weights=weights, color=_CLASS_COLOURS[GLACIAR], rwidth=0.9)
+            median = f"median {_percent(float(np.median(shares)))}"
+            histogram.annotate(median, (1, 0.7), xycoords="axes fraction", ha="right")
     for name, side in zip(CLASS_NAMES, ("left", "right"), strict=True):
         charts[0, 0].set_title(name, loc=side, color=_CLASS_COLOURS[name], fontweight="bold")
-    if coverages:
+    if any_masks:
         _title(charts[0, 1], "mask coverage, glaciar")
         charts[-1, 1].set_xticks([0, 0.5, 1], map(_percent, (0, 0.5, 1)))
         charts[0, 1].margins(y=0.35)
     return figure
 
 
-def draw_overlap(pair: Mapping[str, Any], a: PicturedTile, b: PicturedTile, *, synthetic: bool) -> Figure:
+def draw_overlap(pair: Mapping[str, Any], a: PicturedTile, b: PicturedTile) -> Figure:
     """Draw two tiles that overlap, and both laid on each other.
 
     Args:
         pair: an overlap with turn 0, as in the audit: tile a's pixel (x, y) is tile b's pixel (x - dx, y - dy).
         a: the tile of that name.
         b: the tile of that name.
-        synthetic: whether they are a sample's.
     """
-    figure = _new_figure(690, synthetic)
+    figure = _new_figure(690)
     dx, dy = pair["dx"], pair["dy"]
     size = (TILE_SIZE - abs(dx), TILE_SIZE - abs(dy))
     panels = figure.subplots(1, 3)
@@ -190,6 +194,11 @@ def draw_overlap(pair: Mapping[str, Any], a: PicturedTile, b: PicturedTile, *, s
     return figure
 
 
+def mark_as_synthetic(figure: Figure) -> None:
+    """Write on a picture that it shows a sample."""
+    figure.supxlabel(SYNTHETIC, x=0.01, ha="left", color=_FAINT, fontsize=_SMALL)
+
+
 @drawing_settings()
 def encode(figure: Figure, name: str) -> bytes:
     """Encode a picture; the same picture gives the same bytes.
@@ -198,22 +207,22 @@ def encode(figure: Figure, name: str) -> bytes:
         figure: the picture.
         name: file name, which ends in `.png` or `.webp`. WebP is lossless, or as good as `MOST_BYTES` allows.
     """
+    pixels = io.BytesIO()
+    figure.savefig(pixels, format="rgba")
+    picture = Image.frombytes("RGBA", figure.canvas.get_width_height(), pixels.getvalue())
     kind = name.rpartition(".")[2]
-    for settings in _WEBP_QUALITIES if kind == "webp" else ({"optimize": True},):
+    for settings in _QUALITIES[kind]:
         file = io.BytesIO()
-        figure.savefig(file, format=kind, pil_kwargs=settings)
+        picture.save(file, kind, **settings)
         if file.tell() <= MOST_BYTES:
             break
     return file.getvalue()
 
 
-def _new_figure(height: int, synthetic: bool, pad: float = 0.12) -> Figure:
+def _new_figure(height: int, pad: float = 0.12) -> Figure:
     """Begin a picture of `WIDTH` x `height` pixels, with `pad` inches around each field."""
     layout = ConstrainedLayoutEngine(w_pad=pad, h_pad=pad, wspace=0, hspace=0)
-    figure = Figure((WIDTH / _DPI, height / _DPI), dpi=_DPI, layout=layout)
-    if synthetic:
-        figure.supxlabel(SYNTHETIC, x=0.01, ha="left", color=_FAINT, fontsize=_SMALL)
-    return figure
+    return Figure((WIDTH / _DPI, height / _DPI), dpi=_DPI, layout=layout)
 
 
 def _percent(share: float) -> str:
@@ -233,9 +242,9 @@ def _show(axes: Axes, rgb: npt.NDArray[np.uint8], corner: tuple[float, float] = 
     axes.spines[:].set_visible(False)
 
 
-def _outline(axes: Axes, mask: npt.NDArray[np.bool_] | None) -> None:
+def _outline(axes: Axes, mask: npt.NDArray[np.bool_]) -> None:
     """Draw the outline of a mask on its tile."""
-    if mask is not None and mask.any():
+    if mask.any():
         centres = np.arange(-1, TILE_SIZE + 1) + 0.5  # of pixels; one more on each side, so that the outline closes
         lines = axes.contour(centres, centres, np.pad(mask, 1), [0.5], colors=_CLASS_COLOURS[GLACIAR], linewidths=3)
         lines.set_path_effects(_CASING)

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from rock_glacier.archives.listing import split_of
+from rock_glacier.archives.listing import Listing, decode_member, open_members, split_of, tile_path
+from rock_glacier.archives.manifest import SAMPLE_VERSION
 from rock_glacier.audit.checks import Audit, audit
 from rock_glacier.audit.findings import ERROR
-from rock_glacier.audit.survey import MaskShape, Survey, read_tiles
+from rock_glacier.audit.parts import MaskShape
 from rock_glacier.figures.pictures import (
     MOSAIC_SHAPE,
+    PicturedTile,
     draw_overlap,
     draw_portrait,
     draw_splits,
     draw_tile_and_mask,
     drawing_settings,
     encode,
+    mark_as_synthetic,
 )
 from rock_glacier.files import new_output_file
 from rock_glacier.parallel import Workers
-from rock_glacier_dataset import CLASS_NAMES, TILE_SIZE, ArchiveError
+from rock_glacier_dataset import CLASS_NAMES, MASKS, ROCK_GLACIER_COLOUR, TILE_SIZE, ArchiveError
 
 PORTRAIT, TILE_AND_MASK, SPLITS, OVERLAP = "portrait.webp", "tile_and_mask.webp", "splits.png", "overlap.webp"
 PICTURES = (PORTRAIT, TILE_AND_MASK, SPLITS, OVERLAP)
@@ -42,12 +45,12 @@ class Pictures(NamedTuple):
     Attributes:
         figures: the pictures by file name, in the order of `PICTURES`.
         left_out: why a picture was not drawn, by file name.
-        surveyed: what the archives hold.
+        is_synthetic: whether they show a sample.
     """
 
     figures: dict[str, Figure]
     left_out: dict[str, str]
-    surveyed: Survey
+    is_synthetic: bool
 
 
 @drawing_settings()
@@ -67,31 +70,49 @@ def draw_pictures(data_dir: str | os.PathLike[str], workers: Workers | None = No
     for finding in audited.findings:
         if finding.severity == ERROR and finding.code not in _HARMLESS:
             raise ArchiveError(finding.message, finding.code, finding.path)
-    surveyed = audited.survey
     portrait = {name: draw_tiles(audited, name, seed) for name in CLASS_NAMES}
-    masked, pairs = clear_masks(surveyed.shapes), clear_overlaps(audited.overlaps)
+    masked, pairs = clear_masks(audited.shapes), clear_overlaps(audited.overlaps)
     shown = [*masked, *itertools.chain(*portrait.values()), *(pair[side] for pair in pairs for side in "ab")]
-    tiles = read_tiles(surveyed, set(shown))
+    tiles = read_tiles(audited.listing, shown)
 
-    def contrast(path: str) -> float:
-        return float(tiles[path].rgb.std())
+    def contrast(*paths: str) -> float:
+        return min(float(tiles[path].rgb.std()) for path in paths)
 
-    synthetic = surveyed.is_synthetic
-    of_class = {name: [tiles[path] for path in paths] for name, paths in portrait.items()}
-    coverages = surveyed.coverages() if surveyed.has_masks else {}
-    figures = {PORTRAIT: draw_portrait(of_class, synthetic=synthetic)}
+    figures = {PORTRAIT: draw_portrait({name: [tiles[path] for path in paths] for name, paths in portrait.items()})}
     left_out = {}
     if masked:
-        figures[TILE_AND_MASK] = draw_tile_and_mask(tiles[max(masked, key=contrast)], synthetic=synthetic)
+        figures[TILE_AND_MASK] = draw_tile_and_mask(tiles[max(masked, key=contrast)])
     else:
         left_out[TILE_AND_MASK] = "no mask shows a rock glacier"
-    figures[SPLITS] = draw_splits(surveyed.counts(), coverages, synthetic=synthetic)
+    figures[SPLITS] = draw_splits(audited.tiles, audited.coverages())
     if pairs:
-        pair = max(pairs, key=lambda pair: min(contrast(pair["a"]), contrast(pair["b"])))
-        figures[OVERLAP] = draw_overlap(pair, tiles[pair["a"]], tiles[pair["b"]], synthetic=synthetic)
+        pair = max(pairs, key=lambda pair: contrast(pair["a"], pair["b"]))
+        figures[OVERLAP] = draw_overlap(pair, tiles[pair["a"]], tiles[pair["b"]])
     else:
         left_out[OVERLAP] = "no two tiles overlap"
-    return Pictures(figures, left_out, surveyed)
+    is_synthetic = audited.listing.manifest.get("version") == SAMPLE_VERSION
+    for figure in figures.values() if is_synthetic else ():
+        mark_as_synthetic(figure)
+    return Pictures(figures, left_out, is_synthetic)
+
+
+def read_tiles(listing: Listing, paths: Collection[str]) -> dict[str, PicturedTile]:
+    """Read and decode tiles and their masks, by path; a tile without a mask gets one without rock glacier.
+
+    Raises:
+        ArchiveError: a tile or a mask is damaged.
+    """
+    rgb, masks = {}, {}
+    wanted = set(paths)
+    members = (member for member in (*listing.tiles, *listing.masks) if tile_path(member) in wanted)
+    for archive, member in open_members(members):
+        pixels = decode_member(archive, member.folder, member.member_id)
+        if member.folder == MASKS:
+            masks[tile_path(member)] = (pixels == ROCK_GLACIER_COLOUR).all(-1)
+        else:
+            rgb[member.path] = pixels[..., :3]
+    no_mask = np.zeros((TILE_SIZE, TILE_SIZE), np.bool_)
+    return {path: PicturedTile(path, rgb[path], masks.get(path, no_mask)) for path in paths}
 
 
 def draw_tiles(audited: Audit, class_name: str, seed: int = 0) -> list[str]:
@@ -105,11 +126,8 @@ def draw_tiles(audited: Audit, class_name: str, seed: int = 0) -> list[str]:
     Returns:
         paths of the tiles. Tiles with an empty mask are left out.
     """
-    empty = MaskShape(0, 0)
-    shapes = audited.survey.shapes
-    candidates = [
-        path for path in audited.survey.paths if path.split("/")[1] == class_name and shapes.get(path, None) != empty
-    ]
+    candidates = [path for path in audited.grounds if path.split("/")[1] == class_name]
+    candidates = [path for path in candidates if path not in audited.shapes or audited.shapes[path].coverage]
     shuffled = [candidates[place] for place in np.random.default_rng(seed).permutation(len(candidates))]
     first = {audited.grounds[path]: path for path in reversed(shuffled)}
     shuffled.sort(key=lambda path: first[audited.grounds[path]] != path)
