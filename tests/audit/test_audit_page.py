@@ -16,10 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archive_contents import contents, rewrite
+from archive_contents import contents, replace_member, rewrite, take_curators_layout
 from PIL import Image
 
-from rock_glacier.archives.writer import write_archive
 from rock_glacier.audit.checks import audit
 from rock_glacier.audit.findings import Code, Finding
 from rock_glacier.audit.page import GALLERY_TILES, MOST_FINDINGS, MOST_PICTURES, report_page
@@ -95,12 +94,18 @@ def page(spoiled):
     return report_page(audit(spoiled, ALONE))
 
 
-def test_valid_archives_get_a_page_that_says_so(sample):
-    valid = report_page(audit(sample, ALONE))
-    text = Elements(valid).text
+@pytest.fixture(scope="module")
+def valid(sample):
+    """The audit of the sample."""
+    return audit(sample, ALONE)
+
+
+def test_valid_archives_get_a_page_that_says_so(valid):
+    page = report_page(valid)
+    text = Elements(page).text
     for said in ("Nothing is wrong", "Tiles 22", "Grounds 22", "6 cordillera, 6 glaciar", "6 masks with rock glacier"):
         assert said in text
-    assert report_of(valid) == {"findings": [], "pictures": {}, "tileSize": 128}
+    assert report_of(page) == {"findings": [], "pictures": {}, "tileSize": 128}
 
 
 def test_verdict_counts_and_findings_are_in_the_page_without_its_script(page):
@@ -168,10 +173,8 @@ def test_faulty_tiles_are_shown_as_far_as_they_can_be_decoded(page):
 
 def test_tiles_in_the_folder_val_are_shown(sample_copy):
     tile = contents(sample_copy, "train")["train/cordillera/000.png"]
-    members = {path.replace("validation/", "val/"): png for path, png in contents(sample_copy, "validation").items()}
-    write_archive(sample_copy / "val.zip", (members | {"val/cordillera/000.png": tile}).items())
-    for name in ("validation.zip", "manifest.json"):
-        (sample_copy / name).unlink()
+    take_curators_layout(sample_copy)
+    replace_member(sample_copy / "val.zip", "val/cordillera/000.png", tile)
     page = report_page(audit(sample_copy, ALONE))
     duplicate, overlap = report_of(page)["findings"]
     assert (duplicate["code"], overlap["code"]) == ("duplicate-pixels", "overlap-across-splits")
@@ -184,8 +187,8 @@ def decoded(uri: str, mode: str) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert(mode))
 
 
-def test_the_picture_of_a_tile_is_like_the_tile(sample):
-    shown = gallery_of(report_page(audit(sample, ALONE)))["train/glaciar/002.png"]
+def test_the_picture_of_a_tile_is_like_the_tile(sample, valid):
+    shown = gallery_of(report_page(valid))["train/glaciar/002.png"]
     tile = Image.open(io.BytesIO(contents(sample, "train")["train/glaciar/002.png"])).convert("RGB")
     assert np.abs(decoded(shown, "RGB").astype(float) - np.array(tile)).mean() < 8
 
@@ -220,17 +223,16 @@ def test_archives_that_cannot_be_read_get_a_page(sample_copy):
     assert "6 errors, 0 warnings" in text  # each archive is unreadable, and not the one of the manifest
 
 
-def test_the_gallery_says_how_many_tiles_there_are(sample):
+def test_the_gallery_says_how_many_tiles_there_are(valid):
     more = {f"train/glaciar/{number}.png": number for number in range(1234)}
-    elements = Elements(report_page(audit(sample, ALONE)._replace(grounds=more)))
+    elements = Elements(report_page(valid._replace(grounds=more)))
     assert f"train, glaciar {GALLERY_TILES} of 1,234 tiles" in elements.text
     assert len([one for one in elements.of("span") if "data-path" in one]) == GALLERY_TILES
 
 
-def test_what_is_left_out_is_said_and_no_code_takes_all_the_room(sample):
+def test_what_is_left_out_is_said_and_no_code_takes_all_the_room(valid):
     alone = Finding("manifest-mismatch", "error", "manifest.json", "manifest.json: is wrong; correct it")
-    found = audit(sample, ALONE)._replace(findings=[*many_findings(MOST_FINDINGS + 30), alone])
-    page = report_page(found)
+    page = report_page(valid._replace(findings=[*many_findings(MOST_FINDINGS + 30), alone]))
     findings = report_of(page)["findings"]
     assert len(findings) == MOST_FINDINGS
     assert findings[-1] == {**alone._asdict(), "splits": [], "classes": [], "tiles": []}

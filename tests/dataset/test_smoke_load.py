@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
-from typing import Any
 
 import datasets
 import pytest
@@ -23,9 +23,9 @@ NOTICE = "These are synthetic sample tiles, none of the dataset's."
 HEADINGS = "config                split       loaded     examples  first example"
 
 
-def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     script = str(REPOSITORY / "scripts" / "smoke_load.py")
-    return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False, **options)
+    return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False, env=env)
 
 
 def rows(sizes, data_dir, ways=("whole", "streaming"), configs=CONFIG_NAMES):
@@ -33,9 +33,7 @@ def rows(sizes, data_dir, ways=("whole", "streaming"), configs=CONFIG_NAMES):
     first = {split: tile_paths(data_dir, split)[0].partition("/")[2] for split in SPLIT_NAMES}
     return [HEADINGS] + [
         f"{config:22}{split:12}{way:9}{sizes[split]:10}  {first[split]}"
-        for config in configs
-        for way in ways
-        for split in SPLIT_NAMES
+        for config, way, split in itertools.product(configs, ways, SPLIT_NAMES)
     ]
 
 
@@ -49,12 +47,12 @@ def test_without_arguments_a_sample_is_loaded_without_any_extra(tmp_path):
     done = run(env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))})
     said = [line for line in done.stderr.splitlines() if "google storage" not in line]  # what datasets 2.14 says
     assert (done.returncode, said) == (0, [])
-    notice, *table = done.stdout.splitlines()
-    assert (notice, table[0]) == (NOTICE, HEADINGS)
-    sizes = [("train", "14"), ("validation", "4"), ("test", "6")]
-    assert [row.split()[:4] for row in table[1:]] == [
-        [config, split, way, size] for config in CONFIG_NAMES for way in ("whole", "streaming") for split, size in sizes
-    ]
+    notice, headings, *found = done.stdout.splitlines()
+    assert (notice, headings) == (NOTICE, HEADINGS)
+    expected = itertools.product(
+        CONFIG_NAMES, ("whole", "streaming"), {"train": 14, "validation": 4, "test": 6}.items()
+    )
+    assert [row.split()[:4] for row in found] == [[name, split, way, str(n)] for name, way, (split, n) in expected]
 
 
 def test_folder_is_loaded_in_the_config_and_way_asked_for(sample, capsys):
@@ -92,12 +90,15 @@ def test_faulty_folder_gives_one_line_and_status_1(sample_copy, capsys):
     assert fault.partition(": error: ")[2].startswith("test.zip: not in")
 
 
-@pytest.mark.parametrize("data_dir", ["nowhere", "nope://x", "zip://x::file", "hf://datasets/x", "a::b"])
-def test_place_without_archives_gives_one_line_and_status_1(data_dir, capsys):
-    assert main([data_dir]) == 1
+@pytest.mark.parametrize(
+    "arguments",
+    [["nowhere"], ["nope://x"], ["zip://x::file"], ["hf://datasets/x"], ["a::b"], ["--repo-id", "somebody/nothing"]],
+)
+def test_place_without_archives_gives_one_line_and_status_1(arguments, capsys):
+    assert main(arguments) == 1
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
-    assert data_dir in err
+    assert arguments[-1] in err
 
 
 @pytest.mark.parametrize(
@@ -111,55 +112,47 @@ def test_wrong_usage_has_status_2(arguments, capsys):
     assert "usage:" in capsys.readouterr().err
 
 
-def wrong_features(loaded):
-    return datasets.DatasetDict({split: examples.rename_column("path", "file") for split, examples in loaded.items()})
+def changed(loaded, split, **columns):
+    """Replace columns of a split by a value, or by what a function makes of each."""
+
+    def change(example):
+        return {name: one(example[name]) if callable(one) else one for name, one in columns.items()}
+
+    return datasets.DatasetDict({**loaded, split: loaded[split].map(change, features=loaded[split].features)})
 
 
-def wrong_order(loaded):
-    columns = ["path", "image", "masks"]
-    return datasets.DatasetDict({split: examples.select_columns(columns) for split, examples in loaded.items()})
+def path_with(old, new):
+    return lambda loaded: changed(loaded, "test", path=lambda path: path.replace(old, new))
 
 
-def missing_split(loaded):
-    return datasets.DatasetDict({split: loaded[split] for split in ("train", "validation")})
-
-
-def with_paths(change):
-    def apply(loaded):
-        paths = [change(path) for path in loaded["test"]["path"]]
-        features = loaded["test"].features
-        test = loaded["test"].remove_columns("path").add_column("path", paths).select_columns([*features])
-        return datasets.DatasetDict({**loaded, "test": test})
-
-    return apply
-
-
-def with_image(column, image):
-    def apply(loaded):
-        test = loaded["test"].map(lambda _: {column: image}, features=loaded["test"].features)
-        return datasets.DatasetDict({**loaded, "test": test})
-
-    return apply
+def image_of(column, mode, size, *colour):
+    return lambda loaded: changed(loaded, "test", **{column: Image.new(mode, size, *colour)})
 
 
 def without(word):
     return lambda loaded: loaded.filter(lambda path: word not in path, input_columns="path")
 
 
+UNNAMED = "is not named test/<class>/<id>.png"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (wrong_features, "train whole: the features are"),
-        (wrong_order, "train whole: the features are"),
-        (missing_split, "the splits are train, validation; expected train, validation, test"),
-        (with_paths(lambda path: path.replace("test", "train")), "is not named test/<class>/<id>.png"),
-        (with_paths(lambda path: path.replace("cordillera", "mountain")), "is not named test/<class>/<id>.png"),
-        (with_paths(lambda path: path.replace("cordillera", "masks")), "is not named test/<class>/<id>.png"),
-        (with_paths(lambda path: f"a/{path}"), "is not named test/<class>/<id>.png"),
-        (with_paths(lambda path: "test/glaciar/1.png"), "test/glaciar/1.png is there twice"),
-        (with_image("image", Image.new("RGB", (128, 128))), "image is RGB of 128 x 128"),
-        (with_image("masks", Image.new("RGBA", (128, 64))), "masks is RGBA of 128 x 64"),
-        (with_image("masks", Image.new("RGBA", (128, 128), (9, 9, 9, 255))), "got (9, 9, 9, 255) at y=0, x=0"),
+        (lambda loaded: loaded.rename_column("path", "file"), "train whole: the features are"),
+        (lambda loaded: loaded.select_columns(["path", "image", "masks"]), "train whole: the features are"),
+        (
+            lambda loaded: {split: loaded[split] for split in ("train", "validation")},
+            "the splits are train, validation; expected train, validation, test",
+        ),
+        (path_with("test", "train"), UNNAMED),
+        (path_with("cordillera", "mountain"), UNNAMED),
+        (path_with("cordillera", "masks"), UNNAMED),
+        (path_with("test", "a/test"), UNNAMED),
+        (lambda loaded: changed(loaded, "test", path="test/glaciar/1.png"), "test/glaciar/1.png is there twice"),
+        (image_of("image", "RGB", (128, 128)), "image is RGB of 128 x 128"),
+        (image_of("masks", "RGBA", (128, 64)), "masks is RGBA of 128 x 64"),
+        (image_of("masks", "RGBA", (128, 128), (9, 9, 9, 255)), "got (9, 9, 9, 255) at y=0, x=0"),
         (without("/"), "no examples"),
         (without("/000"), "10 examples; expected 12"),
     ],
@@ -172,30 +165,16 @@ def test_what_is_not_as_the_data_sheet_says_is_named(change, said, sample):
 
 
 def test_wrong_label_is_named(sample):
-    loaded = load_archives(data_dir=sample)
-    features = loaded["train"].features
-    wrong = loaded.map(lambda example: {"labels": 1 - example["labels"]}, features=features)
-    with pytest.raises(SmokeError, match=r"train/\w+/\d+\.png has the label [01], (glaciar|cordillera)"):
-        list(smoke_load(lambda config, streaming: wrong, ["image-classification"], ["whole"]))
+    loaded = changed(load_archives(data_dir=sample), "test", labels=lambda label: 1 - label)
+    with pytest.raises(SmokeError, match=r"test/\w+/\d+\.png has the label [01], (glaciar|cordillera)"):
+        list(smoke_load(lambda config, streaming: loaded, ["image-classification"], ["whole"]))
 
 
-def test_hub_is_loaded_by_plain_datasets(sample, tmp_path):
-    card = ["---", "configs:"]
-    for config in CONFIG_NAMES:
-        card += [f"- config_name: {config}", "  data_files:"]
-        for split, examples in load_archives(config, data_dir=sample).items():
-            file = f"{config}/{split}-00000-of-00001.parquet"
-            (tmp_path / "repository" / config).mkdir(parents=True, exist_ok=True)
-            examples.to_parquet(str(tmp_path / "repository" / file))
-            card += [f"  - split: {split}", f"    path: {file}"]
-    (tmp_path / "repository" / "README.md").write_text("\n".join([*card, "---", ""]))
+def test_a_revision_on_the_hub_is_loaded_by_plain_datasets(staged, sample, tmp_path):
     with HubServer() as hub:
-        hub.add_repository("somebody/tiles", tmp_path / "repository").create_tag("v1")
-        environment = client_environment(hub, tmp_path)
-        for extra, ways in ([], ("whole", "streaming")), (["--revision", "v1", "--streaming"], ("streaming",)):
-            done = run("--repo-id", "somebody/tiles", *extra, env=environment)
-            assert done.returncode == 0, done.stderr
-            assert done.stdout.splitlines() == rows(SAMPLE_SIZES, sample, ways)
-        done = run("--repo-id", "somebody/nothing", env=environment)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert "somebody/nothing" in done.stderr.splitlines()[-1]
+        repository = hub.add_repository("somebody/tiles", staged / "main")
+        repository.create_tag("v1")
+        repository.commit({"README.md": b"# Other files, which no data set is loaded from"})
+        done = run("--repo-id", "somebody/tiles", "--revision", "v1", env=client_environment(hub, tmp_path))
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == rows(SAMPLE_SIZES, sample)
