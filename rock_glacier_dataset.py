@@ -106,7 +106,7 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
             raise ValueError("data_files are not read; give the folder that holds the archives as data_dir")
         token, options = kwargs.get("token"), kwargs.get("storage_options") or {}
         self._download_config = datasets.DownloadConfig(token=token, storage_options=options)
-        self._folder = _locate(data_dir, base_path, token)
+        self._folder = locate(data_dir, base_path, token)
         kwargs.pop("trust_remote_code", None)  # which `datasets` < 2.16 passes on
         kwargs["config_name"] = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME  # which early versions forget
         super().__init__(base_path=base_path, data_files=find_archives(self._folder, self._download_config), **kwargs)
@@ -182,7 +182,7 @@ def load_archives(
     return builder.as_dataset(split=split)
 
 
-def _locate(data_dir: str | os.PathLike[str] | None, base_path: str | None, token: bool | str | None) -> str:
+def locate(data_dir: Any, base_path: str | None = None, token: bool | str | None = None) -> str:
     """Find the folder of archives: an absolute local path, or a URL; on the Hub, at the commit that is there now."""
     endpoint = datasets.config.HF_ENDPOINT
     folder = os.path.expanduser(os.fspath(data_dir if data_dir is not None else f"{base_path or ''}/data"))

@@ -2,45 +2,96 @@
 
 from __future__ import annotations
 
-import os
+import argparse
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
 import rock_glacier_dataset
-from rock_glacier.console import REPO_ID, run
+from rock_glacier.console import CONFIG_NAMES, REPO_ID, add_options, run
 
-PROGRAM = """
-import sys
-{first}
+BARS = """
+import os, sys
+sys.path = {path}
+os.environ.pop("HF_DATASETS_DISABLE_PROGRESS_BARS", None)
+os.environ.pop("HF_HUB_DISABLE_PROGRESS_BARS", None)
+import {early}
 from rock_glacier.console import run
 def work():
     import datasets, huggingface_hub.utils
     assert datasets.are_progress_bars_disabled() and huggingface_hub.utils.are_progress_bars_disabled()
 sys.exit(run("audit.py", work, ValueError))
 """
+UNREAD = """
+import os, sys
+sys.path = {path}
+from rock_glacier.console import run, say
+def work():
+    say("first")
+    print("a message", file=sys.stderr)
+    say("last")
+    with open({file!r}, "w") as file:
+        file.write("done")
+os.close({stream})
+reader, writer = os.pipe()
+os.dup2(writer, {stream})
+os.close(reader)
+sys.exit(run("audit.py", work, ValueError))
+"""
 
 
-@pytest.mark.parametrize("first", ["", "import datasets, huggingface_hub.utils"])
-def test_no_library_draws_a_progress_bar_where_standard_error_is_no_terminal(first: str) -> None:
-    names = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
-    environment = {name: value for name, value in os.environ.items() if name not in names}
-    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
-    program = PROGRAM.format(first=first)
-    ended = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize("early", ["os", "datasets"])
+def test_no_library_draws_a_progress_bar_where_standard_error_is_no_terminal(early: str) -> None:
+    program = BARS.format(path=sys.path, early=early)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_failure_is_one_line_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other pipes")
+@pytest.mark.parametrize(
+    ("stream", "output"), [(1, ("", "a message\n")), (2, ("first\nlast\n", ""))], ids=["output", "messages"]
+)
+def test_work_goes_on_where_nobody_reads(
+    tmp_path_factory: pytest.TempPathFactory, stream: int, output: tuple[str, str]
+) -> None:
+    file = tmp_path_factory.mktemp("unread") / "file"
+    program = UNREAD.format(path=sys.path, stream=stream, file=str(file))
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, *output)
+    assert file.read_text() == "done"
+
+
+def fail_with(error: Exception) -> Callable[[], None]:
     def work() -> None:
-        raise ValueError("\x1b[2J\udcff.png:\n  is no PNG")
+        raise error
 
-    assert run("build.py", work, ValueError) == 1
-    assert capsys.readouterr().err == "build.py: error: \\x1b[2J\\udcff.png: is no PNG\n"
+    return work
 
 
-def test_name_of_the_dataset_is_the_builders() -> None:
-    assert REPO_ID == rock_glacier_dataset.REPO_ID
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("\x1b[2J\udcff.png:\n  is no PNG"), "error: \\x1b[2J\\udcff.png: is no PNG"),
+        (ValueError(), "error: ValueError"),
+        (
+            ModuleNotFoundError("x", name="scipy"),
+            "error: the package scipy is not installed; pip install 'rock-glacier-dataset[curate]'",
+        ),
+    ],
+)
+def test_failure_is_one_line_without_control_characters(
+    capsys: pytest.CaptureFixture[str], error: Exception, line: str
+) -> None:
+    assert run("build.py", fail_with(error), ValueError, extra="curate") == 1
+    assert capsys.readouterr().err == f"build.py: {line}\n"
+
+
+def test_options_name_the_dataset_and_the_configs_as_the_builder_does() -> None:
+    parser = argparse.ArgumentParser()
+    add_options(parser, "--repo-id", "--name")
+    for name in rock_glacier_dataset.CONFIG_NAMES:
+        options = parser.parse_args(["--name", name])
+        assert (options.repo_id, options.name) == (rock_glacier_dataset.REPO_ID, name)
+    assert (REPO_ID, CONFIG_NAMES) == (rock_glacier_dataset.REPO_ID, rock_glacier_dataset.CONFIG_NAMES)

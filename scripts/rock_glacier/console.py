@@ -1,4 +1,4 @@
-"""How each script ends: a message and an exit status, never a traceback for bad input."""
+"""What commands share: options, exit status, and messages in place of tracebacks for bad input."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TextIO
 
+# Also in rock_glacier_dataset, whose import takes longer than --help may; a test compares them.
 REPO_ID = "alkzar90/rock-glacier-dataset"
-"""The dataset on the Hub."""
+CONFIG_NAMES = ("image-classification", "image-segmentation")
 
 
 def run(
@@ -26,13 +27,13 @@ def run(
     if_interrupted: str = "interrupted",
     extra: str = "",
 ) -> int:
-    """Do a script's work and turn its end into an exit status.
+    """Run a command and return its exit status.
 
     Args:
-        program: name of the script, for messages.
-        work: says its results as it goes, and raises what went wrong.
-        expected: exceptions that are the input's or the machine's fault; each is told in one line on standard error.
-        if_interrupted: what to say when the user or the system asks the script to stop.
+        program: name of the command, for messages.
+        work: does the work, and prints results with `say`.
+        expected: exceptions that are the input's or the machine's fault; reported in one line on standard error.
+        if_interrupted: message where the user or the system stops the command.
         extra: the extra of this project that installs what the script imports, such as `curate`.
 
     Returns:
@@ -43,7 +44,7 @@ def run(
         train: 7875 examples
         0
     """
-    _mend_streams()
+    sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
     if not sys.stderr.isatty():
         _hide_progress_bars()
     try:
@@ -64,16 +65,16 @@ def run(
 
 @contextlib.contextmanager
 def termination_as_interruption() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into KeyboardInterrupt, so that what a block has begun is cleared away."""
+    """Turn SIGTERM and SIGHUP into KeyboardInterrupt, so that unfinished output is removed."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say what a signal does
+        yield  # only the main thread may set signal handlers
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt(f"received {signal.Signals(number).name}")
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    # What ignores a signal, as under nohup, goes on ignoring it.
+    # A process that ignores a signal, as under nohup, goes on ignoring it.
     heeded = [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]
     before = [(number, signal.signal(number, interrupt)) for number in heeded]
     try:
@@ -83,46 +84,37 @@ def termination_as_interruption() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class _LastingStream(io.TextIOBase):
-    """Standard error whose reader may leave: progress bars and messages then go nowhere, and the work goes on."""
+class _LastingStream:
+    """A stream whose reader may leave, as `head` does: what is printed later goes nowhere, and the work goes on."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._is_read = True
 
     def write(self, text: str) -> int:
-        if self._is_read:
-            try:
-                self._stream.write(text)
-                self._stream.flush()
-            except (OSError, ValueError):
-                self._is_read = False
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            # What is still buffered goes there too, also when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
         return len(text)
 
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return self._stream.encoding
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
-def _mend_streams() -> None:
-    """Let no stream that is closed, or that lacks a letter, end the work."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    if sys.stderr is None:  # as Python has it where the caller has closed it
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the program
-    elif isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr = _LastingStream(sys.stderr)
+def _lasting(stream: TextIO | None) -> Any:
+    """Return a stream that prints every character as far as it can, and whose reader may leave."""
+    if stream is None:  # as Python has it where the caller has closed it
+        return open(os.devnull, "w", encoding="utf-8")  # as long as the program
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+        return _LastingStream(stream)
+    return stream
 
 
 def _hide_progress_bars() -> None:
-    """Let no client library draw a progress bar, whether it is imported already or later."""
+    """Turn off the progress bars of client libraries, those that are imported already and those imported later."""
     for name, hide in (("datasets", "disable_progress_bar"), ("huggingface_hub.utils", "disable_progress_bars")):
         if name in sys.modules:
             getattr(sys.modules[name], hide)()
@@ -130,16 +122,12 @@ def _hide_progress_bars() -> None:
 
 
 def say(line: object) -> None:
-    """Print a result at once; where the reader has left, as `head` does, the work goes on all the same."""
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        # Whatever is printed later, or when Python ends, goes nowhere rather than into the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Print a result at once."""
+    print(line, flush=True)
 
 
 def one_line(error: BaseException) -> str:
-    r"""Return what an exception says, in one line without control characters; its kind where it says nothing.
+    r"""Return an exception's message in one line without control characters, or its type where it has none.
 
     Example:
         >>> one_line(ValueError("not a zip\n  archive: \x1b.zip"))
@@ -188,26 +176,10 @@ def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
 
     Args:
         parser: the command's parser.
-        names: of `data_dir`, `out`, `--num-proc`, `--dask`, `--seed`, `--repo-id`, `--revision`, `--name`,
-            `--class`.
+        names: of `data_dir`, `out`, `--num-proc`, `--dask`, `--seed`, `--repo-id`, `--revision`, `--name`.
     """
     for name in names:
         parser.add_argument(name, **_OPTIONS[name])
-
-
-def class_of_prefix(text: str) -> tuple[str, str]:
-    """Read what `--class` is given.
-
-    Example:
-        >>> class_of_prefix("glaciarRoca=glaciar")
-        ('glaciarRoca', 'glaciar')
-    """
-    prefix, _, name = text.rpartition("=")
-    if not prefix or name not in ("cordillera", "glaciar"):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not PREFIX=CLASS, such as glaciarRoca=glaciar; the classes are cordillera and glaciar"
-        )
-    return prefix, name
 
 
 def repo_id(text: str) -> str:
@@ -235,16 +207,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "--revision": {"metavar": "REV", "help": "branch, tag or commit of the Hub dataset"},
     "--name": {
         "metavar": "CONFIG",
-        "choices": ("image-classification", "image-segmentation"),
+        "choices": CONFIG_NAMES,
         "required": True,
-        "help": "the config: image-classification or image-segmentation",
-    },
-    "--class": {
-        "dest": "prefixes",
-        "metavar": "PREFIX=CLASS",
-        "type": class_of_prefix,
-        "action": "append",
-        "default": [],
-        "help": "files whose names begin with PREFIX, and folders of this name, are of this class; may be given often",
+        "help": f"the config: {' or '.join(CONFIG_NAMES)}",
     },
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +17,7 @@ _DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 @contextlib.contextmanager
 def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a folder to write into that becomes `out` when the block ends, or is removed when it raises.
+    """Yield a folder to write into, which becomes `out` when the block ends and is removed when it raises.
 
     Args:
         out: the folder to make; it may exist when it is empty. Missing parents are made.
@@ -33,19 +33,16 @@ def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
     _refuse_occupied(target)
     made_parents = [parent for parent in target.parents if not parent.exists()]
     with termination_as_interruption():
-        temporary: Path | None = None
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+            temporary.mkdir(parents=True)
             yield temporary
             _refuse_occupied(target)  # another process may have been faster
-            temporary.chmod(_mode_of_new_folder())
             if os.name == "nt" and target.exists():
                 target.rmdir()  # Windows does not rename over an empty folder
             temporary.replace(target)
         except BaseException as error:
-            if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
             for parent in made_parents:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
@@ -65,16 +62,9 @@ def _refuse_occupied(target: Path) -> None:
         raise FileExistsError(f"{target} is a {kind}; name a new folder or an empty one")
 
 
-def _mode_of_new_folder() -> int:
-    """Return the permissions that mkdir would give; mkdtemp gives its own to nobody but the owner."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return 0o777 & ~mask
-
-
 @contextlib.contextmanager
 def new_output_file(file: Path) -> Iterator[Path]:
-    """Give a path to write to that becomes `file` when the block ends, or leaves `file` as it was when it raises.
+    """Yield a path to write to, which becomes `file` when the block ends and is removed when it raises.
 
     Args:
         file: the file to make or to replace; its folder exists.

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 _Result = TypeVar("_Result")
-_TIMEOUT = 10  # seconds, for a scheduler to answer and to have workers
 _LARGE = 2**16  # bytes of an argument that is sent to a cluster once, rather than with each call
 _KILLED = "a worker process was killed, perhaps for lack of memory"
 
@@ -92,13 +91,15 @@ def _on_cluster(
     Not through joblib, whose backend for Dask waits for ever when a worker is killed (joblib 1.5, `_dask.py`).
     """
     try:
+        import dask
         from dask.sizeof import sizeof
         from distributed import Client, KilledWorker
         from distributed import TimeoutError as NoAnswer
     except ImportError:
         raise WorkerError("--dask needs the package distributed; pip install distributed") from None
+    timeout = dask.config.get("distributed.comm.timeouts.connect")  # 30 s, where Dask's configuration sets no other
     try:
-        client = Client(address, timeout=_TIMEOUT)  # type: ignore[no-untyped-call]
+        client = Client(address, timeout=timeout)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise WorkerError(
             f"--dask {address}: no scheduler answers there ({error}); start it, or mend the address"
@@ -114,7 +115,7 @@ def _on_cluster(
             return sent[id(argument)]
 
         try:
-            client.wait_for_workers(1, timeout=_TIMEOUT)
+            client.wait_for_workers(1, timeout=timeout)
         except NoAnswer:
             raise WorkerError(f"--dask {address}: the scheduler has no workers; start some with dask worker") from None
         try:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rock_glacier.console import REPO_ID, add_options, repo_id, run, say
+from rock_glacier.console import CONFIG_NAMES, REPO_ID, add_options, repo_id, run, say
 
 _SAMPLE_SIZES: dict[str, Any] = {"train": 14, "validation": 4, "test": 6}
 _DECODED = 8  # examples of each split; of the others, paths and labels are read
@@ -139,12 +139,11 @@ def _check_images(place: str, example: Mapping[str, Any]) -> None:
 
 def _say_what_is_loaded(data_dir: str) -> None:
     """Say that a folder holds a sample, or whether its archives were audited."""
-    from rock_glacier.archives.listing import absolute_folder
     from rock_glacier.archives.manifest import SAMPLE_VERSION
     from rock_glacier.audit.record import audit_record
-    from rock_glacier_dataset import find_archives, read_manifest
+    from rock_glacier_dataset import find_archives, locate, read_manifest
 
-    if read_manifest(find_archives(absolute_folder(data_dir))).get("version") == SAMPLE_VERSION:
+    if read_manifest(find_archives(locate(data_dir))).get("version") == SAMPLE_VERSION:
         say("These are synthetic sample tiles, none of the dataset's.")
     else:
         print(audit_record(data_dir), file=sys.stderr)
@@ -163,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repo-id", metavar="ID", type=repo_id, help=f"load this Hub dataset, such as {REPO_ID}")
     add_options(parser, "--revision")
     what = "load this config alone: image-classification or image-segmentation (default: both)"
-    parser.add_argument("--name", metavar="CONFIG", choices=("image-classification", "image-segmentation"), help=what)
+    parser.add_argument("--name", metavar="CONFIG", choices=CONFIG_NAMES, help=what)
     parser.add_argument("--streaming", action="store_true", help="stream only (default: whole and streaming)")
     what = "run the loading script of the Hub dataset's branch `script`, as datasets < 4 does when told to"
     parser.add_argument("--trust-remote-code", action="store_true", help=what)
@@ -177,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import datasets
 
         from rock_glacier.sample.generate import make_sample_archives
-        from rock_glacier_dataset import CONFIG_NAMES, RELEASE_SIZES, load_archives
+        from rock_glacier_dataset import RELEASE_SIZES, load_archives
 
         with tempfile.TemporaryDirectory(prefix="rock-glacier-") as temporary:
             place, sizes = options.repo_id or options.data_dir, RELEASE_SIZES if options.repo_id == REPO_ID else None

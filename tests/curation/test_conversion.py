@@ -99,43 +99,35 @@ def with_size(size: int, content: bytes) -> bytes:
     return content[:12] + header + zlib.crc32(header).to_bytes(4, "big") + content[33:]
 
 
-WHOLE = png(ground(7))  # whose last 16 bytes are the checksum of the pixels and the chunk at the end
+WHOLE = png(ground(7))
 SECOND_HEADER = WHOLE[:33] + with_size(13_300, WHOLE)[8:33] + WHOLE[33:]
+GREY = ground(7)[..., 0]
+RED = np.zeros((128, 128, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is empty"),
-        (b"no image at all", "is no PNG"),
-        (b"\xff\xd8\xff\xe0 a photo", "is a JPEG"),
-        (WHOLE[:3000], "is a PNG cut short"),
+        (b"no image at all", "cannot be used (is no PNG)"),
         (flipped(WHOLE, len(WHOLE) // 2), "the checksum of its chunk b'IDAT' is wrong"),
-        (flipped(WHOLE, -16), "the checksum of its chunk b'IDAT' is wrong"),
-        (with_size(60_000, WHOLE), "is 60000 x 60000, 8-bit RGB"),
         (SECOND_HEADER, "has 2 headers"),
         (png(ground(7)[:64]), "is 128 x 64"),
-        (png(ground(7)[..., 0]), "is neither RGB nor RGBA of 8 bits a channel; save it as one of them"),
-        (png(ground(7)[..., 0].astype(np.uint16) * 257), "is 128 x 128, 16-bit grey"),
+        (png(GREY), "is neither RGB nor RGBA of 8 bits a channel; save it as one of them"),
+        (png(GREY.astype(np.uint16) * 257), "is 128 x 128, 16-bit grey"),
     ],
 )
 def test_file_that_is_no_tile_is_reported_with_a_remedy(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "1.png").write_bytes(content)
     reported = fault_of(tmp_path / "1.png")
-    assert message in reported
     assert reported.startswith(f"{tmp_path / '1.png'}: ")
+    assert message in reported
     assert "; " in reported
-    assert "\n" not in reported
-
-
-RED = np.zeros((128, 128, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
 
 
 @pytest.mark.parametrize(
     ("class_name", "content", "message"),
     [
-        ("glaciar", png(np.zeros((64, 64), np.uint8)), "is 64 x 64"),
-        ("glaciar", png(np.zeros((128, 128), np.uint16)), "16-bit grey"),
+        ("glaciar", png(GREY[:64]), "is 128 x 64"),
         ("glaciar", png(RED), "has 16,384 coloured pixels; draw rock glacier white"),
         ("glaciar", png(np.ones((128, 128), np.uint8)), "shows no rock glacier; that is 128 to 255, and its brightest"),
         ("cordillera", png(np.full((128, 128), 255, np.uint8)), "shows rock glacier on 16,384 pixels, but its tile is"),
@@ -146,8 +138,8 @@ def test_file_that_is_no_mask_is_reported_with_a_remedy(
 ) -> None:
     (tmp_path / "m.png").write_bytes(content)
     reported = fault_of(save_tile(tmp_path / "1.png", 7), tmp_path / "m.png", class_name)
-    assert message in reported
     assert reported.startswith(f"{tmp_path / 'm.png'}: ")
+    assert message in reported
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes among the files there")

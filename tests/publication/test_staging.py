@@ -155,7 +155,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no archive": (lambda folder: (folder / "validation.zip").unlink(), "validation.zip: not in"),
     "no folder": (
         lambda folder: folder.rename(folder.with_name("away")),
-        "no such folder; give the folder that holds train.zip",
+        "no such folder or has '::'; give the folder that holds train.zip",
     ),
     "no archives": (empty, "sample: holds no archives"),
     "a ground of no tile": (add_ground, "grounds.csv: names tiles that no archive holds"),

@@ -22,6 +22,7 @@ from rock_glacier_dataset import (
     ArchiveError,
     TileArchive,
     find_archives,
+    locate,
     manifest_faults,
     name_faults,
     name_of,
@@ -54,7 +55,7 @@ class Listing:
     """The archives of a folder, local or a URL, and the tiles and masks in them.
 
     Attributes:
-        folder: the folder; absolute where it is local.
+        folder: absolute path or URL of the folder; on the Hub, at a commit.
         tiles: the tiles, in the order in which they stand; one that stands in two shards is listed once.
         masks: the masks, likewise.
         manifest: content of manifest.json; empty where it is missing or damaged.
@@ -65,7 +66,7 @@ class Listing:
     """
 
     def __init__(self, data_dir: str | os.PathLike[str]) -> None:
-        self.folder = absolute_folder(data_dir)
+        self.folder = locate(data_dir)
         self.tiles: list[ListedMember] = []
         self.masks: list[ListedMember] = []
         self.manifest: dict[str, Any] = {}
@@ -163,17 +164,6 @@ def decode_member(archive: TileArchive, folder: str, member_id: str) -> npt.NDAr
 def tile_path(member: ListedMember) -> str:
     """Return the path of a tile, or of the tile that a mask belongs to."""
     return member.path.replace(f"/{MASKS}/", f"/{GLACIAR}/")
-
-
-def absolute_folder(data_dir: str | os.PathLike[str]) -> str:
-    """Return a local folder's absolute path; a URL as it is. ArchiveError where there is no such folder."""
-    folder = os.path.expanduser(os.fspath(data_dir))
-    if "://" in folder:
-        return folder
-    if "::" in os.path.abspath(folder) or not os.path.isdir(folder):
-        what = "fsspec takes '::' for a chain of URLs; rename it" if os.path.isdir(folder) else "no such folder"
-        raise ArchiveError(f"{folder}: {what}; give the folder that holds train.zip")
-    return os.path.abspath(folder)
 
 
 def split_of(path: str) -> str | None:

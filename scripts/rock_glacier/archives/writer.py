@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import stat
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,6 +81,32 @@ def plan_shards(tiles: Iterable[str], *, masks: bool = True, shards: int = 1) ->
         members += [mask_path(path) for path in members if masks and path.split("/")[1] == GLACIAR]
         planned.append(sorted(members, key=sort_key))
     return planned
+
+
+def write_split(
+    folder: Path, split: str, tiles: Mapping[str, str], source: zipfile.ZipFile, *, masks: bool = True, shards: int = 1
+) -> list[WrittenArchive]:
+    """Write the archives of a split from another archive's members.
+
+    Args:
+        folder: folder of the archives.
+        split: name of the split.
+        tiles: path of each tile in `source`, by its path in the split. Masks are named after their tiles in both.
+        source: archive of the tiles, and of masks.
+        masks: whether glaciar tiles have masks.
+        shards: number of shards, from 1 to the number of tiles.
+
+    Raises:
+        ValueError: `shards` does not fit.
+        OSError: an archive cannot be written, or is there already.
+    """
+    members = dict(tiles) | {mask_path(path): mask_path(before) for path, before in tiles.items()}
+    return [
+        write_archive(
+            folder / archive_name(split, shard, shards), ((path, source.read(members[path])) for path in paths)
+        )
+        for shard, paths in enumerate(plan_shards(tiles, masks=masks, shards=shards))
+    ]
 
 
 def write_archive(file: Path, members: Iterable[tuple[str, bytes]]) -> WrittenArchive:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from rock_glacier.archives.listing import absolute_folder
 from rock_glacier.console import count
-from rock_glacier_dataset import find_archives, read_manifest
+from rock_glacier_dataset import find_archives, locate, read_manifest
 
 
 def audit_record(data_dir: str | os.PathLike[str]) -> str:
@@ -18,7 +17,7 @@ def audit_record(data_dir: str | os.PathLike[str]) -> str:
     Raises:
         ArchiveError: the folder cannot be listed, or its manifest is damaged.
     """
-    match read_manifest(find_archives(absolute_folder(data_dir))).get("audit"):
+    match read_manifest(find_archives(locate(data_dir))).get("audit"):
         case {"tool": str(tool), "errors": int(errors), "warnings": int(warnings)}:
             tool = " ".join(tool.split())
             return f"{data_dir}: audited by {tool}: {count(errors, 'error')}, {count(warnings, 'warning')}"

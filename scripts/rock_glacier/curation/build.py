@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rock_glacier.archives.grounds_file import write_grounds
+from rock_glacier.archives.listing import split_of
 from rock_glacier.archives.manifest import write_manifest
-from rock_glacier.archives.writer import WrittenArchive, archive_name, mask_path, plan_shards, write_archive
+from rock_glacier.archives.writer import WrittenArchive, archive_name, mask_path, write_archive, write_split
 from rock_glacier.audit.checks import Audit, audit
 from rock_glacier.audit.findings import ERROR, Code
 from rock_glacier.curation.assignment import assign_splits, count_tiles, target_counts
@@ -25,7 +26,7 @@ from rock_glacier.curation.sources import Source, SourceError, fault, find_sourc
 from rock_glacier.files import new_output_folder
 from rock_glacier.grounds.components import number_grounds
 from rock_glacier.parallel import Workers
-from rock_glacier_dataset import CLASS_NAMES, GLACIAR, RELEASE_SIZES, SPLIT_NAMES, ArchiveError, RockGlacierDataset
+from rock_glacier_dataset import CLASS_NAMES, RELEASE_SIZES, SPLIT_NAMES, ArchiveError, RockGlacierDataset
 
 LEAKS = {
     Code.OVERLAP_ACROSS_SPLITS.code: "pairs of tiles overlap",
@@ -124,8 +125,11 @@ def build_archives(
                 splits = assign_splits(units, labels, ratios, seed)
             paths = _final_paths(sources, splits)
             with_masks = any(one.has_mask for one in facts)
-            tiles_by_path = dict(zip(paths, numbered, strict=True))
-            archives = list(_write_splits(folder, everything, tiles_by_path, shards, with_masks))
+            archives = []
+            with zipfile.ZipFile(everything) as source:
+                for name in SPLIT_NAMES:
+                    of_split = {path: old for path, old in zip(paths, numbered, strict=True) if split_of(path) == name}
+                    archives += write_split(folder, name, of_split, source, masks=with_masks, shards=shards)
         found = audit(folder, workers)
         _check_audit(found, may_leak=split != "ground")
         version = str(RockGlacierDataset.VERSION)
@@ -192,20 +196,6 @@ def _final_paths(sources: Sequence[Source], splits: Sequence[int]) -> list[str]:
         paths.append(f"{SPLIT_NAMES[split]}/{source.class_name}/{given[split, source.class_name]:03d}.png")
         given[split, source.class_name] += 1
     return paths
-
-
-def _write_splits(
-    folder: Path, everything: Path, tiles: Mapping[str, str], shards: int, with_masks: bool
-) -> Iterator[WrittenArchive]:
-    """Write the archives of each split from the archive of all tiles; `tiles` are their paths, and those in it."""
-    masks = {mask_path(path): mask_path(before) for path, before in tiles.items() if f"/{GLACIAR}/" in path}
-    members = {**tiles, **masks}
-    with zipfile.ZipFile(everything) as archive:
-        for split in SPLIT_NAMES:
-            of_split = [path for path in tiles if path.startswith(f"{split}/")]
-            for shard, paths in enumerate(plan_shards(of_split, masks=with_masks, shards=shards)):
-                pngs = ((path, archive.read(members[path])) for path in paths)
-                yield write_archive(folder / archive_name(split, shard, shards), pngs)
 
 
 def _check_audit(found: Audit, *, may_leak: bool) -> None:

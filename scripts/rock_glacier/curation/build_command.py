@@ -26,6 +26,18 @@ def _ratios(text: str) -> tuple[float, ...]:
     return ratios
 
 
+def _class_of_prefix(text: str) -> tuple[str, str]:
+    from rock_glacier_dataset import CLASS_NAMES
+
+    prefix, _, name = text.rpartition("=")
+    if not prefix or name not in CLASS_NAMES:
+        classes = " and ".join(CLASS_NAMES)
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not PREFIX=CLASS, such as glaciarRoca=glaciar; the classes are {classes}"
+        )
+    return prefix, name
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -51,7 +63,15 @@ split and archive. Exit status: 0 when all is written, 1 when something failed
     parser.add_argument("tiles", metavar="TILES", type=Path, help="folder of tiles, or of archives")
     add_options(parser, "out")
     parser.add_argument("--masks", metavar="DIR", type=Path, help="folder of masks, where they do not lie in TILES")
-    add_options(parser, "--class")
+    parser.add_argument(
+        "--class",
+        dest="prefixes",
+        metavar="PREFIX=CLASS",
+        type=_class_of_prefix,
+        action="append",
+        default=[],
+        help="files whose names begin with PREFIX, and folders of this name, are of this class; may be given often",
+    )
     parser.add_argument(
         "--split",
         choices=("ground", "random", "keep"),

@@ -14,7 +14,7 @@ from huggingface_hub import HfApi, HfFileSystem, snapshot_download
 
 import rock_glacier_dataset
 from rock_glacier.archives.grounds_file import GROUNDS_NAME, read_grounds
-from rock_glacier.archives.listing import ListedMember, Listing, absolute_folder
+from rock_glacier.archives.listing import ListedMember, Listing
 from rock_glacier.console import REPO_ID
 from rock_glacier.files import new_output_folder
 from rock_glacier.parallel import Workers
@@ -31,6 +31,7 @@ from rock_glacier_dataset import (
     SPLIT_NAMES,
     ArchiveError,
     features_of,
+    locate,
 )
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -104,7 +105,7 @@ def _local_folder(data_dir: str) -> str:
     if not data_dir.startswith("hf://"):
         if "://" in data_dir:
             raise ArchiveError(f"{data_dir}: is neither local nor hf://datasets/...; copy the archives to a folder")
-        return absolute_folder(data_dir)
+        return locate(data_dir)
     with hub_step(data_dir, "download the archives"):
         place: Any = HfFileSystem().resolve_path(data_dir)
         api = HfApi()

@@ -19,7 +19,7 @@ from rock_glacier.masks import class_indices_to_mask
 from rock_glacier.sample.terrain import render_scene
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE
 
-_LEAST_COVERAGE = 0.03  # share of a glaciar tile that is rock glacier; along the grid it is 0.09 or more
+_LEAST_COVERAGE = 0.09  # share of a glaciar tile that is rock glacier; along the grid it is never less
 _LEAST_COLOURS = 16  # that tiles must share to overlap
 _MOST_SHIFT = TILE_SIZE * 3 // 4  # pixels between tiles that overlap
 _MOST_DRAWS = 100_000  # of places for tiles that overlap those of a scene
