@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,8 @@ from archive_contents import contents
 from rock_glacier.audit.checks import audit
 from rock_glacier.audit.findings import CODES
 from rock_glacier.parallel import Workers
-from rock_glacier.sample.faults import FAULTS, plant_all
+from rock_glacier.sample.faults import FAULTS
 from rock_glacier.sample.generate import make_sample_archives
-from rock_glacier_dataset import CONFIG_NAMES, ArchiveError, load_archives
-
-
-@pytest.fixture(params=["sample", "sharded_sample"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A copy of the sample, in one archive a split and in three, that may be changed."""
-    return Path(shutil.copytree(request.getfixturevalue(request.param), tmp_path / "folder"))
 
 
 def findings(folder: Path) -> list[tuple[str, str]]:
@@ -31,18 +23,13 @@ def test_every_code_has_its_fault() -> None:
 
 
 @pytest.mark.parametrize("code", FAULTS)
-def test_fault_is_found_alone_and_where_it_was_planted(folder: Path, code: str) -> None:
-    path = FAULTS[code](folder)
-    assert findings(folder) == [(code, path)]
-
-
-def test_all_faults_are_found_side_by_side(folder: Path) -> None:
-    planted = plant_all(folder)
-    assert findings(folder) == [*planted.items()]
+def test_fault_is_found_alone_and_where_it_was_planted(sample_copy: Path, code: str) -> None:
+    path = FAULTS[code](sample_copy)
+    assert findings(sample_copy) == [(code, path)]
 
 
 @pytest.mark.parametrize("shards", [1, 4])
-def test_four_tiles_in_each_split_are_enough(tmp_path: Path, shards: int) -> None:
+def test_all_faults_are_found_side_by_side_in_four_tiles_a_split(tmp_path: Path, shards: int) -> None:
     made = make_sample_archives(tmp_path / "out", train=4, validation=4, test=4, shards=shards, faults=True)
     assert findings(tmp_path / "out") == [*made.faults.items()]
 
@@ -52,13 +39,6 @@ def test_fault_leaves_the_other_tiles_as_they_were(sample: Path, sample_copy: Pa
     before, after = contents(sample, "test"), contents(sample_copy, "test")
     assert [*before] == [*after]
     assert [name for name in before if before[name] != after[name]] == [path]
-
-
-@pytest.mark.parametrize("name", CONFIG_NAMES)
-def test_sample_with_faults_cannot_be_loaded(sample_copy: Path, tmp_path: Path, name: str) -> None:
-    plant_all(sample_copy)
-    with pytest.raises(ArchiveError):
-        load_archives(name, data_dir=sample_copy, cache_dir=tmp_path / "cache")
 
 
 def test_tile_that_a_fault_needs_is_named_where_it_is_missing(tmp_path: Path) -> None:
