@@ -6,6 +6,11 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import datasets
+
+from rock_glacier_dataset import CLASS_NAMES, EMPTY_MASK, SPLIT_NAMES
 
 Members = list[tuple[zipfile.ZipInfo, bytes]]
 
@@ -24,6 +29,37 @@ def contents(data_dir: Path, split: str) -> dict[str, bytes]:
 def tile_paths(data_dir: Path, split: str) -> list[str]:
     """Return the paths of a split's tiles, in the order in which they stand."""
     return [path for path in contents(data_dir, split) if "/masks/" not in path]
+
+
+def undecoded(dataset: Any) -> Any:
+    """Give the images' bytes instead of the images."""
+    for column, feature in dataset.features.items():
+        if isinstance(feature, datasets.Image):
+            dataset = dataset.cast_column(column, datasets.Image(decode=False))
+    return dataset
+
+
+def assert_holds(dataset: Any, data_dir: Path, split: str) -> None:
+    """Assert that a loaded split is what the split's archives hold, byte for byte and in their order."""
+    members = contents(data_dir, split)
+    examples = list(undecoded(dataset))
+    assert [example["path"] for example in examples] == tile_paths(data_dir, split)
+    for example in examples:
+        path = example["path"]
+        folder = path.split("/")[1]
+        assert example["image"]["bytes"] == members[path]
+        if "labels" in example:
+            assert CLASS_NAMES[example["labels"]] == folder
+        else:
+            mask = members[path.replace("glaciar", "masks")] if folder == "glaciar" else EMPTY_MASK
+            assert example["masks"]["bytes"] == mask
+
+
+def assert_holds_all(loaded: Any, data_dir: Path) -> None:
+    """Assert that each split of a loaded dataset is what its archives hold."""
+    assert list(loaded) == list(SPLIT_NAMES)
+    for split in SPLIT_NAMES:
+        assert_holds(loaded[split], data_dir, split)
 
 
 def rewrite(archive: Path, change: Callable[[Members], Members | None]) -> None:

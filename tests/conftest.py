@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,12 @@ def staged_copy(staged: Path, tmp_path: Path) -> Path:
 def sample_copy(sample: Path, tmp_path: Path) -> Path:
     """A copy of the sample that may be changed."""
     return Path(shutil.copytree(sample, tmp_path / "sample"))
+
+
+@pytest.fixture
+def files_of_at_most() -> Iterator[Callable[[int], None]]:
+    """Limit the size of files in bytes, as on a disk that is full; the error differs in its number alone."""
+    resource = pytest.importorskip("resource", reason="left out: Windows limits no file's size")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
