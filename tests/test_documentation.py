@@ -10,7 +10,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from archive_contents import contents
 from card_blocks import OF_SCRIPT, PLAIN, README, RUNNER, blocks
 from conftest import REPOSITORY
 from hub.server import HubServer, client_environment
+from script_runs import SCRIPTS, client_of, run_script
 
 from rock_glacier.archives.grounds_file import write_grounds
 from rock_glacier.audit.checks import audit
@@ -30,7 +30,6 @@ from rock_glacier.publication.staging import stage
 from rock_glacier.sample.generate import make_sample_archives
 from rock_glacier_dataset import CONFIG_NAMES, MASKS, RELEASE_SIZES, SPLIT_NAMES, RockGlacierDataset
 
-SCRIPTS = REPOSITORY / "scripts"
 TEXTS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 MODULES = [
     "rock_glacier_dataset",
@@ -45,10 +44,9 @@ OWN_CODE = {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{SCRIPTS}"}
 
 @pytest.fixture(scope="module")
 def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a user who has made the sample as the README says; links lead to the scripts."""
+    """The folder of a user who has made the sample as the README says."""
     folder = tmp_path_factory.mktemp("user")
     make_sample_archives(folder / "sample")
-    (folder / "scripts").symlink_to(SCRIPTS)
     return folder
 
 
@@ -65,23 +63,14 @@ def published(user: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "staged"
 
 
-def run_lines(
-    block: str, folder: Path, statuses: tuple[int, ...] = (0,), environment: Mapping[str, str] = os.environ
-) -> str:
-    """Run the commands of a bash block one after the other, with this Python; return what the last printed."""
-    for number, command in enumerate(re.split(r"\n|&&", block.strip())):
-        program, *arguments = shlex.split(command)
-        assert program == ".venv/bin/python"
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=folder,
-            env={**environment, **OWN_CODE},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == statuses[min(number, len(statuses) - 1)], done.stderr[-3000:]
-    return done.stdout
+def run_lines(block: str, folder: Path) -> list[int]:
+    """Run the scripts of a bash block one after the other, and return their exit statuses."""
+    statuses = []
+    for command in re.split(r"\n|&&", block.strip()):
+        program, script, *arguments = shlex.split(command)
+        assert (program, script.rpartition("/")[0]) == (".venv/bin/python", "scripts")
+        statuses.append(run_script(script.rpartition("/")[2], *arguments, folder=folder))
+    return statuses
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -90,7 +79,9 @@ def test_examples_of_docstrings_give_what_they_show(module: str) -> None:
     assert failed == 0
 
 
-def test_python_of_the_readme_prints_what_it_shows(user: Path, published: Path, tmp_path: Path) -> None:
+def test_python_of_the_readme_prints_what_it_shows(
+    user: Path, published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with HubServer() as hub:
         hub.add_repository(REPO_ID, published / "main")
         done = subprocess.run(
@@ -105,7 +96,8 @@ def test_python_of_the_readme_prints_what_it_shows(user: Path, published: Path, 
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout) == [block.output for block in PLAIN]
     (evaluate,) = (one for one in blocks("bash") if "scores.csv" in one)
-    assert "95 %" in run_lines(evaluate, user)
+    assert run_lines(evaluate, user) == [0]
+    assert "95 %" in capsys.readouterr().out
 
 
 def test_loading_script_of_the_readme_gives_the_first_tile_of_the_archive(user: Path) -> None:
@@ -114,12 +106,16 @@ def test_loading_script_of_the_readme_gives_the_first_tile_of_the_archive(user: 
 
 
 @pytest.mark.parametrize("name", CONFIG_NAMES)
-def test_readme_goes_to_a_scored_model_in_under_ten_lines(name: str, user: Path) -> None:
+def test_readme_goes_to_a_scored_model_in_under_ten_lines(
+    name: str, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (block,) = (one for one in blocks("bash") if "baseline.py" in one and name in one)
     install, _, commands = block.partition("\n")
     assert "pip install" in install
     assert block.count("\n") < 10
-    assert "95 %" in run_lines(commands, user)
+    (tmp_path / "sample").symlink_to(sample)
+    assert run_lines(commands, tmp_path) == [0, 0]
+    assert "95 %" in capsys.readouterr().out
 
 
 def test_readmes_way_from_folders_to_the_hub_works(sample: Path, tmp_path: Path) -> None:
@@ -131,19 +127,18 @@ def test_readmes_way_from_folders_to_the_hub_works(sample: Path, tmp_path: Path)
             folder = tmp_path / (MASKS if kind == MASKS else "tiles")
             folder.mkdir(exist_ok=True)
             (folder / f"{prefixes[kind]}_{split}_{file_name}").write_bytes(png)
-    (tmp_path / "scripts").symlink_to(SCRIPTS)
     with HubServer(tokens={"hf_token": "alkzar90"}) as hub:
-        environment = client_environment(hub, tmp_path / "home") | {"HF_TOKEN": "hf_token"}
-        run_lines(block, tmp_path, environment=environment)
+        with client_of(hub, tmp_path / "home", HF_TOKEN="hf_token"):
+            assert run_lines(block, tmp_path) == [0] * 5
         repository = hub.repositories[REPO_ID]
         assert {"refs/heads/main", "refs/heads/script"} <= set(repository.refs)
         assert "grounds.csv" in repository.find("main").tree
 
 
-def test_readmes_faulty_sample_shows_every_finding(tmp_path: Path) -> None:
+def test_readmes_faulty_sample_shows_every_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = (one for one in blocks("bash") if "leaky" in one)
-    (tmp_path / "scripts").symlink_to(SCRIPTS)
-    printed = run_lines(block, tmp_path, statuses=(0, 1))
+    assert run_lines(block, tmp_path) == [0, 1]
+    printed = capsys.readouterr().out
     assert all(f"error {code}" in printed for code in CODES if not code.startswith("same-ground"))
 
 

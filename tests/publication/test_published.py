@@ -181,16 +181,3 @@ def test_the_card_tells_datasets_configs_splits_features_and_sizes_without_loadi
     for config, size in sizes.items():
         assert size == sum(file.stat().st_size for file in (published.staged / "main" / config).iterdir())
     assert published.hub.bytes_sent(".parquet") == 0
-
-
-def test_real_tiles_are_published_and_load_by_name(real_archives, tmp_path):
-    for name in ("publisher", "user"):
-        (tmp_path / name).mkdir()
-    with HubServer() as server:
-        publish(server, real_archives, tmp_path / "publisher")
-        found = client(server, tmp_path / "user", f"tell(load_both(datasets.load_dataset, {REPO_ID!r}))")
-        assert_both(found, real_archives)
-        if RUNS_SCRIPTS:
-            code = f"tell(load_both(datasets.load_dataset, {REPO_ID!r}, revision='script', trust_remote_code=True))"
-            found = client(server, tmp_path / "user", code)
-            assert_both(found, real_archives, in_archive_order=True)

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,18 +18,18 @@ import pyarrow.parquet as pq
 import pytest
 from archive_contents import change_manifest, contents, rewrite
 from conftest import REPOSITORY, SAMPLE_SIZES
-from hub.faults import fail
+from hub.faults import ARRIVED, fail, pause
 from hub.server import HubServer
 from huggingface_hub import DatasetCard
 from upload_runs import TOKEN, User, as_curators_publish, as_hub_looks_today, digests_of, end, expected_rows
 
-from rock_glacier.archives.writer import write_archive
 from rock_glacier.console import REPO_ID
 from rock_glacier.parallel import Workers
 from rock_glacier.publication import stage_command
 from rock_glacier.publication.staging import stage
 from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES
 
+SOURCE = f"hf://datasets/{REPO_ID}/data/data_v01"
 PARQUET = {f"{config}/{split}-00000-of-00001.parquet" for config in CONFIG_NAMES for split in SPLIT_NAMES}
 
 
@@ -185,62 +184,67 @@ def test_parquet_is_made_from_the_archives_that_are_staged_whatever_becomes_of_t
 
 
 @pytest.fixture
-def user(tmp_path):
-    """Someone before a Hub that looks as today."""
+def user(sample, tmp_path, capfd):
+    """Someone before a Hub that looks as today, with the archives that it holds in the folder `data_v01`."""
+    archives = as_curators_publish(sample, tmp_path / "data_v01")
     with HubServer() as server:
-        yield User(server, tmp_path, tmp_path / "staged")
+        server.add_repository(REPO_ID, as_hub_looks_today(archives), private=True, token=TOKEN)
+        yield User(server, tmp_path, tmp_path / "staged", capfd)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_leaves_nothing_that_looks_whole(sample_copy, user, number):
-    members = contents(sample_copy, "train")
-    tile = next(png for path, png in members.items() if "/cordillera/" in path)
-    for name in ("train.zip", "manifest.json"):
-        (sample_copy / name).unlink()
-    write_archive(sample_copy / "train.zip", ((f"train/cordillera/{number}.png", tile) for number in range(8000)))
-    process = user.start("stage_hub_repo.py", sample_copy, "out", "--num-proc", 1)
-    while not list(user.folder.glob(".out.*/main/image-classification/*.parquet")):
-        assert process.poll() is None
-        time.sleep(0.001)  # a poll: what is waited for is a file
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_run_leaves_nothing_that_looks_whole(user, number):
+    user.server.intercept = held = pause(ARRIVED, path_part="/tree/")
+    process = user.start("stage_hub_repo.py", SOURCE, "staged")
+    held.wait()
     end(process, number)
     ended = user.finish(process)
-    assert not (user.folder / "out").exists()
-    if number != signal.SIGKILL:
+    held.resume()
+    assert not user.staged.exists()
+    if number == signal.SIGINT:
         assert (ended.status, ended.messages) == (1, ["stage_hub_repo.py: interrupted; nothing was written"])
-        assert list(user.folder.glob(".out*")) == []
+        assert list(user.folder.glob(".staged*")) == []
 
 
-def test_a_folder_of_the_hub_is_staged_at_its_revision_and_a_spoilt_download_is_noticed(sample, user, tmp_path):
-    archives = as_curators_publish(sample, tmp_path / "data_v01")
-    repository = user.server.add_repository(REPO_ID, as_hub_looks_today(archives), private=True, token=TOKEN)
+def test_a_folder_of_the_hub_is_staged_at_its_revision_and_a_spoilt_download_is_noticed(user):
+    repository = user.server.repositories[REPO_ID]
     repository.create_tag("v1")
     repository.commit({}, delete=[path for path in repository.find("main").tree if "data_v01" in path])
-    place = f"hf://datasets/{REPO_ID}@v1/data/data_v01"
-    done = user.finish(user.start("stage_hub_repo.py", place, "staged", "--num-proc", 1))
+    place = SOURCE.replace(REPO_ID, f"{REPO_ID}@v1")
+    done = user.run("stage_hub_repo.py", place, "staged", "--num-proc", 1)
     assert (done.status, done.messages) == (0, [])
-    assert_rows(user.staged / "main", archives)
+    assert_rows(user.staged / "main", user.folder / "data_v01")
     assert user.server.bytes_sent("zeros.png") == user.server.bytes_sent("glaciar_masks") == 0
 
     (spoilt,) = (path for path in (user.folder / "home").rglob("val.zip"))
     content = bytearray(spoilt.read_bytes())
     content[len(content) // 2] ^= 1
     spoilt.resolve().write_bytes(content)
-    done = user.finish(user.start("stage_hub_repo.py", place, "again", "--num-proc", 1))
-    assert done.status == 1
+    done = user.run("stage_hub_repo.py", place, "again")
+    assert (done.status, len(done.messages)) == (1, 1)
     assert f"{spoilt.resolve()}: is not what {place} holds; delete it" in done.messages[0]
 
-    for place, said in {
-        f"hf://datasets/{REPO_ID}/data/data_v01": "data/data_v01",
-        f"hf://datasets/{REPO_ID}": "holds no archives; give a folder that holds train.zip",
-        "hf://datasets/somebody/else/data": "somebody/else",
-        "hf://datasets/x": "hf://datasets/x: download the archives: ",
-        "s3://bucket/data": "s3://bucket/data: is neither local nor hf://datasets/...",
-    }.items():
-        done = user.finish(user.start("stage_hub_repo.py", place, "none"))
-        assert (done.status, len(done.messages)) == (1, 1), place
-        assert said in done.messages[0]
-    user.server.intercept = fail(401, times=100, headers={"X-Error-Message": f"{TOKEN} is not known"})
-    done = user.finish(user.start("stage_hub_repo.py", place, "none"))
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (f"hf://datasets/{REPO_ID}/data/none", "data/none"),
+        (f"hf://datasets/{REPO_ID}", "holds no archives; give a folder that holds train.zip"),
+        ("hf://datasets/somebody/else/data", "somebody/else"),
+        ("hf://datasets/x", "hf://datasets/x: download the archives: "),
+        ("s3://bucket/data", "s3://bucket/data: is neither local nor hf://datasets/..."),
+    ],
+)
+def test_a_place_that_holds_no_archives_is_named(user, place, said):
+    done = user.run("stage_hub_repo.py", place, "staged")
     assert (done.status, len(done.messages)) == (1, 1)
-    assert not (user.folder / "none").exists()
+    assert said in done.messages[0]
+
+
+def test_a_token_that_the_hub_repeats_is_not_printed(user):
+    user.server.intercept = fail(401, times=100, headers={"X-Error-Message": f"{TOKEN} is not known"})
+    done = user.run("stage_hub_repo.py", SOURCE, "staged")
+    assert (done.status, len(done.messages)) == (1, 1)
+    assert "*** is not known" in done.messages[0]
+    assert not user.staged.exists()

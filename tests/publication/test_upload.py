@@ -47,8 +47,8 @@ def server():
 
 
 @pytest.fixture
-def user(server, staged, tmp_path) -> User:
-    return User(server, tmp_path, staged)
+def user(server, staged, tmp_path, capfd) -> User:
+    return User(server, tmp_path, staged, capfd)
 
 
 @pytest.fixture
@@ -142,8 +142,8 @@ def test_a_dry_run_says_which_files_come_change_and_go_whatever_else_would_be_re
     }
 
 
-def test_a_dry_run_needs_no_repository_and_prints_even_for_a_broken_folder(server, staged_copy, tmp_path):
-    careless = User(server, tmp_path, staged_copy)
+def test_a_dry_run_needs_no_repository_and_prints_even_for_a_broken_folder(server, staged_copy, tmp_path, capfd):
+    careless = User(server, tmp_path, staged_copy, capfd)
     (staged_copy / "main" / "LICENSE").write_text("Other")
     told = careless.upload("--dry-run", HF_TOKEN="")
     assert sum(line.startswith("main: add ") for line in told.lines) == len(digests_of(staged_copy / "main"))
@@ -156,7 +156,6 @@ def test_a_dry_run_needs_no_repository_and_prints_even_for_a_broken_folder(serve
 
 
 def test_a_private_repository_is_made_with_the_token_of_a_log_in_and_public_ones_are_refused(server, user):
-    (user.folder / "home").mkdir()
     (user.folder / "home" / "token").write_text(TOKEN)
     done = user.upload("--private", HF_TOKEN="")
     assert done.status == 0, done.messages
@@ -302,12 +301,12 @@ def test_what_a_system_leaves_in_a_staged_folder_is_passed_over(staged_copy):
     assert read_staged(staged_copy) == before
 
 
-def test_a_folder_that_was_changed_or_staged_for_another_dataset_is_not_sent(server, user, staged_copy, capsys):
+def test_a_folder_that_was_changed_or_staged_for_another_dataset_is_not_sent(server, user, staged_copy, capfd):
     flip("script/data/test.zip")(staged_copy)
-    done = User(server, user.folder, staged_copy).upload()
+    done = User(server, user.folder, staged_copy, capfd).upload()
     assert (done.status, len(done.messages)) == (1, 1)
     assert "test.zip: has another SHA-256" in done.messages[0]
-    done = user.finish(user.start("upload.py", user.staged, "--repo-id", "alkzar90/other"))
+    done = user.run("upload.py", user.staged, "--repo-id", "alkzar90/other")
     assert done.status == 1
     assert "stage it with --repo-id alkzar90/other" in done.messages[0]
     assert server.requests == []

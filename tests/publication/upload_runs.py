@@ -1,4 +1,4 @@
-"""Runs of the commands as a user makes them: in processes of their own, against the loopback Hub."""
+"""Runs of the commands as a user makes them, against the loopback Hub."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from archive_contents import contents
+import pytest
+from archive_contents import contents, tile_paths
 from conftest import REPOSITORY
 from hub.server import HubServer, Repository, client_environment
 from PIL import Image
+from script_runs import SCRIPTS, client_of, run_script
 
 from rock_glacier.archives.writer import mask_path
 from rock_glacier.console import REPO_ID
 from rock_glacier_dataset import CLASS_NAMES, EMPTY_MASK
-
-SCRIPTS = REPOSITORY / "scripts"
 
 SECRET = "s3cr3t"
 TOKEN = f"hf_{SECRET}"
@@ -41,26 +43,48 @@ class Ended(NamedTuple):
 
 @dataclass
 class User:
-    """Someone with a token, a staged folder, and a folder for caches and temporary files."""
+    """Someone with a token, a staged folder, and a folder for caches and temporary files.
+
+    The folder holds a trap as well: a folder that is called as the repository is.
+    """
 
     server: HubServer
     folder: Path
     staged: Path
+    captured: pytest.CaptureFixture[str] | None = None
 
-    def start(self, script: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
-        """Start a command, in a folder that holds a trap: one that is called as the repository is."""
-        hooks, temporary = self.folder / "hooks", self.folder / "temporary"
-        for made in (hooks, temporary, self.folder / "home", self.folder / REPO_ID):
+    def __post_init__(self) -> None:
+        self.temporary, self.hooks = self.folder / "temporary", self.folder / "hooks"
+        for made in (self.hooks, self.temporary, self.folder / "home", self.folder / REPO_ID):
             made.mkdir(exist_ok=True, parents=True)
-        (hooks / "sitecustomize.py").write_text(_NO_WAITS)
+        (self.hooks / "sitecustomize.py").write_text(_NO_WAITS)
+
+    def run(self, script: str, *arguments: object, **environment: str) -> Ended:
+        """Run a command in this process."""
+        assert self.captured is not None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", str(self.temporary))
+            patch.setattr(time, "sleep", lambda seconds: None)
+            patch.syspath_prepend(self.hooks)  # for the process that loads back
+            variables = {"HF_TOKEN": TOKEN, "TMPDIR": str(self.temporary)} | environment
+            with client_of(self.server, self.folder / "home", **variables):
+                status = run_script(script, *arguments, folder=self.folder)
+        return self._ended(status, *self.captured.readouterr())
+
+    def upload(self, *arguments: object, **environment: str) -> Ended:
+        """Upload the staged folder in this process."""
+        return self.run("upload.py", self.staged, "--repo-id", REPO_ID, *arguments, **environment)
+
+    def start(self, script: str, *arguments: object) -> subprocess.Popen[str]:
+        """Start a command in a process of its own."""
         ours = {
             "HF_TOKEN": TOKEN,
-            "PYTHONPATH": os.pathsep.join([str(hooks), str(REPOSITORY), str(SCRIPTS)]),
-            "TMPDIR": str(temporary),
+            "PYTHONPATH": os.pathsep.join([str(self.hooks), str(REPOSITORY), str(SCRIPTS)]),
+            "TMPDIR": str(self.temporary),
         }
         return subprocess.Popen(
             [sys.executable, str(SCRIPTS / script), *map(str, arguments)],
-            env=client_environment(self.server, self.folder / "home") | ours | environment,
+            env=client_environment(self.server, self.folder / "home") | ours,
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -68,27 +92,26 @@ class User:
             start_new_session=True,
         )
 
-    def start_upload(self, *arguments: object, **environment: str) -> subprocess.Popen[str]:
-        """Start the upload of the staged folder."""
-        return self.start("upload.py", self.staged, "--repo-id", REPO_ID, *arguments, **environment)
+    def start_upload(self, *arguments: object) -> subprocess.Popen[str]:
+        """Start the upload of the staged folder in a process of its own."""
+        return self.start("upload.py", self.staged, "--repo-id", REPO_ID, *arguments)
 
     def finish(self, process: subprocess.Popen[str]) -> Ended:
-        """Wait for what was started; however it ends, it leaves neither a token nor a traceback anywhere."""
+        """Wait for what was started."""
         output, errors = process.communicate()
+        if process.returncode < 0:  # nobody was left to clear away
+            shutil.rmtree(self.temporary)
+            self.temporary.mkdir()
+        return self._ended(process.returncode, output, errors)
+
+    def _ended(self, status: int, output: str, errors: str) -> Ended:
+        """Assert that a run, however it ended, has left neither a token, a traceback nor a temporary file anywhere."""
         assert SECRET not in output + errors, output + errors
         assert "Traceback" not in errors, errors
         for path in self.folder.rglob("*"):
             assert not path.is_file() or path.name == "token" or SECRET.encode() not in path.read_bytes(), path
-        messages = [line for line in errors.splitlines() if ".py: " in line]
-        if process.returncode < 0:
-            shutil.rmtree(self.folder / "temporary")
-        else:
-            assert list((self.folder / "temporary").iterdir()) == []
-        return Ended(process.returncode, output.splitlines(), messages)
-
-    def upload(self, *arguments: object, **environment: str) -> Ended:
-        """Upload the staged folder."""
-        return self.finish(self.start_upload(*arguments, **environment))
+        assert list(self.temporary.iterdir()) == []
+        return Ended(status, output.splitlines(), [line for line in errors.splitlines() if ".py: " in line])
 
 
 def end(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
@@ -151,8 +174,7 @@ def asked(server: HubServer, path_part: str = "", method: str | None = None) -> 
 
 def expected_rows(archives: Path, config: str, split: str, *, in_archive_order: bool = False) -> list[list[Any]]:
     """Return a split's rows as the archives have them, images as digests, in the order of their paths' SHA-256."""
-    members = contents(archives, split)
-    tiles = [path for path in members if path.split("/")[1] in CLASS_NAMES]
+    members, tiles = contents(archives, split), tile_paths(archives, split)
     if not in_archive_order:
         tiles.sort(key=lambda path: hashlib.sha256(path.encode()).digest())
     rows = []
