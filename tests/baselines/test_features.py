@@ -106,12 +106,6 @@ def test_a_pixel_is_described_by_what_surrounds_it():
 
 
 def test_tiles_are_described_one_by_one():
-    tiles = np.stack([ground(1), *[waves(8)] * 39])  # more than a worker is handed at once
+    tiles = np.stack([ground(1), *[waves(8)] * 32])  # more than a worker is handed at once
     found = describe_tiles("Describing", tiles, Workers(1))
-    assert np.array_equal(found, np.stack([tile_features(tiles[0]), *[tile_features(tiles[1])] * 39]))
-
-
-@pytest.mark.parametrize("wrong", [np.zeros((64, 128, 3), np.uint8), np.zeros((128, 128, 3)), np.zeros((128, 128, 4))])
-def test_other_arrays_are_refused(wrong):
-    with pytest.raises(ValueError, match="a tile is uint8"):
-        tile_features(wrong)
+    assert np.array_equal(found, np.stack([tile_features(tiles[0]), *[tile_features(tiles[1])] * 32]))

@@ -14,13 +14,10 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from rock_glacier.baselines.features import Features
-from rock_glacier_dataset import CLASS_NAMES, GLACIAR
+from rock_glacier.scoring.predictions import Scores
 
 Labels = npt.NDArray[np.int64]
 """Shape (tiles,), values in {0, 1}: 1 is glaciar."""
-
-Scores = npt.NDArray[np.float64]
-"""Shape (tiles,), values in [0, 1]: the probability of glaciar."""
 
 CLASSIFIER_NAMES = ("linear", "forest", "nearest")
 """A logistic regression, a random forest and one nearest neighbour."""
@@ -49,14 +46,13 @@ def fit(name: str, features: Features, labels: Labels, seed: int, num_proc: int 
         classifier = make_pipeline(StandardScaler(), plain if name == "linear" else KNeighborsClassifier(1))
     with threadpool_limits(1):  # the order of a sum of floats shows in its last bits
         classifier.fit(features, labels)
+    if name == "forest":
+        classifier.set_params(n_jobs=1)  # threads would add up the trees in the order in which they end
     return classifier
 
 
 def predict(classifier: Any, features: Features) -> Scores:
     """Return each tile's probability of glaciar."""
-    column = classifier.classes_.tolist().index(CLASS_NAMES.index(GLACIAR))
-    if isinstance(classifier, RandomForestClassifier):
-        classifier.set_params(n_jobs=1)  # threads would add up the trees in the order in which they end
     with threadpool_limits(1):
-        scores: Scores = classifier.predict_proba(features)[:, column]
+        scores: Scores = classifier.predict_proba(features)[:, 1]
     return scores.clip(0, 1)  # a mean of trees may exceed 1 by rounding

@@ -54,12 +54,7 @@ def pixel_features(tile: npt.NDArray[np.uint8]) -> Features:
 
     Returns:
         float32 array of shape (128, 128, features), in the order of `PIXEL_FEATURE_NAMES`; all finite.
-
-    Raises:
-        ValueError: the array has another shape or dtype.
     """
-    if tile.shape != (TILE_SIZE, TILE_SIZE, 3) or tile.dtype != np.uint8:
-        raise ValueError(f"a tile is uint8 of shape ({TILE_SIZE}, {TILE_SIZE}, 3), not {tile.dtype} of {tile.shape}")
     relief = _relief_of(tile)
     of_scales = multiscale_basic_features(relief, sigma_min=_SCALES[0], sigma_max=_SCALES[-1])
     square = relief**2
@@ -89,9 +84,6 @@ def tile_features(tile: npt.NDArray[np.uint8]) -> Features:
     Returns:
         float32 array of shape (features,), in the order of `TILE_FEATURE_NAMES`; all finite.
 
-    Raises:
-        ValueError: the array has another shape or dtype.
-
     Example:
         >>> tile_features(np.zeros((128, 128, 3), np.uint8)).shape == (len(TILE_FEATURE_NAMES),)
         True
@@ -107,7 +99,7 @@ def tile_features(tile: npt.NDArray[np.uint8]) -> Features:
 
 
 def describe_tiles(name: str, tiles: npt.NDArray[np.uint8], workers: Workers) -> Features:
-    """Describe tiles.
+    """Describe tiles by `tile_features`.
 
     Args:
         name: what is being done, for the progress bar.
@@ -127,4 +119,4 @@ def parts_of(number: int) -> list[slice]:
 
 
 def _features_of_part(tiles: npt.NDArray[np.uint8]) -> Features:
-    return np.stack([tile_features(np.asarray(tile)) for tile in tiles])
+    return np.stack([tile_features(tile) for tile in tiles])

@@ -21,24 +21,13 @@ def result_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     yield f"folds: {figures['folds']}; {count(figures['repeats'], 'repeat')}, seeds from {figures['seed']}"
     for labelling, models in figures["scores"].items():
         for model, scores in models.items():
-            of_schemes = [
-                f"{scheme} {_shown(scores[scheme]['balanced_accuracy'])} (AUC {_shown(scores[scheme]['roc_auc'])})"
-                for scheme in ("random", "grouped")
-            ]
-            over, difference = list(scores["difference"].items())[-1]
-            yield f"{labelling} {model}: {', '.join(of_schemes)}, difference {_shown(difference)} over {over}"
+            shown = {name: _shown(scores[name]["balanced_accuracy"]) for name in ("random", "grouped")}
+            shown["difference"] = _shown(scores["difference"])
+            yield f"{labelling} {model}: {', '.join(f'{name} {text}' for name, text in shown.items())}"
 
 
-def _shown(numbers: Mapping[str, float | None]) -> str:
-    if None in numbers.values():
-        return "none" if numbers["mean"] is None else f"{numbers['mean']:.2f}"
+def _shown(numbers: Mapping[str, float]) -> str:
     return f"{numbers['mean']:.2f} [{numbers['low']:.2f}, {numbers['high']:.2f}]"
-
-
-def _folds(text: str) -> int:
-    if int(text) < 2:
-        raise argparse.ArgumentTypeError(f"{text} is below 2")
-    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,31 +39,23 @@ and seeds under random folds, and under folds that keep each ground whole; with
 the tiles' own classes and, as a control, with classes assigned to grounds at
 random, so that only the ground can be learned.""",
         epilog="""\
-The tiles of all splits are taken together.
+The tiles of all splits are taken together. Grounds are those of grounds.csv
+beside the archives or, without one, tiles that overlap.
 
   python scripts/leak_experiment.py data_v01 --out leak.png --json leak.json
 
 Prints a line for each model: mean balanced accuracy and, in brackets, the
-middle 95 % of the repeats. The difference of the tiles' own classes has the
-interval of a bootstrap over grounds instead. The same tiles, options and seed
-give the same figures. Exit status: 0 for success, 1 for a failure, 2 for wrong
-usage.""",
+middle 95 % of the repeats. The same tiles, options and seed give the same
+figures. Exit status: 0 for success, 1 for a failure, 2 for wrong usage.""",
     )
     add_options(parser, "data_dir")
-    parser.add_argument(
-        "--grounds",
-        metavar="FILE",
-        type=Path,
-        help="CSV file with the columns path and ground (default: grounds.csv beside the archives or, without one, "
-        "tiles that overlap)",
-    )
     parser.add_argument(
         "--repeats", metavar="N", type=positive, default=20, help="number of repeats (default: %(default)s)"
     )
     parser.add_argument(
         "--folds",
         metavar="N",
-        type=_folds,
+        type=positive,
         help="number of folds (default: 5, or as many as the grounds of the rarer class)",
     )
     parser.add_argument("--out", metavar="FILE.png", type=Path, help="draw the scores and their intervals")
@@ -90,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, file in (("--out", options.out), ("--json", options.json)):
         if file and (file.is_dir() or not file.parent.is_dir()):
             parser.error(f"{name} is {file}; name a file in an existing folder")
+    if options.folds == 1:
+        parser.error("--folds is 1; it is at least 2")
     if options.out and options.out.suffix.lower() != ".png":
         parser.error(f"--out is {options.out}; name a .png file")
 
@@ -102,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from rock_glacier.baselines.leak_chart import draw_leak  # before the work, for matplotlib may be missing
 
         workers = Workers(options.num_proc, options.dask, progress=True)
-        tiles = read_tiles(options.data_dir, options.grounds, workers)
+        tiles = read_tiles(options.data_dir, workers)
         folds = choose_folds(tiles, options.folds)
         figures = experiment(tiles, folds, options.repeats, options.seed, workers)
         for line in result_lines(figures):

@@ -24,9 +24,7 @@ Images = npt.NDArray[np.uint8]
 Masks = npt.NDArray[np.uint8]
 """Shape (tiles, 128, 128), values in {0, 1}."""
 
-LEVELS = 256
-"""Steps in which probabilities are kept, from 0 to 1."""
-
+_LEVELS = 256  # steps in which probabilities are kept, so that those of many tiles fit into memory
 _MOST_TRAIN_TILES = 1500  # more of them cost time and change little
 _MOST_VALIDATION_TILES = 500
 _PIXELS_OF_TILE = 64  # drawn of rock glacier, and of background
@@ -42,7 +40,7 @@ class PixelClassifier:
         workers: processes that describe pixels and predict.
 
     Attributes:
-        threshold: level, of `LEVELS`, from which a pixel is rock glacier.
+        threshold: probability from which a pixel is rock glacier.
         fit: intersection over union that the threshold gives on validation; 0 where nothing there is rock glacier.
 
     Raises:
@@ -66,19 +64,20 @@ class PixelClassifier:
         self._trees = HistGradientBoostingClassifier(class_weight="balanced", early_stopping=False, random_state=seed)
         with threadpool_limits(1):  # threads of OpenMP block one another where other programs use the cores
             self._trees.fit(features, labels)
-        self.threshold, self.fit = LEVELS // 2, 0.0
+        self.threshold, self.fit = 0.5, 0.0
         images, masks = validation
         tiles = _draw_tiles(len(images), _MOST_VALIDATION_TILES, seed)
         if (truth := masks[tiles]).any():
             levels = np.stack(list(self._levels("Choosing a threshold", images[tiles])))
             precision, recall, thresholds = precision_recall_curve(truth.ravel(), levels.ravel())
-            hits = precision[:-1] * recall[:-1]
-            fits = hits / (precision[:-1] + recall[:-1] - hits + np.finfo(float).tiny)
-            self.threshold, self.fit = int(thresholds[fits.argmax()]), float(fits.max())
+            dice = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+            best = dice[:-1].argmax()  # where IoU is largest, too
+            self.threshold, self.fit = float(thresholds[best] / _LEVELS), float(dice[best] / (2 - dice[best]))
 
     def predict(self, images: Images) -> Iterator[Masks]:
         """Yield the mask of each tile, shape (128, 128)."""
-        yield from ((levels >= self.threshold).astype(np.uint8) for levels in self._levels("Predicting", images))
+        for levels in self._levels("Predicting", images):
+            yield (levels >= self.threshold * _LEVELS).astype(np.uint8)
 
     def _levels(self, name: str, images: Images) -> Iterator[npt.NDArray[np.uint8]]:
         parts = [(self._trees, images[part]) for part in parts_of(len(images))]
@@ -98,7 +97,7 @@ def _draw_pixels(
         rng = np.random.default_rng((seed, tile))
         flat = mask.ravel()
         places = np.concatenate([rng.permutation(np.flatnonzero(flat == kind))[:_PIXELS_OF_TILE] for kind in (0, 1)])
-        features.append(pixel_features(np.asarray(image)).reshape(flat.size, -1)[places])
+        features.append(pixel_features(image).reshape(flat.size, -1)[places])
         labels.append(flat[places])
     return np.concatenate(features), np.concatenate(labels)
 
@@ -107,7 +106,7 @@ def _predict_levels(trees: Any, images: Images) -> npt.NDArray[np.uint8]:
     levels = np.empty(images.shape[:3], np.uint8)
     with threadpool_limits(1):
         for place, image in enumerate(images):
-            features = pixel_features(np.asarray(image))
+            features = pixel_features(image)
             probabilities = trees.predict_proba(features.reshape(-1, features.shape[-1]))[:, 1]
-            levels[place] = np.minimum(probabilities * LEVELS, LEVELS - 1).reshape(levels.shape[1:])
+            levels[place] = np.minimum(probabilities * _LEVELS, _LEVELS - 1).reshape(levels.shape[1:])
     return levels

@@ -6,9 +6,10 @@ each with all of its tiles: the cluster bootstrap (C. A. Field and A. H. Welsh, 
 of the Royal Statistical Society B 69 (2007) 369-390; A. C. Davison and D. V. Hinkley, Bootstrap Methods and their
 Application, Cambridge University Press, 1997, 3.8).
 
-An interval's ends are percentiles of the replicates, set wider apart for few grounds: the expanded percentile interval
-of T. C. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69 (2015) 371-386. The
-adjusted interval BCa covered the truth about as often on simulated scores; it is not defined at a metric's best value.
+The ends of an interval are percentiles of the replicates, set wider apart for few grounds: the expanded percentile
+interval of T. C. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69 (2015)
+371-386. The adjusted interval BCa covered the truth about as often on simulated scores, but is not defined at a
+metric's best value.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy import special
-from tqdm import tqdm
 
 from rock_glacier.scoring import REPLICATES
 
@@ -40,12 +40,9 @@ _WEIGHTS_AT_ONCE = 2**20  # 8 MiB
 
 
 class Interval(NamedTuple):
-    """Where a metric lies with the confidence `LEVEL`.
+    """Interval of a metric at the confidence `LEVEL`; NaN where there is none.
 
-    Attributes:
-        low: lower end; NaN where there is none.
-        high: upper end; NaN where there is none.
-        undefined: number of replicates left out, because the metric is not defined in them.
+    `undefined` is the number of replicates left out, because the metric is not defined in them.
     """
 
     low: float
@@ -54,11 +51,7 @@ class Interval(NamedTuple):
 
 
 def bootstrap(
-    statistic: Statistic,
-    grounds: npt.NDArray[np.intp],
-    replicates: int = REPLICATES,
-    seed: int = 0,
-    progress: bool = False,
+    statistic: Statistic, grounds: npt.NDArray[np.intp], replicates: int = REPLICATES, seed: int = 0
 ) -> list[Interval]:
     """Compute the interval of each metric.
 
@@ -67,7 +60,6 @@ def bootstrap(
         grounds: shape (tiles,): number of each tile's ground, from 0 without a gap.
         replicates: number of replicates.
         seed: seed of the draws; the same seed gives the same intervals.
-        progress: whether to show a progress bar on standard error, where that is a terminal.
 
     Returns:
         an interval for each metric; without ends where there is one ground only, whose replicates are all the same.
@@ -76,12 +68,9 @@ def bootstrap(
     number = int(grounds.max()) + 1
     at_once = max(1, _WEIGHTS_AT_ONCE // grounds.size)
     values = []
-    disable = None if progress else True
-    with tqdm(total=replicates, desc="bootstrap", unit=" replicates", disable=disable, leave=False) as bar:
-        for first in range(0, replicates, at_once):
-            draws = generator.multinomial(number, np.full(number, 1 / number), min(at_once, replicates - first))
-            values.append(statistic(draws.astype(np.float64)[:, grounds]))
-            bar.update(len(draws))
+    for first in range(0, replicates, at_once):
+        draws = generator.multinomial(number, np.full(number, 1 / number), min(at_once, replicates - first))
+        values.append(statistic(draws.astype(np.float64)[:, grounds]))
     return [_interval(of_metric, number) for of_metric in np.concatenate(values).T]
 
 

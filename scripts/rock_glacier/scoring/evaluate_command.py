@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rock_glacier.console import add_options, count, run, say
-from rock_glacier.scoring import REPLICATES, THRESHOLD, TOLERANCE
+from rock_glacier.console import add_options, count, positive, run, say
+from rock_glacier.scoring import REPLICATES, THRESHOLD
 
 _WIDTH = 80  # columns of the report
-_LEAST_REPLICATES = 100  # with fewer, the ends of an interval are chance
 _MEANINGS = {"cordillera": "cordillera (no rock glacier)", "glaciar": "glaciar (rock glacier)"}
 
 
@@ -41,34 +39,16 @@ def report(found: Mapping[str, Any]) -> Iterator[str]:
     for name, (first, second) in zip(matrix["classes"], matrix["counts"], strict=True):
         yield f"{_MEANINGS.get(name, name):<32}{first:>15}{second:>15}"
     yield ""
-    if "boundary_tolerance" in found:
-        rule = f"A boundary may be {found['boundary_tolerance']:g} pixels off."
-    else:
+    if "threshold" in found:
         rule = f"A tile is glaciar from a score of {found['threshold']:g} up."
+    else:
+        rule = f"A boundary may be {found['boundary_tolerance']:g} pixels off."
     method = (
         f"Intervals: expanded percentiles of {bootstrap['replicates']} replicates that draw {bootstrap['over']} with "
         f"replacement, seed {bootstrap['seed']}."
     )
     for text in (f"{rule} {method}", *(f"Note: {note}" for note in found["notes"])):
         yield from textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_long_words=False)
-
-
-def _probability(text: str) -> float:
-    if not 0 <= float(text) <= 1:  # NaN included
-        raise argparse.ArgumentTypeError(f"{text} is not a probability, from 0 to 1")
-    return float(text)
-
-
-def _pixels(text: str) -> float:
-    if not 0 <= float(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a distance in pixels, from 0 up")
-    return float(text)
-
-
-def _replicates(text: str) -> int:
-    if int(text) < _LEAST_REPLICATES:
-        raise argparse.ArgumentTypeError(f"{text} is below {_LEAST_REPLICATES}")
-    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,9 +61,7 @@ PREDICTIONS for image-classification: a Parquet or CSV file with the columns
   score   the probability of glaciar, from 0 to 1
 PREDICTIONS for image-segmentation: a Parquet file with the columns
   path
-  mask    a PNG file as bytes, an image as datasets stores it, or a nested
-          list of 128 rows of 128 numbers: 0 and 1, or probabilities of
-          rock glacier, which count from the threshold up
+  mask    a PNG file as bytes, or an image as datasets stores it
 or a folder of PNG files named by path, FOLDER/test/glaciar/012.png. A PNG of
 up to 8 bits is grey, with the values 0 and 1 or 0 and 255, or black and white
 as the dataset's masks are. Every tile of the split is predicted once, in any
@@ -112,20 +90,14 @@ for wrong usage.""",
     parser.add_argument(
         "--threshold",
         metavar="P",
-        type=_probability,
+        type=float,
         default=THRESHOLD,
-        help="probability from which a tile is glaciar, or a pixel rock glacier (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--boundary-tolerance",
-        metavar="PIXELS",
-        type=_pixels,
-        help=f"how far a mask's boundary may be off to count as found (default: {TOLERANCE:g})",
+        help="probability from which a tile is glaciar (default: %(default)s)",
     )
     parser.add_argument(
         "--replicates",
         metavar="N",
-        type=_replicates,
+        type=positive,
         default=REPLICATES,
         help="replicates of the bootstrap (default: %(default)s)",
     )
@@ -149,8 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--revision is of the Hub dataset: leave out --data-dir")
     if options.model_index != (options.model_name is not None):
         parser.error("--model-index and --model-name go together: give both or neither")
-    if options.boundary_tolerance is not None and options.name != "image-segmentation":
-        parser.error("--boundary-tolerance is for masks: give --name image-segmentation")
+    if not 0 <= options.threshold <= 1:  # NaN included
+        parser.error(f"--threshold is {options.threshold}; it is a probability, from 0 to 1")
     if options.json and (options.json.is_dir() or not options.json.parent.is_dir()):
         parser.error(f"--json is {options.json}; name a file in an existing folder")
 
@@ -168,10 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             revision=options.revision,
             grounds=options.grounds,
             threshold=options.threshold,
-            tolerance=TOLERANCE if options.boundary_tolerance is None else options.boundary_tolerance,
             replicates=options.replicates,
             seed=options.seed,
-            progress=True,
         )
         if options.json:
             with new_output_file(options.json) as temporary:

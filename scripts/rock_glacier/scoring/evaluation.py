@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
 from rock_glacier.console import count
-from rock_glacier.scoring import REPLICATES, THRESHOLD, TOLERANCE
-from rock_glacier.scoring.bootstrap import FEW_GROUNDS, LEVEL, bootstrap
+from rock_glacier.scoring import REPLICATES, THRESHOLD
+from rock_glacier.scoring.bootstrap import FEW_GROUNDS, LEVEL, Statistic, bootstrap
 from rock_glacier.scoring.class_metrics import CLASS_METRICS, class_statistic
 from rock_glacier.scoring.mask_metrics import (
     MASK_METRICS,
+    TOLERANCE,
     count_pixels,
     count_tiles_left_out,
     mask_confusion,
     mask_statistic,
 )
-from rock_glacier.scoring.predictions import MaskPredictions, match_tiles, read_scores
+from rock_glacier.scoring.predictions import Mask, Scores, match_tiles, read_masks, read_scores
 from rock_glacier.scoring.truth import find_snapshot, load_truth, read_ground_numbers, true_masks
-from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, TILE_SIZE
+from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES
 
 METRICS = dict(zip(CONFIG_NAMES, (CLASS_METRICS, MASK_METRICS), strict=True))
 """The metrics of each config: their keys, and their names."""
@@ -40,10 +42,8 @@ def evaluate(
     revision: str | None = None,
     grounds: Path | None = None,
     threshold: float = THRESHOLD,
-    tolerance: float = TOLERANCE,
     replicates: int = REPLICATES,
     seed: int = 0,
-    progress: bool = False,
 ) -> dict[str, Any]:
     """Compare predictions with the truth.
 
@@ -55,11 +55,9 @@ def evaluate(
         repo_id: the Hub dataset.
         revision: its branch, tag or commit.
         grounds: a grounds.csv; None for the one beside the dataset, if there is one.
-        threshold: probability from which a tile is glaciar, or a pixel rock glacier.
-        tolerance: pixels by which a boundary may be off.
+        threshold: probability from which a tile is glaciar.
         replicates: number of replicates of the bootstrap.
         seed: seed of the bootstrap.
-        progress: whether to show progress bars on standard error, where that is a terminal.
 
     Returns:
         what was found, for a JSON file; None for what is not known or defined. `metrics` holds value and interval of
@@ -73,33 +71,22 @@ def evaluate(
     """
     of_tiles = config == CONFIG_NAMES[0]
     # Faults of the predictions are found first, because loading takes longer.
-    predicted: Any = read_scores(predictions) if of_tiles else MaskPredictions(predictions, threshold)
+    read: Callable[[Path], tuple[list[str], Any]] = read_scores if of_tiles else read_masks
+    names, predicted = read(predictions)
     folder = data_dir
     if folder is None:
         folder = str(find_snapshot(repo_id, revision))
         revision = Path(folder).name
     truth = load_truth(config, split, data_dir, repo_id, revision)
     paths = list(truth["path"])
-    rows = match_tiles(predictions, predicted[0] if of_tiles else predicted.paths, paths, split)
+    rows = match_tiles(predictions, names, paths, split)
     numbers = read_ground_numbers(grounds, folder, paths)
-    notes: list[str] = []
     if of_tiles:
-        labels, scores = np.array(truth["labels"], np.int64), np.empty(len(rows))
-        scores[rows] = predicted[1]
-        statistic = class_statistic(labels, scores, threshold)
-        confusion = np.bincount(2 * labels + (scores >= threshold), minlength=4).reshape(2, 2)
+        statistic, found, notes = _compare_scores(truth, rows, predicted, threshold)
     else:
-        counts = np.empty((len(rows), 7), np.int64)
-        pairs = zip(rows, predicted, true_masks(truth, rows), strict=True)
-        disable = None if progress else True
-        for row, (_, mask), true_mask in tqdm(pairs, "masks", len(rows), unit=" masks", disable=disable, leave=False):
-            counts[row] = count_pixels(true_mask, mask, tolerance)
-        statistic = mask_statistic(counts)
-        confusion = mask_confusion(counts, len(rows) * TILE_SIZE**2)
-        notes += _notes_on_masks(counts, threshold if predicted.are_probabilities else None)
-    drawn = np.arange(len(rows)) if numbers is None else numbers
-    intervals = bootstrap(statistic, drawn, replicates, seed, progress)
+        statistic, found, notes = _compare_masks(truth, rows, predicted)
     values = statistic(np.ones((1, len(rows))))[0].tolist()
+    intervals = bootstrap(statistic, np.arange(len(rows)) if numbers is None else numbers, replicates, seed)
     metrics = {
         key: {
             "value": _or_none(value),
@@ -118,23 +105,43 @@ def evaluate(
         "predictions": str(predictions),
         "tiles": len(rows),
         "grounds": number,
-        "threshold": threshold,
-        **({} if of_tiles else {"boundary_tolerance": tolerance}),
         "bootstrap": {
             "over": "tiles" if number is None else "grounds",
             "replicates": replicates,
             "seed": seed,
             "level": LEVEL,
-            "interval": "expanded percentile",
         },
         "metrics": metrics,
-        "confusion_matrix": {
-            "unit": "tiles" if of_tiles else "pixels",
-            "classes": list(CLASS_NAMES) if of_tiles else ["background", "rock glacier"],
-            "counts": confusion.tolist(),
-        },
+        **found,
         "notes": [*_notes_on_intervals(config, number, metrics, replicates), *notes],
     }
+
+
+def _compare_scores(
+    truth: datasets.Dataset, rows: npt.NDArray[np.intp], predicted: Scores, threshold: float
+) -> tuple[Statistic, dict[str, Any], list[str]]:
+    labels, scores = np.array(truth["labels"], np.int64), np.empty(len(rows))
+    scores[rows] = predicted
+    counts = np.bincount(2 * labels + (scores >= threshold), minlength=4).reshape(2, 2).tolist()
+    matrix = {"unit": "tiles", "classes": list(CLASS_NAMES), "counts": counts}
+    return class_statistic(labels, scores, threshold), {"threshold": threshold, "confusion_matrix": matrix}, []
+
+
+def _compare_masks(
+    truth: datasets.Dataset, rows: npt.NDArray[np.intp], predicted: Iterator[Mask]
+) -> tuple[Statistic, dict[str, Any], list[str]]:
+    counts = np.empty((len(rows), 7), np.int64)
+    pairs = zip(rows, predicted, true_masks(truth, rows), strict=True)
+    for row, mask, true_mask in tqdm(pairs, "masks", len(rows), unit=" masks", disable=None, leave=False):
+        counts[row] = count_pixels(true_mask, mask)
+    without_rock_glacier, without_boundary = count_tiles_left_out(counts)
+    notes = [
+        f"Means over tiles leave out those where neither mask shows rock glacier, {without_rock_glacier} of "
+        f"{count(len(counts), 'tile')}; boundary F1 those where neither has a boundary, {without_boundary}."
+    ]
+    matrix = {"unit": "pixels", "classes": ["background", "rock glacier"], "counts": mask_confusion(counts).tolist()}
+    found = {"boundary_tolerance": TOLERANCE, "confusion_matrix": matrix}
+    return mask_statistic(counts), found, notes if without_boundary else []
 
 
 def _or_none(number: float) -> float | None:
@@ -157,20 +164,10 @@ def _notes_on_intervals(
     if undefined:
         missing = "class in the truth" if config == CONFIG_NAMES[0] else "rock glacier in either mask"
         yield f"Not defined, for lack of a {missing}: {', '.join(undefined)}."
-    sometimes: dict[int, list[str]] = {}
-    for key, found in metrics.items():
-        if found["value"] is not None and found["undefined_replicates"]:
-            sometimes.setdefault(found["undefined_replicates"], []).append(METRICS[config][key])
-    for number, names in sorted(sometimes.items()):
-        yield f"Not defined in {number} of {replicates} replicates, which the intervals leave out: {', '.join(names)}."
-
-
-def _notes_on_masks(counts: npt.NDArray[np.int64], threshold: float | None) -> Iterator[str]:
-    if threshold is not None:
-        yield f"The predicted masks are floats: a pixel is rock glacier from {threshold:g} up."
-    without_rock_glacier, without_boundary = count_tiles_left_out(counts)
-    if without_boundary:  # every tile without rock glacier, and those that are full of it
-        yield (
-            f"Means over tiles leave out those where neither mask shows rock glacier, {without_rock_glacier} of "
-            f"{count(len(counts), 'tile')}; boundary F1 those where neither has a boundary, {without_boundary}."
-        )
+    left_out = [
+        f"{METRICS[config][key]} in {found['undefined_replicates']}"
+        for key, found in metrics.items()
+        if found["value"] is not None and found["undefined_replicates"]
+    ]
+    if left_out:
+        yield f"Not defined in some of {replicates} replicates, which the intervals leave out: {', '.join(left_out)}."

@@ -20,9 +20,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from rock_glacier.scoring import TOLERANCE
 from rock_glacier.scoring.bootstrap import Statistic, Weights
-from rock_glacier.scoring.mask_formats import Mask
+from rock_glacier.scoring.predictions import Mask
+from rock_glacier_dataset import TILE_SIZE
+
+TOLERANCE = 2.0
+"""Euclidean distance in pixels by which a boundary may be off."""
 
 MASK_METRICS = {
     "iou": "IoU over pixels",
@@ -38,24 +41,15 @@ Counts = npt.NDArray[np.int64]
 the true boundary, and those of it near the predicted one; the predicted boundary, and those of it near the true one."""
 
 
-def count_pixels(truth: Mask, predicted: Mask, tolerance: float = TOLERANCE) -> list[int]:
-    """Compare a tile's masks.
-
-    Args:
-        truth: the true mask.
-        predicted: the predicted mask.
-        tolerance: Euclidean distance in pixels up to which a boundary is near.
-
-    Returns:
-        a row of `Counts`.
-    """
+def count_pixels(truth: Mask, predicted: Mask) -> list[int]:
+    """Compare a tile's masks; return a row of `Counts`."""
     hits, in_truth, in_predicted = (int(np.count_nonzero(mask)) for mask in (truth & predicted, truth, predicted))
     true_edge, predicted_edge = (
         mask.astype(bool) & ~ndimage.binary_erosion(mask, border_value=1) for mask in (truth, predicted)
     )
     of_boundary = []
     for edge, other in ((true_edge, predicted_edge), (predicted_edge, true_edge)):
-        near = ndimage.distance_transform_edt(~other)[edge] <= tolerance if other.any() else False
+        near = ndimage.distance_transform_edt(~other)[edge] <= TOLERANCE if other.any() else False
         of_boundary += [int(np.count_nonzero(edge)), int(np.count_nonzero(near))]
     return [hits, in_predicted - hits, in_truth - hits, *of_boundary]
 
@@ -84,17 +78,11 @@ def count_tiles_left_out(counts: Counts) -> tuple[int, int]:
     return int((~counts[:, :3].any(axis=1)).sum()), int((~counts[:, [3, 5]].any(axis=1)).sum())
 
 
-def mask_confusion(counts: Counts, pixels: int) -> Counts:
-    """Count pixels, shape (2, 2): the row is the true class, the column the predicted one; background, rock glacier.
-
-    Args:
-        counts: the pixels of each tile.
-        pixels: the number of pixels of all tiles.
-    """
+def mask_confusion(counts: Counts) -> npt.NDArray[np.int64]:
+    """Count pixels, shape (2, 2): the row is the true class, the column the predicted one; background, rock glacier."""
     hits, false_positives, false_negatives = counts[:, :3].sum(axis=0).tolist()
-    return np.array(
-        [[pixels - hits - false_positives - false_negatives, false_positives], [false_negatives, hits]], np.int64
-    )
+    background = len(counts) * TILE_SIZE**2 - hits - false_positives - false_negatives
+    return np.array([[background, false_positives], [false_negatives, hits]], np.int64)
 
 
 def _quotient(

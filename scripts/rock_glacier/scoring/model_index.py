@@ -14,13 +14,9 @@ _DIGITS = 4
 
 
 def model_index(found: Mapping[str, Any], model_name: str) -> str:
-    """Return results as YAML for the head of a model card, each with its interval in `args`.
+    """Return what `evaluate` found as YAML for the head of a model card, each metric with its interval in `args`.
 
     Metrics that are not defined are left out. Format: https://huggingface.co/docs/hub/model-cards#evaluation-results
-
-    Args:
-        found: what `evaluate` returns.
-        model_name: name of the model.
     """
     config = found["config"]
     settings = {name: found[name] for name in ("threshold", "boundary_tolerance") if name in found}

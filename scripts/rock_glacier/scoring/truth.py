@@ -16,7 +16,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from rock_glacier.archives.grounds_file import GROUNDS_NAME, read_grounds
 from rock_glacier.arrays import decode_png
 from rock_glacier.masks import mask_to_class_indices
-from rock_glacier.scoring.mask_formats import Mask
+from rock_glacier.scoring.predictions import Mask
 from rock_glacier_dataset import load_archives
 
 
@@ -38,15 +38,7 @@ def find_snapshot(repo_id: str, revision: str | None) -> Path:
 def load_truth(config: str, split: str, data_dir: str | None, repo_id: str, revision: str | None) -> datasets.Dataset:
     """Load the tiles of a split without their images: `path`, and `labels` or undecoded `masks`.
 
-    Args:
-        config: name of the config.
-        split: name of the split.
-        data_dir: folder of archives, or URL of one; None for the Hub.
-        repo_id: the Hub dataset.
-        revision: its branch, tag or commit.
-
-    Raises:
-        Exception: whatever loading raises.
+    They come from `data_dir`, a folder of archives or the URL of one; where it is None, from the Hub.
     """
     if data_dir is not None:
         tiles: Any = load_archives(config, split=split, data_dir=data_dir)
