@@ -55,7 +55,7 @@ def _token(request: Request) -> str | None:
 
 
 def _user(request: Request) -> str | None:
-    """Find the user whose token the request has. As on the Hub, an unknown token is refused where none is needed."""
+    """Find the user of the request's token. As on the Hub, an unknown token is refused where none is needed."""
     token = _token(request)
     if token is not None and token not in _hub(request).tokens:
         raise HubError(401, "Invalid credentials in Authorization header")
@@ -65,9 +65,8 @@ def _user(request: Request) -> str | None:
 def _repository(request: Request, *, to_write: bool = False) -> Repository:
     """Find the repository that the path names, if the token may see it, or write to it.
 
-    As on the Hub, a private repository and a missing one look the same: 401 without a token, 404 with one. The Hub
-    leaves the code out of the 401, and the client takes the error from the URL, but for https alone. A pull request is
-    open to every user.
+    As on the Hub, a private repository and a missing one look the same: 401 without a token, 404 with one. Every user
+    may open a pull request.
     """
     user = _user(request)
     repository = _hub(request).repositories.get("{namespace}/{name}".format(**request.path_params))
@@ -175,7 +174,7 @@ async def _resolve(request: Request) -> Response:
 
 
 def _span(header: str, size: int) -> range:
-    """Read a Range header for one range: `bytes=a-b`, `bytes=a-` or the last n bytes, `bytes=-n`."""
+    """Parse a Range header: `bytes=a-b`, `bytes=a-` or the last n bytes, `bytes=-n`."""
     if not header:
         return range(size)
     first, last = re.fullmatch(r"bytes=(\d*)-(\d*)", header).groups()  # type: ignore[union-attr]

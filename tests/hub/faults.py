@@ -1,15 +1,9 @@
-"""Faults of the loopback Hub: an error for an answer, a connection that breaks, a request that has to wait.
+"""Faults of the loopback Hub: errors, broken connections and requests that have to wait.
 
-Each is an `Intercept` for `HubServer.intercept`; `first_of` joins several. `drop` and `pause` take the moment:
-
-    server.intercept = fail(429, path_part="/preupload/", headers={"Retry-After": "3"})
-    server.intercept = drop(received(1000), method="PUT")  # in the middle of an upload
-    server.intercept = drop(DONE, path_part="/commit/")  # the commit is made, and the client does not know
-    server.intercept = waiting = pause(ARRIVED, path_part="/commit/")
-    ...
-    waiting.wait()
-    client.kill()
-    waiting.resume()
+server.intercept = fail(429, path_part="/preupload/", headers={"Retry-After": "3"})
+server.intercept = drop(received(1000), method="PUT")  # in the middle of an upload
+server.intercept = drop(DONE, path_part="/commit/")  # the commit is made, and the client does not know
+server.intercept = waiting = pause(ARRIVED, path_part="/commit/")
 """
 
 from __future__ import annotations
@@ -25,33 +19,21 @@ from typing import Any, NamedTuple
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-TRANSPORT = "hub.transport"
-"""Where an application finds the connection that a request came by."""
-
+TRANSPORT = "hub.transport"  # where an application finds the connection of a request
 _SECONDS_TO_COME = 60.0
 
 
 @dataclass
 class RecordedRequest:
-    """A request, as it arrived, and what was sent for it.
-
-    Attributes:
-        method: GET, HEAD, POST, ...
-        path: the path, unquoted; the whole URL (`host:port` for CONNECT) where the request was meant for another host.
-        range: the Range header, or None.
-        foreign: whether the request was meant for another host and came here as to a proxy.
-        status: the answer's status; 0 while there is none, or where none was sent.
-        bytes_sent: bytes of the answer's body given to the socket.
-        bytes_received: bytes of the request's body that were read from the socket.
-    """
+    """A request, as it arrived, and what was sent for it."""
 
     method: str
-    path: str
+    path: str  # unquoted; the whole URL, or `host:port`, of a foreign request
     range: str | None
-    foreign: bool = False
-    status: int = 0
-    bytes_sent: int = 0
-    bytes_received: int = 0
+    foreign: bool = False  # meant for another host: this server is the clients' proxy
+    status: int = 0  # 0 where no answer was sent
+    bytes_sent: int = 0  # of the answer's body, given to the socket
+    bytes_received: int = 0  # of the request's body
 
 
 Middleware = Callable[[ASGIApp], ASGIApp]
@@ -59,48 +41,35 @@ Intercept = Callable[[RecordedRequest], Middleware | None]
 
 
 class Moment(NamedTuple):
-    """A moment in the course of a request: when so many bytes of its body, or of the answer's, are through.
-
-    Where `bytes` is None it is before the first of them, on the side of the answer before its head too.
-    """
+    """When so many bytes of a request's body or of its answer's have passed; None: before the head of the answer."""
 
     of_answer: bool
     bytes: int | None = None
 
 
-ARRIVED = Moment(of_answer=False)
-"""The head of the request has arrived, and nothing was done for it."""
-
-DONE = Moment(of_answer=True)
-"""The request has been carried out, and nothing of the answer was sent."""
+ARRIVED = Moment(of_answer=False)  # nothing was done for the request
+DONE = Moment(of_answer=True)  # the request was carried out, and nothing of the answer was sent
 
 
 def received(count: int) -> Moment:
-    """Choose the moment when `count` bytes of the request's body have arrived."""
+    """Return the moment when `count` bytes of the request's body have arrived."""
     return Moment(of_answer=False, bytes=count)
 
 
 def sent(count: int) -> Moment:
-    """Choose the moment when the answer's head and `count` bytes of its body were sent."""
+    """Return the moment when the answer's head and `count` bytes of its body were sent."""
     return Moment(of_answer=True, bytes=count)
 
 
 def fail(status: int, *, headers: Mapping[str, str] | None = None, **which: Any) -> Intercept:
-    """Make an `intercept` that answers with an error instead, and lets other requests pass.
-
-    Args:
-        status: the status to answer with.
-        headers: headers of the answer, `Retry-After` say.
-        **which: `path_part`, which the path of a request holds; its `method`; the number of `times` (1), after as many
-            requests as `skip` (0) were let pass.
-    """
+    """Answer `times` (1) requests with an error: of a `method`, and with `path_part` in their path."""
     chosen = _choose(**which)
     answer = PlainTextResponse("fault", status, headers)
     return lambda request: (lambda application: answer) if chosen(request) else None
 
 
 def drop(moment: Moment, **which: Any) -> Intercept:
-    """Make an `intercept` that closes the connection at a moment; `which` is as for `fail`."""
+    """Close the connection at a moment; `which` is as for `fail`."""
     chosen = _choose(**which)
 
     async def close(scope: Scope, receive: Receive) -> bool:
@@ -117,7 +86,7 @@ def drop(moment: Moment, **which: Any) -> Intercept:
 
 
 class Pause:
-    """An `intercept` that holds requests, while others are served."""
+    """Hold requests, while others are served."""
 
     def __init__(self, moment: Moment, chosen: Callable[[RecordedRequest], bool]) -> None:
         self._moment, self._chosen = moment, chosen
@@ -146,23 +115,21 @@ class Pause:
 
 
 def pause(moment: Moment, **which: Any) -> Pause:
-    """Make an `intercept` that holds a request at a moment until `resume`; `which` is as for `fail`."""
+    """Hold requests at a moment until `resume`; `which` is as for `fail`."""
     return Pause(moment, _choose(**which))
 
 
 def first_of(*intercepts: Intercept) -> Intercept:
-    """Make an `intercept` of several: the first that takes a request has it."""
+    """Join several intercepts: the first that takes a request has it."""
     return lambda request: next((found for each in intercepts if (found := each(request)) is not None), None)
 
 
-def _choose(
-    path_part: str = "", method: str | None = None, times: int = 1, skip: int = 0
-) -> Callable[[RecordedRequest], bool]:
+def _choose(path_part: str = "", method: str | None = None, times: int = 1) -> Callable[[RecordedRequest], bool]:
     number = itertools.count()
 
     def chosen(request: RecordedRequest) -> bool:
         is_of_them = path_part in request.path and method in (None, request.method)
-        return is_of_them and skip <= next(number) < skip + times
+        return is_of_them and next(number) < times
 
     return chosen
 

@@ -19,18 +19,11 @@ _CHUNK = 2**16  # bytes
 
 @dataclass(frozen=True)
 class Blob:
-    """One version of a file.
+    """One version of a file."""
 
-    Attributes:
-        content: the bytes, or the file on disk that holds them and must not change while it is served.
-        size: number of bytes.
-        oid: the hash that clients know the file by: SHA-256 of an LFS file, SHA-1 of git's object of another.
-        lfs: whether it is an LFS file.
-    """
-
-    content: Content
+    content: Content  # or the file on disk that holds it
     size: int
-    oid: str
+    oid: str  # SHA-256 of an LFS file, SHA-1 of git's object of another
     lfs: bool
 
     @classmethod
@@ -65,22 +58,13 @@ class Commit:
 
 
 class Repository:
-    """A dataset repository.
-
-    Attributes:
-        repo_id: `namespace/name`.
-        private: whether it answers only to `token`.
-        token: the token that may read it.
-        commits: every commit by its sha.
-        refs: the sha that each full reference name (`refs/heads/main`, `refs/tags/v1`, ...) points to.
-        lfs_objects: the LFS objects that were uploaded to it or committed, by SHA-256.
-    """
+    """A dataset repository; a private one answers only to `token`."""
 
     def __init__(self, repo_id: str, *, private: bool = False, token: str | None = None) -> None:
         self.repo_id, self.private, self.token = repo_id, private, token
-        self.commits: dict[str, Commit] = {}
-        self.refs: dict[str, str] = {}
-        self.lfs_objects: dict[str, Blob] = {}
+        self.commits: dict[str, Commit] = {}  # by sha
+        self.refs: dict[str, str] = {}  # sha by full reference name, such as refs/heads/main
+        self.lfs_objects: dict[str, Blob] = {}  # uploaded or committed, by SHA-256
 
     @property
     def owner(self) -> str:
@@ -95,11 +79,7 @@ class Repository:
         branch: str = "main",
         message: str = "Upload files",
     ) -> str:
-        """Add a commit to a branch, or to a full reference name, which begins with it if it does not exist.
-
-        Returns:
-            the commit's sha: a hash of the files, the message and the parent, so the same in every run.
-        """
+        """Add a commit to a branch or a full reference name, which is created if necessary; return its sha."""
         reference = full_reference(branch)
         parent = self.commits.get(self.refs.get(reference, ""))
         tree = {path: blob for path, blob in (parent.tree if parent else {}).items() if path not in set(delete)}
@@ -116,16 +96,16 @@ class Repository:
         self.refs[reference] = sha
         return commit
 
-    def create_branch(self, branch: str, *, revision: str = "main") -> None:
-        """Point a new branch, or a full reference name, at `revision`."""
-        self.refs[full_reference(branch)] = self.find(revision).sha
+    def create_branch(self, branch: str) -> None:
+        """Point a new branch, or a full reference name, at `main`."""
+        self.refs[full_reference(branch)] = self.find("main").sha
 
-    def create_tag(self, tag: str, *, revision: str = "main") -> None:
-        """Point a new tag at `revision`."""
-        self.refs[f"refs/tags/{tag}"] = self.find(revision).sha
+    def create_tag(self, tag: str) -> None:
+        """Point a new tag at `main`."""
+        self.create_branch(f"refs/tags/{tag}")
 
     def find(self, revision: str) -> Commit:
-        """Find the commit that a branch, a tag, a full reference name or a full sha names, or raise KeyError."""
+        """Find the commit of a branch, a tag, a full reference name or a full sha, or raise KeyError."""
         names = (revision, f"refs/heads/{revision}", f"refs/tags/{revision}")
         return self.commits[next((self.refs[name] for name in names if name in self.refs), revision)]
 

@@ -1,16 +1,12 @@
 """A Hugging Face Hub on the loopback interface, for tests and for the benchmark.
 
-`HubServer` answers the part of the Hub's HTTP API that `huggingface_hub` and `datasets` use to read and write dataset
-repositories. The clients are the real ones, each in a process of its own with the environment that
-`client_environment` gives: they read `HF_ENDPOINT` once, when they are imported, and keep caches per process.
+The clients are the real ones, each in a process of its own with the environment of `client_environment`: they read
+`HF_ENDPOINT` when they are imported, and keep caches per process.
 
     with HubServer(tokens={"hf_owner": "alkzar90"}) as server:
         server.add_repository("alkzar90/rock-glacier-dataset", {"README.md": b"# Rock glaciers"})
         subprocess.run([sys.executable, "client.py"], env=client_environment(server, tmp_path), check=True)
         assert server.bytes_sent("README.md") == 15
-
-Writing takes a token that `HubServer.tokens` knows, of the user whose name is the repository's namespace. Any path that
-is not served is answered with 404, and recorded like every request.
 """
 
 from __future__ import annotations
@@ -44,26 +40,17 @@ _SOCKET_BUFFER = 2**16  # bytes; small, so that little is on its way when a clie
 
 @dataclass
 class HubServer:
-    """A Hub of dataset repositories at a free port of 127.0.0.1, between `with` and its end.
+    """A Hub of dataset repositories at a free port of 127.0.0.1, between `with` and its end."""
 
-    Attributes:
-        tokens: the user that each known token belongs to.
-        repositories: the repositories by id.
-        requests: every request in the order of arrival, also those that were answered with 404.
-        intercept: if set, called with each request; what it returns, if anything, is put around the server's work.
-        url: the address, for `HF_ENDPOINT`; a new one each time.
-        storage: the folder of the LFS objects that were uploaded, removed at the end.
-    """
-
-    tokens: dict[str, str] = field(default_factory=dict)
-    repositories: dict[str, Repository] = field(default_factory=dict)
-    requests: list[RecordedRequest] = field(default_factory=list)
-    intercept: Intercept | None = None
+    tokens: dict[str, str] = field(default_factory=dict)  # the user that each token belongs to
+    repositories: dict[str, Repository] = field(default_factory=dict)  # by id
+    requests: list[RecordedRequest] = field(default_factory=list)  # in the order of arrival, also those without answer
+    intercept: Intercept | None = None  # called with each request; what it returns is put around the server's work
     url: str = ""
-    storage: Path = field(default_factory=Path, init=False)
+    storage: Path = field(default_factory=Path, init=False)  # of uploaded LFS objects
 
     def __enter__(self) -> HubServer:
-        """Start to serve: a client that comes before the server is ready waits for it."""
+        """Start to serve; a client that comes before the server is ready waits for it."""
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER)
@@ -96,17 +83,7 @@ class HubServer:
     def add_repository(
         self, repo_id: str, files: Mapping[str, Content] | Path, *, private: bool = False, token: str | None = None
     ) -> Repository:
-        """Add a dataset repository with one commit on `main`.
-
-        Args:
-            repo_id: `namespace/name`.
-            files: path in the repository to content, or a folder that holds the files.
-            private: whether it takes `token` to read it.
-            token: a token of the repository's owner.
-
-        Returns:
-            the repository, for further commits, branches and tags.
-        """
+        """Add a dataset repository with one commit on `main`: files by path, or a folder; `token` is its owner's."""
         if isinstance(files, Path):
             paths = [path for path in sorted(files.rglob("*")) if path.is_file()]
             files = {path.relative_to(files).as_posix(): path for path in paths}
@@ -117,19 +94,15 @@ class HubServer:
         return repository
 
     def bytes_sent(self, path_part: str = "") -> int:
-        """Add up the bytes of the bodies sent for the paths that hold `path_part`.
-
-        They are exact for answers that the client read to their end. For one that it dropped they are what the
-        socket had taken by then, some 100 KB more than the client saw.
-        """
+        """Count the bytes of the bodies sent for paths with `path_part`, up to 100 KB more where a client hung up."""
         return sum(request.bytes_sent for request in list(self.requests) if path_part in request.path)
 
     def bytes_received(self, path_part: str = "") -> int:
-        """Add up the bytes of the bodies that arrived for the paths that hold `path_part`."""
+        """Count the bytes of the bodies that arrived for paths with `path_part`."""
         return sum(request.bytes_received for request in list(self.requests) if path_part in request.path)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Record a request, and have it answered by the routes, or by what `intercept` puts around them."""
+        """Record a request and let the routes answer it, or what `intercept` puts around them."""
         target = scope["raw_path"].decode("ascii").removeprefix(self.url)
         request = RecordedRequest(
             method=scope["method"],
@@ -177,16 +150,11 @@ async def _answer_no_one(request: Request, error: Exception) -> Response:
 
 
 def client_environment(server: HubServer, home: Path) -> dict[str, str]:
-    """Give the environment for a process whose `huggingface_hub` and `datasets` use `server`, and nothing else.
+    """Return the environment for a process whose clients use `server` alone, with their caches in `home`.
 
-    Nothing of the user's own (tokens, caches, settings) gets in, and telemetry is off. Some requests still go past
-    `HF_ENDPOINT`: `datasets` asks the dataset viewer at `datasets-server.<host>`, and `datasets` 2 counts downloads
-    elsewhere. The proxy settings bring every request for another host to `server`, which answers 404 and records it
-    as `foreign`, so that none, nor a look-up of a name, leaves the machine.
-
-    Args:
-        server: a running server.
-        home: a folder for the clients' caches; a new one for a client that has seen nothing yet.
+    The user's own tokens, caches and settings are left out. `server` is the proxy as well: `datasets` asks the dataset
+    viewer at `datasets-server.<host>`, and `datasets` 2 counts downloads elsewhere. These requests are answered with
+    404 and recorded as `foreign`, so that none leaves the machine.
     """
     # A client that does not read a form passes it over: requests bypasses the proxy by the network, httpx by the URL.
     # The plain address will not do: requests compares ends of names, and "datasets-server.127.0.0.1" ends with it.
