@@ -1,4 +1,4 @@
-"""The two commands from the Hub as it is today to a dataset that loads by name: every client in its own process."""
+"""The two commands, from the Hub as it is today to a dataset that loads by name; each client in a process of its own."""
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
 
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import datasets
 import pytest
 from card_blocks import OF_SCRIPT
-from conftest import REPOSITORY, SAMPLE_SIZES
-from hub.server import HubServer, Repository, client_environment
+from conftest import SAMPLE_SIZES
+from hub.server import HubServer, client_environment
 from upload_runs import (
     TOKEN,
     User,
@@ -30,8 +30,6 @@ from upload_runs import (
 
 from rock_glacier.console import REPO_ID
 from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES, features_of
-
-pytestmark = pytest.mark.xdist_group("published")  # so that one worker publishes, not each
 
 RUNS_SCRIPTS = int(datasets.__version__.split(".")[0]) < 4
 SOURCE = f"hf://datasets/{REPO_ID}/data/data_v01"
@@ -70,42 +68,37 @@ def tell(result):
 
 
 class Published(NamedTuple):
-    """A Hub on which the dataset was published, the archives that it had, and the commit before."""
+    """A Hub on which the dataset was published, the archives that it had, the commit before, and the staged folder."""
 
     hub: HubServer
-    repository: Repository
     archives: Path
     before: str
     staged: Path
 
 
-def publish(server: HubServer, archives: Path, folder: Path) -> Published:
-    """Run the README's two commands on a Hub that looks as today."""
-    repository = server.add_repository(REPO_ID, as_hub_looks_today(archives), token=TOKEN)
-    before = repository.find("main").sha
-    user = User(server, folder, folder / "staged")
-    for command in (
-        ["stage_hub_repo.py", SOURCE, "staged"],
-        ["upload.py", "staged", "--repo-id", REPO_ID, "--tag", "v2"],
-    ):
-        ended = user.finish(user.start(*command))
-        assert (ended.status, ended.messages) == (0, []), ended
-    return Published(server, repository, archives, before, user.staged)
-
-
 @pytest.fixture(scope="module")
 def published(sample, tmp_path_factory) -> Iterator[Published]:
-    """The sample, published from the curators' layout."""
-    archives = as_curators_publish(sample, tmp_path_factory.mktemp("curators") / "data_v01")
+    """The sample, published from a Hub that looks as today by the README's two commands."""
+    folder = tmp_path_factory.mktemp("publisher")
+    archives = as_curators_publish(sample, folder / "data_v01")
     with HubServer() as server:
-        yield publish(server, archives, tmp_path_factory.mktemp("publisher"))
+        repository = server.add_repository(REPO_ID, as_hub_looks_today(archives), token=TOKEN)
+        before = repository.find("main").sha
+        user = User(server, folder, folder / "staged")
+        for command in (
+            ["stage_hub_repo.py", SOURCE, "staged"],
+            ["upload.py", "staged", "--repo-id", REPO_ID, "--tag", "v2"],
+        ):
+            ended = user.finish(user.start(*command))
+            assert (ended.status, ended.messages) == (0, []), ended
+        yield Published(server, archives, before, user.staged)
 
 
-def client(hub: HubServer, home: Path, code: str, **environment: str) -> Any:
+def client(hub: HubServer, home: Path, code: str) -> Any:
     """Run code that ends in tell(result), in a folder without the project's files, and return the result."""
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + textwrap.dedent(code)],
-        env=client_environment(hub, home) | environment,
+        env=client_environment(hub, home),
         cwd=home,
         capture_output=True,
         text=True,
@@ -126,8 +119,8 @@ def assert_both(found: list[dict[str, Any]], archives: Path, **order: bool) -> N
             assert rows == expected_rows(archives, config, split, **order)
 
 
-def test_one_commit_of_each_branch_holds_what_was_staged_and_nothing_that_is_out_of_date(published):
-    repository, staged = published.repository, published.staged
+def test_one_commit_of_each_branch_makes_a_dataset_that_loads_by_name_byte_for_byte(published, tmp_path):
+    repository, staged = published.hub.repositories[REPO_ID], published.staged
     assert tree_of(repository) == tree_of(repository, "v2") == digests_of(staged / "main")
     assert tree_of(repository, "script") == digests_of(staged / "script")
     assert commits_of(repository)[1:] == [published.before]
@@ -137,32 +130,7 @@ def test_one_commit_of_each_branch_holds_what_was_staged_and_nothing_that_is_out
     del archives["data/zeros.png"]
     assert archives.items() <= tree_of(repository, "script").items()
 
-
-def test_datasets_loads_both_configs_by_name_byte_for_byte(published, tmp_path):
-    assert_both(client(published.hub, tmp_path, f"tell(load_both(datasets.load_dataset, {REPO_ID!r}))"), published[2])
-
-
-@pytest.mark.skipif(not RUNS_SCRIPTS, reason="datasets runs no scripts from 4 on")
-def test_the_branch_script_loads_as_a_script_below_4(published, tmp_path):
-    code = f"tell(load_both(datasets.load_dataset, {REPO_ID!r}, revision='script', trust_remote_code=True))"
-    assert_both(client(published.hub, tmp_path, code), published.archives, in_archive_order=True)
-
-
-@pytest.mark.skipif(not RUNS_SCRIPTS, reason="datasets runs no scripts from 4 on")
-def test_the_readmes_call_of_the_loading_script_runs_below_4(published, tmp_path):
-    (block,) = OF_SCRIPT
-    code = f"from datasets import load_dataset\n{block.code}tell(tiles[0]['path'])"
-    first = expected_rows(published.archives, CONFIG_NAMES[1], "train", in_archive_order=True)[0][-1]
-    assert client(published.hub, tmp_path, code) == first
-
-
-def test_the_module_loads_the_archives_of_the_branch_script_where_it_is_given_no_folder(published, tmp_path):
-    code = "from rock_glacier_dataset import load_archives\ntell(load_both(load_archives))"
-    found = client(published.hub, tmp_path, code, PYTHONPATH=str(REPOSITORY))
-    assert_both(found, published.archives, in_archive_order=True)
-
-
-def test_the_card_tells_datasets_configs_splits_features_and_sizes_without_loading(published, tmp_path):
+    published.hub.requests.clear()
     code = f"""
     names = datasets.get_dataset_config_names({REPO_ID!r})
     infos = {{name: datasets.load_dataset_builder({REPO_ID!r}, name).info for name in names}}
@@ -173,11 +141,27 @@ def test_the_card_tells_datasets_configs_splits_features_and_sizes_without_loadi
         {{name: info.download_size for name, info in infos.items()}},
     ])
     """
-    published.hub.requests.clear()
     names, default, splits, sizes = client(published.hub, tmp_path, code)
+    assert published.hub.bytes_sent(".parquet") == 0  # the card says it
     assert names == list(CONFIG_NAMES)
     assert default == "image-classification"
     assert splits == dict.fromkeys(CONFIG_NAMES, SAMPLE_SIZES)
     for config, size in sizes.items():
-        assert size == sum(file.stat().st_size for file in (published.staged / "main" / config).iterdir())
-    assert published.hub.bytes_sent(".parquet") == 0
+        assert size == sum(file.stat().st_size for file in (staged / "main" / config).iterdir())
+
+    found = client(published.hub, tmp_path, f"tell(load_both(datasets.load_dataset, {REPO_ID!r}))")
+    assert_both(found, published.archives)
+
+
+@pytest.mark.skipif(not RUNS_SCRIPTS, reason="datasets runs no scripts from 4 on")
+def test_the_branch_script_loads_as_a_script_below_4_as_the_readme_calls_it(published, tmp_path):
+    (block,) = OF_SCRIPT
+    code = f"""
+    found = load_both(datasets.load_dataset, {REPO_ID!r}, revision='script', trust_remote_code=True)
+    from datasets import load_dataset
+    exec({block.code!r})
+    tell([found, tiles[0]['path']])
+    """
+    found, first = client(published.hub, tmp_path, code)
+    assert_both(found, published.archives, in_archive_order=True)
+    assert first == expected_rows(published.archives, CONFIG_NAMES[1], "train", in_archive_order=True)[0][-1]

@@ -16,8 +16,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from archive_contents import change_manifest, contents, rewrite
-from conftest import REPOSITORY, SAMPLE_SIZES
+from archive_contents import change_manifest, contents, rewrite, tile_paths
+from conftest import REPOSITORY
 from hub.faults import ARRIVED, fail, pause
 from hub.server import HubServer
 from huggingface_hub import DatasetCard
@@ -34,7 +34,7 @@ PARQUET = {f"{config}/{split}-00000-of-00001.parquet" for config in CONFIG_NAMES
 
 
 def write_grounds(data_dir: Path) -> None:
-    tiles = [path for split in SPLIT_NAMES for path in contents(data_dir, split) if "/masks/" not in path]
+    tiles = [path for split in SPLIT_NAMES for path in tile_paths(data_dir, split)]
     (data_dir / "grounds.csv").write_text("path,ground\n" + "".join(f"{path},{n}\n" for n, path in enumerate(tiles)))
 
 
@@ -91,14 +91,17 @@ def test_shards_of_archives_become_as_many_files_over_which_a_split_is_in_order(
     assert digests_of(tmp_path / "one") == digests_of(tmp_path / "two")
 
 
-def test_the_curators_archives_keep_their_names_and_order_and_zeros_is_passed_over(sample, tmp_path, capsys):
-    archives = as_curators_publish(sample, tmp_path / "data_v01")
+@pytest.mark.parametrize("source", ["sample", "real_archives"])
+def test_the_curators_archives_keep_their_names_and_order_and_zeros_is_passed_over(source, request, tmp_path, capsys):
+    archives = request.getfixturevalue(source)
+    if source == "sample":
+        archives = as_curators_publish(archives, tmp_path / "data_v01")
     assert stage_command.main([str(archives), str(tmp_path / "staged"), "--num-proc", "1"]) == 0
     printed = capsys.readouterr()
     record = "no manifest.json says that it was audited; check it with scripts/audit_archives.py"
     assert printed.err.splitlines()[-1].endswith(f"script/data: {record}")
     assert printed.out.splitlines() == [
-        f"{config} {split}: {SAMPLE_SIZES[split]} examples, 1 Parquet file, {path.stat().st_size:,} bytes"
+        f"{config} {split}: {len(tile_paths(archives, split))} examples, 1 Parquet file, {path.stat().st_size:,} bytes"
         for config in CONFIG_NAMES
         for split in SPLIT_NAMES
         for path in (tmp_path / "staged" / "main" / config).glob(f"{split}-*")
