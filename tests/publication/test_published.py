@@ -1,4 +1,4 @@
-"""The two commands, from the Hub as it is today to a dataset that loads by name; each client in a process of its own."""
+"""The two commands, from the Hub as it is today to a dataset that loads by name, each client in its own process."""
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
 
