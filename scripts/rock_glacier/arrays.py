@@ -61,7 +61,7 @@ def to_arrays(
         - `path`: str of shape (N,), such as `train/cordillera/1512.png`.
 
     Raises:
-        TypeError: `dataset` is no `datasets.Dataset`, but perhaps all splits or a stream.
+        TypeError: `dataset` is not a `datasets.Dataset`, such as all splits or a stream.
         ValueError: a column is missing, or an image or a mask cannot be decoded.
         OSError: the files cannot be written. A disk that is too full is found before the work (`errno.ENOSPC`).
 
@@ -144,7 +144,7 @@ def decode_png(png: bytes) -> npt.NDArray[np.uint8]:
         uint8 array of shape (128, 128, 4), values in [0, 255]: red, green, blue, alpha.
 
     Raises:
-        ValueError: the file is another, or damaged.
+        ValueError: the file is not such a PNG file, or is damaged.
     """
     if fault := png_fault(png):
         raise ValueError(fault[0])
@@ -161,7 +161,7 @@ def decode_any_png(png: bytes) -> npt.NDArray[np.uint8]:
         uint8 array of shape (128, 128, 4), values in [0, 255]: red, green, blue, alpha; opaque where the file has none.
 
     Raises:
-        ValueError: the file is another, or damaged.
+        ValueError: the file is not such a PNG file, or is damaged.
     """
     fault = png_fault(png)
     if fault and (fault[1] == "png-corrupt" or png[16:24] != struct.pack(">LL", TILE_SIZE, TILE_SIZE) or png[24] > 8):

@@ -29,7 +29,7 @@ def count_cores() -> int:
 
 
 class Workers:
-    """Processes that share work.
+    """A pool of processes, on this machine or on a cluster.
 
     Args:
         num_proc: number of processes on this machine; by default one for each core.
@@ -48,10 +48,10 @@ class Workers:
         """Call a function with each of the arguments.
 
         Args:
-            name: what is being done, for the progress bar.
+            name: label of the progress bar.
             function: a function of a module, so that it can be sent to another process.
             arguments: positional arguments of each call.
-            unit: what a call does one of, for the progress bar.
+            unit: unit of the progress bar, in the plural.
 
         Yields:
             the results, in the order of the arguments.
@@ -60,15 +60,13 @@ class Workers:
             WorkerError: the cluster cannot be reached, or a process was killed.
             Exception: the first that a call raises.
         """
-        n_jobs = min(self._num_proc, len(arguments))
         with tqdm(total=len(arguments), desc=name, unit=f" {unit}", disable=None if self._progress else True) as bar:
-            for result in self._results(function, arguments, n_jobs):
+            for result in self._results(function, arguments):
                 bar.update()
                 yield result
 
-    def _results(
-        self, function: Callable[..., _Result], arguments: Sequence[tuple[Any, ...]], n_jobs: int
-    ) -> Iterator[_Result]:
+    def _results(self, function: Callable[..., _Result], arguments: Sequence[tuple[Any, ...]]) -> Iterator[_Result]:
+        n_jobs = min(self._num_proc, len(arguments))
         if self._dask is not None:
             yield from _on_cluster(self._dask, function, arguments)
         elif n_jobs <= 1:

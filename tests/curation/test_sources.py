@@ -28,9 +28,6 @@ def paired(tiles: Path, masks: Path | None = None) -> dict[str, str | None]:
     }
 
 
-# ------------------------------------------------------------------------------------------------------ finding tiles
-
-
 def test_tiles_come_by_class_and_in_natural_order(tmp_path: Path) -> None:
     names = [f"{kind}_{area}_{n}.png" for kind in ("cordillera", "glaciar") for area in "ab" for n in (1, 2, 10, 100)]
     touch(tmp_path, *sorted(names, reverse=True))
@@ -65,37 +62,11 @@ def test_files_of_systems_are_passed_over_and_links_are_followed(tmp_path: Path)
     assert found(tiles) == [("glaciar/1.png", "glaciar", None)]
 
 
-@pytest.mark.parametrize(
-    ("names", "named", "message"),
-    [
-        (["glaciar_1.png", "notes.txt"], "notes.txt", "is no PNG file; save it as PNG"),
-        (["glaciar_\udcff\n.png"], "glaciar_\udcff\n.png", "has a name that cannot be printed; rename it"),
-        (["hielo_1.png"], "hielo_1.png", "give its class with --class PREFIX=CLASS, such as hielo=glaciar"),
-        (["glaciar/cordillera_1.png"], "glaciar/cordillera_1.png", "is of two classes, cordillera and glaciar"),
-        (["train/test/glaciar_1.png"], "train/test/glaciar_1.png", "is of two splits, test and train"),
-        (["a/glaciar_1.png", "b/glaciar_1.png"], "b/glaciar_1.png", "has the name of .*a/glaciar_1.png; remove one"),
-        (["glaciar_1.png", "glaciar_1.PNG"], "glaciar_1.png", "has the name of .*glaciar_1.PNG"),
-        ([".hidden"], "", "holds no tiles; give the folder"),
-        ([], "", "no such folder; give the folder that holds tiles or archives"),
-    ],
-)
-def test_folder_that_does_not_fit_is_reported_with_a_remedy(
-    tmp_path: Path, names: list[str], named: str, message: str
-) -> None:
-    touch(tmp_path / "tiles", *names)
-    with pytest.raises(SourceError, match=message) as caught:
-        find_sources(tmp_path / "tiles")
-    assert str(caught.value).startswith(f"{tmp_path / 'tiles' / named}: ")
-
-
 def test_link_that_leads_in_a_circle_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "glaciar_1.png")
     (tmp_path / "again").symlink_to(tmp_path)
     with pytest.raises(SourceError, match="again: is a link to a folder that it lies in"):
         find_sources(tmp_path)
-
-
-# ------------------------------------------------------------------------------------------------------ pairing masks
 
 
 @pytest.mark.parametrize(
@@ -124,15 +95,19 @@ def test_masks_lie_among_the_tiles_as_the_curators_have_them(tmp_path: Path) -> 
     assert paired(touch(tmp_path, *names)) == {"train/cordillera/1.png": None, "val/cordillera/1.png": None, **masks}
 
 
-@pytest.mark.parametrize("name", ["masks", "annotations"])
-def test_folder_of_masks_may_lie_in_that_of_tiles(tmp_path: Path, name: str) -> None:
-    touch(tmp_path, "glaciar_1.png", f"{name}/glaciar_1.png")
-    assert paired(tmp_path, tmp_path / name) == {"glaciar_1.png": "glaciar_1.png"}
-
-
 @pytest.mark.parametrize(
     ("tiles", "masks", "named", "message"),
     [
+        (["glaciar_1.png", "notes.txt"], None, "tiles/notes.txt", "is no PNG file; save it as PNG"),
+        (["glaciar_\udcff\n.png"], None, "tiles/glaciar_\udcff\n.png", "has a name that cannot be printed; rename it"),
+        (["hielo_1.png"], None, "tiles/hielo_1.png", "with --class PREFIX=CLASS, such as hielo=glaciar"),
+        (["glaciar/cordillera_1.png"], None, "tiles/glaciar/cordillera_1.png", "is of two classes, cordillera and gl"),
+        (["train/test/glaciar_1.png"], None, "tiles/train/test/glaciar_1.png", "is of two splits, test and train"),
+        (["a/glaciar_1.png", "b/glaciar_1.png"], None, "tiles/b/glaciar_1.png", "has the name of .*a/glaciar_1.png; r"),
+        (["glaciar_1.png", "glaciar_1.PNG"], None, "tiles/glaciar_1.png", "has the name of .*glaciar_1.PNG"),
+        ([".hidden"], None, "tiles", "holds no tiles; give the folder"),
+        ([], None, "tiles", "no such folder; give the folder that holds tiles or archives"),
+        (["glaciar_1.png"], [], "masks", "no such folder; give the folder that holds the PNG files"),
         (["glaciar_1.png"], ["glaciar_1.png", "glaciar_1_m.png"], "masks/glaciar_1_m.png", "is the second mask of"),
         (["glaciar_1.png"], ["glaciar_2.png"], "masks/glaciar_2.png", "no tile has its name; remove the mask"),
         (["cordillera/1.png"], ["glaciar/1.png"], "masks/glaciar/1.png", "no tile has its name"),
@@ -141,11 +116,17 @@ def test_folder_of_masks_may_lie_in_that_of_tiles(tmp_path: Path, name: str) -> 
         (["glaciar_1.png"], ["glaciar_1.tif"], "masks/glaciar_1.tif", "is no PNG file"),
     ],
 )
-def test_masks_that_cannot_be_paired_are_reported(
-    tmp_path: Path, tiles: list[str], masks: list[str], named: str, message: str
+def test_folders_that_do_not_fit_are_reported_with_a_remedy(
+    tmp_path: Path, tiles: list[str], masks: list[str] | None, named: str, message: str
 ) -> None:
     touch(tmp_path / "tiles", *tiles)
-    touch(tmp_path / "masks", *masks)
+    touch(tmp_path / "masks", *(masks or []))
     with pytest.raises(SourceError, match=message) as caught:
-        find_sources(tmp_path / "tiles", tmp_path / "masks")
+        find_sources(tmp_path / "tiles", None if masks is None else tmp_path / "masks")
     assert str(caught.value).startswith(f"{tmp_path / named}: ")
+
+
+@pytest.mark.parametrize("name", ["masks", "annotations"])
+def test_folder_of_masks_may_lie_in_that_of_tiles(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "glaciar_1.png", f"{name}/glaciar_1.png")
+    assert paired(tmp_path, tmp_path / name) == {"glaciar_1.png": "glaciar_1.png"}

@@ -1,4 +1,4 @@
-"""`grounds.csv` beside archives: which tiles show the same ground, and what each was called before."""
+"""`grounds.csv` beside archives: the ground and the source of each tile."""
 
 from __future__ import annotations
 

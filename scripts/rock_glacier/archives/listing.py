@@ -1,4 +1,4 @@
-"""List the archives of a folder and their tiles, whatever is wrong with some of them."""
+"""List the archives of a folder and their tiles, and collect the faults of both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies beside archives: the manifest, and a README for whoever takes the folder for a dataset of images."""
+"""Files beside archives: the manifest, and a README that keeps `datasets` from reading the folder as plain images."""
 
 from __future__ import annotations
 

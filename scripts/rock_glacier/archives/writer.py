@@ -1,4 +1,4 @@
-"""Write tiles and masks into archives: the same members give the same bytes, whenever and wherever they are written."""
+"""Write tiles and masks into archives: the same members give the same bytes on every system."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def mask_path(path: str) -> str:
 
 
 def sort_key(path: str) -> bytes:
-    """Return what members and rows are sorted by: the SHA-256 of their path, so that classes are mixed."""
+    """Return the sort key of members and rows: the SHA-256 of the path, which mixes the classes."""
     return hashlib.sha256(path.encode()).digest()
 
 

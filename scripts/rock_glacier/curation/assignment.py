@@ -1,8 +1,8 @@
-"""Assign grounds to train, validation and test, each ground whole.
+"""Assign whole grounds to train, validation and test, so that no two splits share ground.
 
-No two splits then share ground, but the target numbers of tiles are met only as far as the grounds' sizes allow, for
-both classes at once. That is an integer program: how many grounds of each size go to each split. It is solved by
-HiGHS (`scipy.optimize.milp`), within a bound on its search, so that large inputs take seconds.
+The sizes of the grounds limit how closely the target numbers of tiles can be met, for both classes at once. How many
+grounds of each size go to each split is an integer program. HiGHS (`scipy.optimize.milp`) solves it with a limit on the
+search tree, so that large inputs take seconds.
 
 Tiles are counted in arrays of shape (splits, classes), in the order of `SPLIT_NAMES` and `CLASS_NAMES`.
 """
@@ -49,17 +49,17 @@ def target_counts(labels: Sequence[int], ratios: Sequence[float]) -> npt.NDArray
 
 
 def assign_splits(grounds: Sequence[int], labels: Sequence[int], ratios: Sequence[float], seed: int = 0) -> list[int]:
-    """Assign whole grounds to splits, as close to the target numbers as can be found.
+    """Assign whole grounds to splits, as close to the target numbers as the search finds.
 
-    What is made small is the sum of |tiles - target| / target over the splits, for each class and for both together.
-    No split lacks a class of which it is to have tiles, where there are grounds enough.
+    Minimizes the sum of |tiles - target| / target over the splits, for each class and for both together. Every split
+    gets tiles of each class that its target names, where there are enough grounds.
 
     Args:
-        grounds: number of each tile's ground, from 0 without gaps. Each tile as a ground of its own gives a random
-            split, stratified by class.
+        grounds: number of each tile's ground, from 0 without gaps. With one ground for each tile, the split is random
+            and stratified by class.
         labels: number of each tile's class.
         ratios: of the splits, each above 0.
-        seed: chooses among grounds of one size.
+        seed: seed of the choice among grounds of equal size.
 
     Returns:
         the number of each tile's split.

@@ -1,4 +1,4 @@
-"""Build archives: convert the sources, find their grounds, assign them to splits, write and audit."""
+"""Build archives: convert the sources, find their grounds, assign these to splits, write and audit the archives."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ LEAKS = {
     Code.OVERLAP_ACROSS_SPLITS.code: "pairs of tiles overlap",
     Code.DUPLICATE_PIXELS.code: "tiles repeat others",
 }
-"""Findings that mean that two splits share ground, and what each counts."""
+"""Findings of ground that splits share, and what a finding stands for."""
 
 _PART = 256  # tiles that a worker converts at once
 
 
 class Built(NamedTuple):
-    """What was built.
+    """Archives that were built.
 
     Attributes:
         sources: the tiles.
-        facts: what each was.
+        facts: facts about each tile.
         grounds: number of each tile's ground.
         splits: number of each tile's split.
-        target: tiles that each split was to have of each class, shape (splits, classes).
+        target: target number of tiles of each split and class, shape (splits, classes).
         archives: the archives, in the order in which they were written.
         audit: the audit of the archives.
     """
@@ -65,7 +65,7 @@ class Built(NamedTuple):
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
-        """Tiles that each split has of each class, shape (splits, classes)."""
+        """Number of tiles of each split and class, shape (splits, classes)."""
         return count_tiles(self.splits, self.labels)
 
 
@@ -90,8 +90,8 @@ def build_archives(
         out: folder to write; it may exist when it is empty. It appears when it is complete, or not at all.
         masks: folder of masks. Without any mask the archives are for `image-classification` alone.
         prefixes: the class of folders of this name, and of files whose names begin so.
-        split: "ground" assigns each ground whole, "random" each tile by itself, "keep" leaves tiles in the splits that
-            their folders or archives name.
+        split: "ground" assigns whole grounds, "random" single tiles; "keep" leaves tiles in the splits that their
+            folders or archives name.
         ratios: of train, validation and test, each above 0; by default those of the release.
         shards: archives of each split.
         seed: not negative.

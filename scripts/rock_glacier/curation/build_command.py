@@ -153,7 +153,7 @@ def _results(built: Built) -> Iterator[str]:
 
 
 def _warnings(built: Built, mode: str) -> Iterator[str]:
-    """Yield a line for each departure from what was to be."""
+    """Yield a line for each departure from the targets and each warning of the audit."""
     import numpy as np
 
     from rock_glacier.audit.findings import ERROR

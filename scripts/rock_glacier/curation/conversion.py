@@ -1,4 +1,4 @@
-"""Read tiles and masks in the form that archives hold: RGBA tiles, masks of two colours."""
+"""Read tiles and masks, and convert them to the form of archives: RGBA tiles, masks of two colours."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _FORM = (8, 2), (8, 6)  # bits a channel and colour type of tiles: RGB, RGBA (IS
 
 
 class Facts(NamedTuple):
-    """What a tile and its mask were.
+    """Facts about a tile and its mask.
 
     Attributes:
-        tile_changed: whether the tile's file was not RGBA.
-        mask_changed: whether the mask's file was not RGBA of the two colours.
+        tile_changed: whether the tile was converted.
+        mask_changed: whether the mask was converted.
         has_mask: whether the tile has a mask in the archives.
-        is_opaque: whether all pixels of the tile are.
-        canonical_hash: the same for tiles that are each other, turned or mirrored.
+        is_opaque: whether the tile has no transparent pixels.
+        canonical_hash: equal for tiles that differ by a turn at most.
     """
 
     tile_changed: bool
@@ -46,12 +46,12 @@ class Facts(NamedTuple):
 
 
 class Converted(NamedTuple):
-    """A tile and its mask as archives hold them.
+    """A tile and its mask in the form of archives.
 
     Attributes:
-        tile: RGBA PNG file; the source's bytes where that is one.
+        tile: RGBA PNG file; the source's bytes where they are one.
         mask: RGBA PNG file of the mask's two colours, likewise; None for a cordillera tile or without a mask.
-        facts: what they were.
+        facts: facts about both.
     """
 
     tile: bytes

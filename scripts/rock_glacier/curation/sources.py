@@ -2,7 +2,7 @@
 
 In folders, a tile's class is the name of a folder or the beginning of the file's name, and its split the name of a
 folder. A mask lies in a folder called `masks` or in a folder of its own, and has its tile's stem, perhaps with `_m`
-behind it or `mask_` before it. A file that does not fit is an error: one that is left out in silence is a tile lost.
+behind it or `mask_` before it. A file that does not fit is an error, so that no tile is left out silently.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class SourceError(ValueError):
 
 
 class Source(NamedTuple):
-    """A tile, and where it is.
+    """A tile and its files.
 
     Attributes:
         name: path in the folder of tiles, with "/" between folders; a member's begins with its archive.
         class_name: `cordillera` or `glaciar`.
-        split: `train`, `validation` or `test`; None where no folder says it.
+        split: `train`, `validation` or `test`; None where no folder has such a name.
         tile: the PNG file, or a member of an archive.
         mask: the same of its mask; None without one.
     """
@@ -66,8 +66,8 @@ def find_sources(tiles: Path, masks: Path | None = None, prefixes: Mapping[str, 
         each glaciar tile has one.
 
     Raises:
-        SourceError: there are no tiles, a file is no PNG file, a class or a mask's tile cannot be told, or a glaciar
-            tile has no mask.
+        SourceError: there are no tiles, a file is no PNG file, a tile's class or a mask's tile is not clear, or a
+            glaciar tile has no mask.
         ArchiveError: the archives have a fault.
         OSError: a folder cannot be listed.
     """

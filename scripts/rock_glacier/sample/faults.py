@@ -40,7 +40,7 @@ def member_name(folder: Path) -> str:
 
 
 def member_duplicate(folder: Path) -> str:
-    """Let a tile stand twice in its archive."""
+    """Store a tile twice in its archive."""
     return _change(folder, "train/glaciar/000.png", lambda png: png, added="train/glaciar/000.png")
 
 
@@ -81,13 +81,13 @@ def mask_empty(folder: Path) -> str:
 
 
 def duplicate_pixels(folder: Path) -> str:
-    """Put a train tile, mirrored, in the place of a test tile."""
+    """Replace a test tile by a train tile, mirrored."""
     train = _read(folder, "train/cordillera/000.png")
     return _change_image(folder, "test/cordillera/000.png", lambda tile: tile.paste(ImageOps.mirror(train)))
 
 
 def overlap_across_splits(folder: Path) -> str:
-    """Let the left half of a test tile show what the right half of a train tile does."""
+    """Replace the left half of a test tile by the right half of a train tile."""
     path = "train/cordillera/001.png"
     half = _read(folder, path).crop((TILE_SIZE // 2, 0, TILE_SIZE, TILE_SIZE))
     _change_image(folder, "test/cordillera/001.png", lambda tile: tile.paste(half))
@@ -161,7 +161,7 @@ def _read(folder: Path, path: str) -> Image.Image:
 
 
 def _change(folder: Path, path: str, change: Callable[[bytes], bytes | None], added: str | None = None) -> str:
-    """Replace a member by what `change` makes of it, remove it where that is None, or add the result beside it."""
+    """Replace a member by the result of `change`, remove it where that is None, or add the result as `added`."""
     archive, members = _archive_of(folder, path)
     changed = change(dict(members)[path])
     if added is None:
@@ -177,7 +177,7 @@ def _change(folder: Path, path: str, change: Callable[[bytes], bytes | None], ad
 
 
 def _change_image(folder: Path, path: str, change: Callable[[Image.Image], Image.Image | None]) -> str:
-    """Replace a tile or mask by what `change` makes of its image, in place or anew."""
+    """Replace a tile or mask by the result of `change`, which may change the image in place."""
 
     def change_png(png: bytes) -> bytes:
         image = Image.open(io.BytesIO(png))

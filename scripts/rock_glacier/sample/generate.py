@@ -35,11 +35,11 @@ _LEAST_TILES_FOR_PROCESSES = 1000  # starting them costs more than it saves in a
 
 
 class Sample(NamedTuple):
-    """What was made.
+    """A sample that was made.
 
     Attributes:
         archives: the archives, in the order in which they were written.
-        faults: the path where each fault was planted, by its code.
+        faults: path of each planted fault, by its code.
     """
 
     archives: list[WrittenArchive]
@@ -75,9 +75,6 @@ def make_sample_archives(
         dask: address of a Dask scheduler whose workers to use instead.
         progress: whether to show a progress bar on standard error, where that is a terminal.
 
-    Returns:
-        what was made.
-
     Raises:
         ValueError: a number does not fit.
         FileExistsError: `out` exists and is not an empty folder; it stays as it is.
@@ -104,7 +101,7 @@ def make_sample_archives(
 
 
 def check_numbers(sizes: dict[str, int], *, shards: int, seed: int, overlap: float, faults: bool) -> None:
-    """Check what `make_sample_archives` is given.
+    """Check arguments of `make_sample_archives`.
 
     Raises:
         ValueError: a number does not fit; names it and the remedy.
@@ -131,7 +128,7 @@ def _plan_cuts(
         tiles = splits[split][class_name]
         sharing = round(overlap * tiles) if lenders and split != "train" else 0
         yield from ((scene,) for scene in _plan_scenes(seed, split, class_name, tiles - sharing))
-        for number, scene in enumerate(lenders):  # which lend a place each in turn
+        for number, scene in enumerate(lenders):  # a place of each in turn
             first, last = (
                 len(range(number, end, len(lenders))) for end in (lent[class_name], lent[class_name] + sharing)
             )
@@ -141,7 +138,7 @@ def _plan_cuts(
 
 
 def _plan_scenes(seed: int, split: str, class_name: str, tiles: int) -> Iterator[Scene]:
-    """Yield the scenes that together give just these tiles: several in a small sample too, and none for nothing."""
+    """Yield scenes that give this number of tiles together; several scenes in a small sample, too."""
     grid = min(max(math.ceil(math.sqrt(tiles / 4)), _SMALLEST_GRID), _LARGEST_GRID)
     for number, first in enumerate(range(0, tiles, grid**2)):
         yield Scene(seed, split, class_name, number, grid, min(grid**2, tiles - first))
@@ -150,7 +147,7 @@ def _plan_scenes(seed: int, split: str, class_name: str, tiles: int) -> Iterator
 def _write_split(
     folder: Path, split: str, counts: dict[str, int], tiles: Iterator[CutTile], shards: int
 ) -> list[WrittenArchive]:
-    """Write a split's archives; the tiles come in the order class, id, which is not that of the archives."""
+    """Write a split's archives; `tiles` come in the order of class and id, which is not that of the archives."""
     paths = [f"{split}/{name}/{tile_id:03d}.png" for name in CLASS_NAMES for tile_id in range(counts[name])]
     with tempfile.TemporaryFile(dir=folder) as file, zipfile.ZipFile(file, "w") as rendered:
         for path, tile in zip(paths, tiles, strict=True):

@@ -58,15 +58,16 @@ def cut(scene: Scene, overlapping: range | None = None) -> list[CutTile]:
 
     Args:
         scene: the scene.
-        overlapping: which tiles to cut of an endless row that overlap those of the grid; by default those of the grid.
+        overlapping: cut these numbers of an endless sequence of tiles that overlap the grid's; by default, cut the
+            tiles of the grid.
 
     Returns:
-        the tiles of the grid row by row, or those of the endless row, no two at one place.
+        the tiles of the grid, row by row, or those of the sequence; no two have the same place.
 
     Raises:
         ValueError: the scene has too few places for tiles that overlap those of its grid.
     """
-    # A key for each scene: it looks the same whatever else is made, before it or beside it.
+    # With a key of its own, a scene looks the same whatever else is rendered.
     key = (SPLIT_NAMES.index(scene.split), CLASS_NAMES.index(scene.class_name), scene.number)
     rng = np.random.default_rng(np.random.SeedSequence(scene.seed, spawn_key=key))
     is_glaciar = scene.class_name == GLACIAR
@@ -91,7 +92,7 @@ def _grid_corners(scene: Scene) -> list[tuple[int, int]]:
 def _overlapping_corners(
     rng: np.random.Generator, scene: Scene, rgb: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]
 ) -> Iterator[tuple[int, int]]:
-    """Draw where tiles begin that overlap those of the grid: half of them at half a tile from one, half anywhere."""
+    """Draw corners of tiles that overlap those of the grid: half of them half a tile away from one, half anywhere."""
     corners = _grid_corners(scene)
     taken = set(corners)
     for _ in range(_MOST_DRAWS):
