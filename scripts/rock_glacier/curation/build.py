@@ -34,7 +34,7 @@ LEAKS = {
 }
 """Findings of ground that splits share, and what a finding stands for."""
 
-_PART = 256  # tiles that a worker converts at once
+_PART = 64  # tiles that a worker converts at once
 
 
 class Built(NamedTuple):
