@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import datasets
 import pytest
-from conftest import REPOSITORY
 from huggingface_hub import DatasetCard
 
-from rock_glacier.publication.card import published_card, size_category
-from rock_glacier_dataset import CONFIG_NAMES, RELEASE_SIZES, features_of
+from rock_glacier.publication.card import published_card
+from rock_glacier_dataset import CONFIG_NAMES, features_of
 
 README = "---\npretty_name: RockGlacier\nlicense: mit\ntags:\n- andes\n---\n\n# Rock glaciers of José\n"
 
@@ -22,15 +21,10 @@ def infos(tiles: int) -> dict[str, datasets.DatasetInfo]:
 
 
 @pytest.mark.parametrize(
-    ("tiles", "category"), [(999, "n<1K"), (1000, "1K<n<10K"), (11_700, "10K<n<100K"), (10_000_000, "10M<n<100M")]
+    ("tiles", "category"), [(999, "n<1K"), (1000, "1K<n<10K"), (11_700, "10K<n<100K"), (999_999, "100K<n<1M")]
 )
 def test_the_size_category_follows_from_the_number_of_tiles(tiles, category):
     assert DatasetCard(published_card(README, infos(tiles), "me/it")).data["size_categories"] == [category]
-
-
-def test_the_release_is_of_the_size_that_the_readme_states():
-    card = DatasetCard.load(REPOSITORY / "README.md")
-    assert card.data["size_categories"] == [size_category(sum(RELEASE_SIZES.values()))]
 
 
 def test_the_readmes_own_metadata_and_text_stay():

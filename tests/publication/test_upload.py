@@ -85,7 +85,8 @@ def with_other(column: str, value: object) -> Callable[[bytes], bytes]:
 
 
 def test_a_new_repository_holds_both_folders_by_a_commit_each_that_was_loaded_back(server, user):
-    done = user.upload("--tag", "v2.0.0")
+    (user.folder / "home" / "token").write_text(TOKEN)
+    done = user.upload("--tag", "v2.0.0", HF_TOKEN="")  # with the token of the log-in
     repository = server.repositories[REPO_ID]
     main, script = (repository.find(branch).sha for branch in ("main", "script"))
     main_files, script_files = (len(digests_of(user.staged / branch)) for branch in ("main", "script"))
@@ -102,7 +103,6 @@ def test_a_new_repository_holds_both_folders_by_a_commit_each_that_was_loaded_ba
     assert commits_of(repository, "script")[1:] == commits_of(repository)
     assert tree_of(repository) == tree_of(repository, "v2.0.0") == digests_of(user.staged / "main")
     assert tree_of(repository, "script") == digests_of(user.staged / "script")
-    assert not repository.private
 
     server.requests.clear()
     references = dict(repository.refs)
@@ -123,7 +123,7 @@ def test_a_new_repository_holds_both_folders_by_a_commit_each_that_was_loaded_ba
 def test_a_dry_run_says_which_files_come_change_and_go_whatever_else_would_be_refused(server, user, foreign):
     parent = foreign.find("main")
     foreign.create_tag("v1")
-    told = user.upload("--dry-run", "--tag", "v1", "--private", HF_TOKEN="")
+    told = user.upload("--dry-run", "--tag", "v1", HF_TOKEN="")
     assert (told.status, told.messages) == (0, [])
     assert is_unwritten(server)
     sizes = {name: (user.staged / "main" / name).stat().st_size for name in digests_of(user.staged / "main")}
@@ -152,21 +152,6 @@ def test_a_dry_run_needs_no_repository_and_prints_even_for_a_broken_folder(serve
     assert told.status == 1
     assert "LICENSE: has another SHA-256" in told.messages[0]
     assert server.repositories == {}
-    assert is_unwritten(server)
-
-
-def test_a_private_repository_is_made_with_the_token_of_a_log_in_and_public_ones_are_refused(server, user):
-    (user.folder / "home" / "token").write_text(TOKEN)
-    done = user.upload("--private", HF_TOKEN="")
-    assert done.status == 0, done.messages
-    assert [line for line in done.lines if "as staged" in line] == COMPARED
-    assert server.repositories[REPO_ID].private
-
-    server.repositories[REPO_ID].private = False
-    server.requests.clear()
-    done = user.upload("--private")
-    assert (done.status, len(done.messages)) == (1, 1)
-    assert f"{REPO_ID}: is public" in done.messages[0]
     assert is_unwritten(server)
 
 
@@ -223,7 +208,7 @@ def test_a_commit_that_loads_back_otherwise_is_a_failure_and_the_check_finds_it_
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (with_other("labels", None), r"train: row 11 \(train/\w+/\d+\.png\): labels is another"),
         (with_other("path", "train/cordillera/99.png"), r"train: row 11 \(train/\w+/\d+\.png\): path is another"),
@@ -237,24 +222,14 @@ def test_a_commit_that_loads_back_otherwise_is_a_failure_and_the_check_finds_it_
     ],
     ids=["label", "path", "image", "fewer rows", "other columns", "cut off"],
 )
-def test_a_row_that_loads_otherwise_is_named(staged, staged_copy, tmp_path, monkeypatch, change, said):
+def test_a_row_that_is_not_what_the_archives_hold_is_named(staged_copy, tmp_path, monkeypatch, change, message):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")  # new, as that of the command
     card = DatasetCard.load(staged_copy / "main" / "README.md")
     card.data.pop("dataset_info")  # by which datasets itself would refuse some of these
     card.save(staged_copy / "main" / "README.md")
     for path in (staged_copy / "main" / "image-classification").iterdir():
         path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(DifferenceError, match=f"^image-classification ?{said}"):
-        list(read_back(staged, str(staged_copy / "main"), "main"))
-
-
-def test_parquet_that_is_not_what_the_archives_hold_is_named_though_the_hub_holds_the_same(
-    staged_copy, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    path = staged_copy / "main" / "image-classification" / TRAIN
-    path.write_bytes(with_other("labels", None)(path.read_bytes()))
-    with pytest.raises(DifferenceError, match=r"train: row 11 \(train/\w+/\d+\.png\): labels is another"):
+    with pytest.raises(DifferenceError, match=f"^image-classification ?{message}"):
         list(read_back(staged_copy, str(staged_copy / "main"), "main"))
 
 

@@ -12,8 +12,8 @@ from huggingface_hub import DatasetCard
 from rock_glacier.console import REPO_ID
 from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES
 
-_SIZE_CATEGORIES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M", 10**7: "1M<n<10M"}
-"""The Hub's words, by the number of tiles below which each holds."""
+_SIZE_CATEGORIES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M"}
+"""The Hub's categories, by the number of tiles below which each holds."""
 
 _LINK_TO_PROJECT = re.compile(r"\[([^]]+)\]\((?:docs/[^)]+|CONTRIBUTING\.md)\)")
 """A link to a file that is not published."""
@@ -33,20 +33,12 @@ tiles = load_dataset("{repo_id}", revision="script", trust_remote_code=True)
 """
 
 
-def size_category(tiles: int) -> str:
-    """Return the Hub's word for a number of tiles.
-
-    Example:
-        >>> size_category(11_700)
-        '10K<n<100K'
-    """
-    return next((word for end, word in _SIZE_CATEGORIES.items() if tiles < end), "10M<n<100M")
-
-
 def published_card(
     readme: str, infos: Mapping[str, datasets.DatasetInfo], repo_id: str, files: Iterable[str] = ()
 ) -> str:
-    """Turn the README into the card of a Hub repository with Parquet files; links to files outside of it become text.
+    """Turn the README into the card of a Hub repository with Parquet files.
+
+    Links to files that are not published become text.
 
     Args:
         readme: the README, with metadata at its head.
@@ -67,7 +59,7 @@ def published_card(
             readme = readme.replace(f"{first}-00000-of-00001.parquet", file)
     card = DatasetCard(readme, ignore_metadata_errors=False)
     tiles = sum(split.num_examples for split in infos[CONFIG_NAMES[0]].splits.values())
-    card.data["size_categories"] = [size_category(tiles)]
+    card.data["size_categories"] = [next(word for end, word in _SIZE_CATEGORIES.items() if tiles < end)]
     card.data["configs"] = [
         {
             "config_name": config,
@@ -81,9 +73,9 @@ def published_card(
 
 
 def script_card(card: str, repo_id: str) -> str:
-    """Turn a published card into that of the branch of the loading script.
+    """Turn a published card into that of the branch `script`.
 
-    It names no data files and no counts, which `datasets` would take in place of what the script gives.
+    It has no data files and no counts, which `datasets` would use instead of the script's.
     """
     own = DatasetCard(card, ignore_metadata_errors=False)
     for key in ("configs", "dataset_info"):

@@ -1,4 +1,4 @@
-"""The Hub dataset to publish to: branches, what a commit has to change, and errors that say what to do."""
+"""The Hub dataset to publish to: branches, changes, commits, and errors that name the remedy."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class HubError(RuntimeError):
 
 @contextlib.contextmanager
 def hub_step(place: str, step: str) -> Iterator[None]:
-    """Turn what the Hub's client raises in the block into a HubError that names the place and the step."""
+    """Turn an exception of the Hub's client into a HubError that names the place and the step."""
     try:
         yield
     except (HubError, ArchiveError):
         raise
-    except Exception as error:  # of kinds that differ between versions of the client
+    except Exception as error:  # its type depends on the version of the client
         raise HubError(f"{place}: {step}: {_explain(error)}") from error
 
 
@@ -65,11 +65,7 @@ def _explain(error: BaseException) -> str:
 
 
 def prepare_client() -> None:
-    """Refuse a token that clients would quote in messages.
-
-    Raises:
-        HubError: the token has characters that no token has.
-    """
+    """Raise a HubError for a token with characters that no token has: the client would quote it in its message."""
     if (token := get_token()) is not None and not re.fullmatch(r"[A-Za-z0-9_.-]+", token):
         raise HubError(f"the token has characters that no token has; {LOG_IN}")
 
@@ -81,7 +77,7 @@ def without_token(text: str) -> str:
 
 
 class Branch(NamedTuple):
-    """A branch of a Hub dataset when it was looked at: its last commit (or main's, if it is new) and files there."""
+    """A branch of a Hub dataset: whether it exists, its last commit (main's if it does not exist), and the files."""
 
     name: str
     exists: bool
@@ -96,7 +92,7 @@ def list_files(api: HfApi, repo_id: str, commit: str, folder: str | None = None)
 
 
 def look_at(api: HfApi, repo_id: str, name: str) -> Branch | None:
-    """Look at a branch, tag or commit; None where there is no such dataset, or the token may not see it."""
+    """Look up a branch, tag or commit; None if there is no such dataset, or the token may not read it."""
     with hub_step(repo_id, f"look at {name}"):
         try:
             exists, found = True, api.dataset_info(repo_id, revision=name)
@@ -129,7 +125,7 @@ def is_same(file: Path, known: RepoFile, sha256: str | None = None) -> bool:
 
 
 def find_changes(staged: Mapping[str, StagedFile], there: Iterable[RepoFile]) -> list[Change]:
-    """List what a commit has to change so that a branch with these files holds just the staged ones, by path."""
+    """List what a commit has to change so that a branch with the files `there` holds just the staged ones, by path."""
     known = {file.path: file for file in there}
     changes = [
         Change("change" if path in known else "add", path, file.stat().st_size)
@@ -143,23 +139,23 @@ def find_changes(staged: Mapping[str, StagedFile], there: Iterable[RepoFile]) ->
 def commit_changes(
     api: HfApi, repo_id: str, branch: Branch, staged: Mapping[str, StagedFile], *, create_pr: bool = False
 ) -> tuple[str, str, int]:
-    """Make one commit by which a branch holds just the staged files.
+    """Make one commit after which a branch holds just the staged files.
 
-    `HfApi.upload_folder` commits in batches, one at least every five minutes, and compares the parent of the first
-    alone (huggingface_hub 2.4, with hf_xet).
+    Not by `HfApi.upload_folder`, which commits in batches, at least every five minutes, and checks the parent of the
+    first batch only (huggingface_hub 2.4, with hf_xet).
 
     Args:
         api: the Hub's client.
         repo_id: the Hub dataset.
-        branch: as it was looked at; where it has a newer commit by now, nothing is committed.
+        branch: the branch as `look_at` found it; if it has a newer commit by now, nothing is committed.
         staged: staged files by path in the repository.
         create_pr: whether to propose the commit in a pull request instead.
 
     Returns:
-        the commit that holds the files, its address, and the number of files that it changes: 0 where none was needed.
+        the commit that holds the files, its address, and the number of files that it changes; 0 if none was needed.
 
     Raises:
-        HubError: the branch is as it was, or holds something else than was sent.
+        HubError: the commit failed, and the branch is as it was; or the commit does not hold what was sent.
     """
     changes = find_changes(staged, branch.files)
     if not branch.exists:

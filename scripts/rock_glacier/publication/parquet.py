@@ -1,9 +1,9 @@
-"""Parquet as the Hub serves it.
+"""Parquet for the Hub.
 
-Row groups hold at most 100 rows, which is what the dataset viewer shows on a page, and have a page index, by which it
-reads a few rows of a group. Pages are cut by content, so that versions of a file share unchanged pages in the Hub's
-storage. The schema holds the `huggingface` features, by which every version of `datasets` recognises an image. Images
-stay the bytes that they are and are not compressed again. The same examples give the same bytes.
+Row groups hold at most 100 rows, one page of the dataset viewer, and have a page index, from which the viewer reads
+single rows. Pages are cut by content, so that versions of a file share unchanged pages in the Hub's storage. The schema
+holds the `huggingface` features, from which every version of `datasets` recognises an image. Images keep their bytes
+and are not compressed again. The same examples give the same file.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROWS_PER_GROUP = 100
+_ROWS_PER_GROUP = 100
 
-CONTENT_DEFINED_CHUNKING = {"min_chunk_size": 2**18, "max_chunk_size": 2**20, "norm_level": 0}
+_CONTENT_DEFINED_CHUNKING = {"min_chunk_size": 2**18, "max_chunk_size": 2**20, "norm_level": 0}
 """Bytes in a page, the values that `datasets` and the Hub's storage use: https://huggingface.co/docs/hub/xet."""
 
 
@@ -40,16 +40,6 @@ class WrittenParquet(NamedTuple):
     file_bytes: int
 
 
-def parquet_name(split: str, shard: int, shards: int) -> str:
-    """Return the name of the file of one shard of a split.
-
-    Example:
-        >>> parquet_name("train", 0, 1)
-        'train-00000-of-00001.parquet'
-    """
-    return f"{split}-{shard:05d}-of-{shards:05d}.parquet"
-
-
 def write_parquet(
     branch: Path, name: str, features: datasets.Features, examples: Iterable[Mapping[str, Any]]
 ) -> WrittenParquet:
@@ -65,7 +55,7 @@ def write_parquet(
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     others = [name for name in features if name not in images]
     leaves = [f"{name}.{field.name}" for name in images for field in schema.field(name).type]
-    # What `features.encode_example` makes of them too, in a fifth of the time.
+    # As `features.encode_example` encodes them, in a fifth of the time.
     encoded = ({**example, **{name: {"bytes": example[name], "path": None} for name in images}} for example in examples)
     rows = num_bytes = 0
     file = branch / name
@@ -74,15 +64,15 @@ def write_parquet(
         file,
         schema,
         write_page_index=True,
-        use_content_defined_chunking=CONTENT_DEFINED_CHUNKING,
+        use_content_defined_chunking=_CONTENT_DEFINED_CHUNKING,
         compression={**dict.fromkeys(leaves, "none"), **dict.fromkeys(others, "snappy")},
         use_dictionary=others,
         write_statistics=others,
     ) as writer:
-        writer.add_key_value_metadata({"content_defined_chunking": json.dumps(CONTENT_DEFINED_CHUNKING)})
-        while group := list(itertools.islice(encoded, ROWS_PER_GROUP)):
+        writer.add_key_value_metadata({"content_defined_chunking": json.dumps(_CONTENT_DEFINED_CHUNKING)})
+        while group := list(itertools.islice(encoded, _ROWS_PER_GROUP)):
             table = pa.Table.from_pylist(group, schema)
-            writer.write_table(table, row_group_size=ROWS_PER_GROUP)
+            writer.write_table(table, row_group_size=_ROWS_PER_GROUP)
             rows += table.num_rows
             num_bytes += table.nbytes
     return WrittenParquet(name, rows, num_bytes, file.stat().st_size)

@@ -26,14 +26,14 @@ _ROWS = 100  # that are compared at once
 
 
 class DifferenceError(RuntimeError):
-    """The Hub gives something else than was staged: says where."""
+    """A row, or a column, that is not as it was staged: says which."""
 
 
 def read_back(folder: Path, repo_id: str, commit: str) -> Iterator[str]:
-    """Load every config and split from the Hub, and compare each row with what was staged.
+    """Load every config and split from the Hub, and compare each row with the staged archives.
 
     Yields:
-        a line for each config and split that is the same.
+        a line for each config and split whose rows are the same.
 
     Raises:
         DifferenceError: at the first difference, or where a config cannot be loaded.
@@ -57,7 +57,7 @@ def read_back(folder: Path, repo_id: str, commit: str) -> Iterator[str]:
 
 
 def _compare(place: str, examples: datasets.Dataset, tiles: list[ListedMember], config: str) -> None:
-    """Compare rows with the archives that were staged, so that nothing that lies between can hide a change."""
+    """Compare rows with the staged archives rather than with the staged Parquet, whose faults it finds as well."""
     if len(examples) != len(tiles):
         raise DifferenceError(f"{place}: {len(examples)} examples; staged are {len(tiles)}")
     loaded = (row for table in examples.with_format("arrow").iter(_ROWS) for row in table.to_pylist())
@@ -70,10 +70,10 @@ def _compare(place: str, examples: datasets.Dataset, tiles: list[ListedMember], 
 
 
 def read_back_in_new_cache(folder: Path, repo_id: str, commit: str) -> None:
-    """Read back in a process of its own whose caches are new; tokens come from where they always do.
+    """Read back in a new process with empty caches and the user's token.
 
     Raises:
-        HubError: the Hub gives something else than was staged; standard error says where.
+        HubError: the rows differ from what was staged; standard error says where.
     """
     with tempfile.TemporaryDirectory(prefix="rock-glacier-") as home:
         elsewhere = re.compile(r"(HF|HUGGINGFACE)_.*_(CACHE|PATH|HOME|OFFLINE)|HF_HOME")

@@ -20,7 +20,7 @@ from rock_glacier.files import new_output_folder
 from rock_glacier.parallel import Workers
 from rock_glacier.publication.card import published_card, script_card
 from rock_glacier.publication.hub import HubError, hub_step, is_same, list_files
-from rock_glacier.publication.parquet import WrittenParquet, parquet_name, write_parquet
+from rock_glacier.publication.parquet import WrittenParquet, write_parquet
 from rock_glacier.publication.rows import plan_rows, read_rows
 from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, write_sums
 from rock_glacier_dataset import (
@@ -74,15 +74,14 @@ def stage(
         data.mkdir(parents=True)
         names = [name for name in sorted(os.listdir(source)) if _is_published(name)]
         list(workers.map("Copying archives", shutil.copyfile, [(Path(source, name), data / name) for name in names]))
-        # What is read from here on is the copy, so that a change of the source is no matter.
+        # From here on the copy is read, so that a change of the source does no harm.
         listing = _list_valid(data, os.fspath(data_dir))
         if GROUNDS_NAME in names:
             if len(read_grounds(data / GROUNDS_NAME, [tile.path for tile in listing.tiles])) != len(listing.tiles):
-                remedy = "take the file that belongs to them"
-                raise ArchiveError(f"{GROUNDS_NAME}: names tiles that no archive holds; {remedy}")
+                raise ArchiveError(f"{GROUNDS_NAME}: names tiles that no archive holds; use the file made from them")
             _copy(data / GROUNDS_NAME, folder / MAIN / GROUNDS_NAME)
         tasks = [
-            (folder / MAIN, f"{config}/{parquet_name(split, shard, len(parts))}", config, part)
+            (folder / MAIN, f"{config}/{split}-{shard:05d}-of-{len(parts):05d}.parquet", config, part)
             for split in SPLIT_NAMES
             for parts in [plan_rows(listing, split)]
             for config in CONFIG_NAMES
@@ -132,7 +131,7 @@ def _list_valid(folder: Path, source: str) -> Listing:
         for fault in listing.faults:
             raise fault
     except ArchiveError as fault:
-        raise ArchiveError(str(fault).replace(str(folder), source), fault.code, fault.path) from None
+        raise ArchiveError(str(fault).replace(str(folder), source)) from None
     return listing
 
 
@@ -146,7 +145,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _write_other_files(folder: Path, staged: StagedSplits, repo_id: str) -> None:
-    """Write what is staged beside Parquet and archives."""
+    """Write the cards, the pictures, the loading script and the documents."""
     infos = {}
     for config, splits in staged.items():
         info = datasets.DatasetInfo(features=features_of(config), splits=datasets.SplitDict())

@@ -43,7 +43,7 @@ def read_staged(folder: Path, *, verify: bool = True) -> dict[str, dict[str, Sta
     """List the files of a staged folder.
 
     Args:
-        folder: what `stage` wrote. Files and folders whose names begin with a dot are passed over.
+        folder: a folder that `stage` wrote. Files and folders whose names begin with a dot are ignored.
         verify: whether to check that the folder holds just the files of `SHA256SUMS`, unchanged.
 
     Returns:

@@ -20,17 +20,15 @@ def upload(
     revision: str = MAIN,
     create_pr: bool = False,
     tag: str | None = None,
-    private: bool = False,
 ) -> Iterator[str]:
     """Publish a staged folder, whole or not at all, and load it back.
 
     Args:
         folder: what `stage` wrote.
-        repo_id: the Hub dataset; made if need be.
-        revision: the branch for what is in `main`; made if need be. The branch `script` is changed with `main` alone.
+        repo_id: the Hub dataset; created if need be.
+        revision: the branch for what is in `main`; created if need be. The branch `script` changes only with `main`.
         create_pr: whether to propose the commit to main in a pull request, and to change nothing else.
         tag: tag for the commit; a tag is never moved.
-        private: whether the dataset is private, if it is made.
 
     Yields:
         a line for each step. The rows are compared in another process, which prints a line for each split itself.
@@ -49,13 +47,10 @@ def upload(
         branch = look_at(api, repo_id, name)
         if branch is None:
             with hub_step(repo_id, "create the repository"):
-                api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True)
+                api.create_repo(repo_id, repo_type="dataset", exist_ok=True)
             branch = look_at(api, repo_id, name)
         if branch is None:
             raise HubError(f"{repo_id}: exists, but the token may not see it; {LOG_IN}")
-        with hub_step(repo_id, "look at the repository"):
-            if private and not api.dataset_info(repo_id).private:
-                raise HubError(f"{repo_id}: is public; make it private in its settings, or leave --private out")
         there = _commit_of_tag(api, repo_id, tag) if name == revision else None
         if there is not None and (there != branch.commit or find_changes(files, branch.files)):
             raise HubError(f"{repo_id}: the tag {tag} is at {there}, which is not what is staged; choose another tag")
@@ -73,13 +68,13 @@ def upload(
 
 
 def preview(folder: Path, repo_id: str, *, revision: str = MAIN, tag: str | None = None) -> Iterator[str]:
-    """Say what `upload` would change, and change nothing.
+    """List what `upload` would change, and change nothing.
 
     Yields:
-        a line for each file that would be added, changed or removed, and for what else there is to say.
+        a line for each file that would be added, changed or removed, and a summary for each branch and the tag.
 
     Raises:
-        StagedError: the staged folder has a fault; raised after the lines, so that they are seen.
+        StagedError: the staged folder has a fault; raised after the last line.
         HubError: the Hub cannot be reached.
     """
     api, staged = HfApi(), read_staged(folder, verify=False)
@@ -102,7 +97,7 @@ def preview(folder: Path, repo_id: str, *, revision: str = MAIN, tag: str | None
 
 
 def check(folder: Path, repo_id: str, *, revision: str = MAIN) -> Iterator[str]:
-    """Compare what the Hub holds, and what it gives, with a staged folder; change nothing.
+    """Compare the files on the Hub, and the rows loaded from it, with a staged folder; change nothing.
 
     Args:
         folder: what `stage` wrote.

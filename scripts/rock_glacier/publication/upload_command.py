@@ -13,19 +13,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(
         description="Publish a staged folder on the Hub. One commit makes the branch main hold just the files of "
-        "STAGED/main: others are removed, except .gitattributes; where someone else has committed meanwhile, nothing "
+        "STAGED/main: others are removed, except .gitattributes; if someone else has committed meanwhile, nothing "
         "is committed. Both configs are then loaded from that commit into a new cache and compared with STAGED row by "
         "row. Finally the branch script is made to hold STAGED/script, and the commit is tagged.",
         epilog="After a failure the same command goes on from there. The token is that of `hf auth login`, or in "
-        "HF_TOKEN. Prints a line for each thing that is done. Exit status: 0 when all is done, 1 when something is "
-        "not, 2 for wrong usage.",
+        "HF_TOKEN. Prints a line for each step. Exit status: 0 when all is done, 1 when something failed, 2 for "
+        "wrong usage.",
     )
     parser.add_argument("staged", metavar="STAGED", type=Path, help="folder that stage_hub_repo.py wrote")
     parser.add_argument("--repo-id", metavar="ID", type=repo_id, required=True, help="the Hub dataset; made if need be")
     add_options(parser, "--revision")
     parser.add_argument("--create-pr", action="store_true", help="propose the commit to main in a pull request instead")
     parser.add_argument("--tag", metavar="TAG", help="tag the commit, such as v2.0.0; a tag is never moved")
-    parser.add_argument("--private", action="store_true", help="make the dataset private, if it is made")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--dry-run", action="store_true", help="change nothing; print what would change")
     only.add_argument("--check", action="store_true", help="change nothing; compare what the Hub gives with STAGED")
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.dry_run:
             lines = preview(**place, tag=options.tag)
         else:
-            lines = upload(**place, create_pr=options.create_pr, tag=options.tag, private=options.private)
+            lines = upload(**place, create_pr=options.create_pr, tag=options.tag)
         for line in lines:
             say(line)
 
