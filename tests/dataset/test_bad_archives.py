@@ -184,8 +184,6 @@ def members_of(archive: Path) -> dict[str, bytes]:
 
 
 AGAIN = "copy or download the archive again"
-BOTH_AGAIN = "copy or download the archives and manifest.json again"
-REMOVE = "build the archives again, or remove it"
 PNG = "save it as an 8-bit RGBA PNG of 128 x 128 pixels"
 LOST = "add it, or give another folder as data_dir"
 ONE_OF_TWO = "remove one of the two"
@@ -199,41 +197,29 @@ CORDILLERA, OTHER = "test/cordillera/000.png", "test/cordillera/999.png"
 Faults = dict[str, tuple[Fault, str, str, str]]
 
 FAULTS_OF_MANIFEST: Faults = {
-    "a manifest that counts other tiles": (
-        manifest_entry("splits", "test", "glaciar", value=4),
-        "test",
-        "is {'cordillera': 3, 'glaciar': 3}, and {'cordillera': 3, 'glaciar': 4} in manifest.json",
-        BOTH_AGAIN,
-    ),
-    "a manifest of another size": (
-        manifest_entry("archives", "test.zip", "bytes", value=1),
-        "test.zip",
-        "'bytes': 1",
-        BOTH_AGAIN,
-    ),
-    "a manifest of another digest": (
-        manifest_entry("archives", "test.zip", "sha256", value="0" * 64),
-        "test.zip",
-        "'sha256': '0000",
-        BOTH_AGAIN,
-    ),
-    "a manifest without the archive": (
-        lambda f: change_manifest(f, lambda manifest: manifest["archives"].pop("test.zip")),
-        "test.zip",
-        "and None in manifest.json",
-        BOTH_AGAIN,
-    ),
-    "a manifest without the split": (
-        lambda f: change_manifest(f, lambda manifest: manifest["splits"].pop("test")),
-        "test",
-        "and None in manifest.json",
-        BOTH_AGAIN,
-    ),
-    "a manifest that is no JSON": (manifest_of(b"{"), "manifest.json", "is not a manifest", REMOVE),
-    "a manifest that is a list": (manifest_of(b"[1]"), "manifest.json", "is not a manifest", REMOVE),
-    "a manifest nested without end": (manifest_of(b"[" * 100_000), "manifest.json", "is not a manifest", REMOVE),
-    "a manifest whose splits are a list": (manifest_of(b'{"splits": [1]}'), "test", "and None in manifest", BOTH_AGAIN),
-    "a manifest of an unknown split": (manifest_entry("splits", "dev", value={}), "dev", "is None", BOTH_AGAIN),
+    what: (manifest_entry(*keys, value=value), place, said, "copy or download the archives and manifest.json again")
+    for what, keys, value, place, said in [
+        (
+            "a manifest that counts other tiles",
+            ("splits", "test", "glaciar"),
+            4,
+            "test",
+            "'glaciar': 4} in manifest.json",
+        ),
+        ("a manifest of another size", ("archives", "test.zip", "bytes"), 1, "test.zip", "'bytes': 1"),
+        ("a manifest of another digest", ("archives", "test.zip", "sha256"), "0" * 64, "test.zip", "'sha256': '0000"),
+        ("a manifest without the archive", ("archives", "test.zip"), None, "test.zip", "and None in manifest.json"),
+        ("a manifest without the split", ("splits", "test"), None, "test", "and None in manifest.json"),
+        ("a manifest whose splits are a list", ("splits",), [1], "test", "'glaciar': 3}, and None in manifest.json"),
+        ("a manifest of an unknown split", ("splits", "dev"), {}, "dev", "is None, and {} in manifest.json"),
+    ]
+} | {
+    what: (manifest_of(content), "manifest.json", "is not a manifest", "build the archives again, or remove it")
+    for what, content in {
+        "a manifest that is no JSON": b"{",
+        "a manifest that is a list": b"[1]",
+        "a manifest nested without end": b"[" * 100_000,
+    }.items()
 }
 """What streaming does not look at."""
 
@@ -273,7 +259,7 @@ FAULTS_OF_IMAGES: Faults = {
         ("an empty member", TILE, b"", "is empty"),
         ("a JPEG under a PNG's name", TILE, image("RGB", format="JPEG"), "is a JPEG"),
         ("a PNG cut short", TILE, image()[:-20], "PNG cut short"),
-        ("a PNG without its last byte", TILE, image()[:-1], "PNG cut short"),
+        ("a PNG whose last chunk claims a byte more", TILE, image()[:-9] + b"\1" + image()[-8:], "PNG cut short"),
         ("a PNG's signature alone", TILE, image()[:8], "PNG cut short"),
         ("a damaged header", TILE, image()[:29] + bytes(4) + image()[33:], "header is damaged"),
         ("a header that is not the first chunk", TILE, image()[:8] + TEXT_CHUNK + image()[8:], "header is damaged"),
@@ -457,19 +443,9 @@ def test_data_files_are_refused(sample):
         load_archives(data_dir=sample, data_files={"train": "train.zip"})
 
 
-LOCATIONS = [
-    "",
-    "a::b",
-    "x://y",
-    "nope://x",
-    "zip://x::file",
-    "hf://datasets/x",
-    "hf://datasets/x/y",
-    "memory://nowhere",
-]
-
-
-@pytest.mark.parametrize("data_dir", LOCATIONS)
+@pytest.mark.parametrize(
+    "data_dir", ["", "a::b", "x://y", "nope://x", "zip://x::file", "hf://datasets/x", "hf://datasets/x/y", "memory://x"]
+)
 def test_place_without_archives_gives_one_clear_error(data_dir, sample, tmp_path, monkeypatch):
     """Among them folders of the user's own, whose names URLs have."""
     monkeypatch.chdir(tmp_path)

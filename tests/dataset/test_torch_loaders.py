@@ -115,29 +115,6 @@ def test_shuffled_stream_resumes_in_an_epoch_by_passing_over_batches(workers, sh
     assert epochs[0] != epochs[1]
 
 
-@WORKERS
-@pytest.mark.parametrize("nodes", [1, 2])
-@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
-def test_stream_in_order_resumes_from_the_state_of_its_loader(nodes, workers, sharded_sample):
-    stateful = pytest.importorskip("torchdata.stateful_dataloader", reason="left out: torchdata is not there")
-    seen: list[str] = []
-    for rank in range(nodes):
-
-        def loader(rank: int = rank) -> Any:
-            stream = split_dataset_by_node(streamed(sharded_sample), rank, nodes)
-            return stateful.StatefulDataLoader(stream, batch_size=2, num_workers=workers)
-
-        interrupted = loader()
-        taken = paths(itertools.islice(interrupted, 2))
-        state = interrupted.state_dict()
-        resumed = loader()
-        resumed.load_state_dict(state)
-        rest = paths(resumed)
-        assert taken + rest == paths(loader())
-        seen += itertools.chain(*taken, *rest)
-    assert sorted(seen) == sorted(tile_paths(sharded_sample, "train"))
-
-
 def test_readmes_loaders_print_what_it_shows(tmp_path):
     make_sample_archives(tmp_path / "sample")
     done = subprocess.run(
