@@ -139,12 +139,6 @@ def test_train_with_nothing_to_learn_is_named(sample_copy, tmp_path, capsys, con
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_without_archives_is_named(tmp_path, capsys):
-    assert main([str(tmp_path), str(tmp_path / "out"), "--name", CLASSIFICATION]) == 1
-    assert f"train.zip: not in {tmp_path}" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize("wrong", [("--seed", "-1"), ("--seed", str(2**32)), ("--num-proc", "0"), ("--split", "val")])
 def test_wrong_usage_has_status_2(tmp_path, wrong):
     with pytest.raises(SystemExit) as ended:

@@ -140,24 +140,27 @@ def test_the_control_assigns_classes_to_whole_grounds():
     assert len({labels.tobytes() for labels in assigned}) > 5
 
 
+def on_grounds(grounds: int) -> TileSet:
+    numbers = np.repeat(np.arange(grounds), 2)
+    return TileSet(np.zeros((2 * grounds, 1), np.float32), numbers % 2, numbers)
+
+
 @pytest.mark.parametrize(("grounds", "folds"), [(4, 2), (7, 3), (40, 5)])
 def test_there_are_as_many_folds_as_the_rarer_class_has_grounds_up_to_five(grounds, folds):
-    numbers = np.repeat(np.arange(grounds), 2)
-    assert choose_folds(TileSet(np.zeros((2 * grounds, 1), np.float32), numbers % 2, numbers), None) == folds
+    assert choose_folds(on_grounds(grounds), None) == folds
+    assert choose_folds(on_grounds(grounds), 2) == 2
 
 
 @pytest.mark.parametrize(
-    ("grounds", "more", "message"),
+    ("grounds", "folds", "message"),
     [
-        (3, (), "the cordillera tiles lie in 1 ground, too few for 2 folds; add tiles of other grounds"),
-        (4, ("--folds", "3"), "lie in 2 grounds, too few for 3 folds; give --folds 2, or add tiles"),
+        (3, None, "the glaciar tiles lie in 1 ground, too few for 2 folds; add tiles of other grounds"),
+        (4, 3, "tiles lie in 2 grounds, too few for 3 folds; give --folds 2, or add tiles"),
     ],
 )
-def test_tiles_that_do_not_fit_are_named(tmp_path, capsys, grounds, more, message):
-    folder = write_tiles(tmp_path / "archives", grounds)
-    assert main([str(folder), "--num-proc", "1", "--json", str(tmp_path / "leak.json"), *more]) == 1
-    assert message in capsys.readouterr().err.splitlines()[-1]
-    assert [path.name for path in tmp_path.iterdir()] == ["archives"]
+def test_too_few_grounds_are_named(grounds, folds, message):
+    with pytest.raises(ValueError, match=message):
+        choose_folds(on_grounds(grounds), folds)
 
 
 @pytest.mark.parametrize(

@@ -241,13 +241,6 @@ def test_paths_that_do_not_fit_the_split_are_named(evaluate, tmp_path, paths, ex
     assert not (tmp_path / "found.json").exists()
 
 
-def test_scores_for_masks_and_masks_for_scores_are_refused(evaluate, scores, masks):
-    found = evaluate(scores, *MASKS)
-    assert "scores.csv: its name does not end in .parquet; give such a file of masks, or a folder" in found.error
-    found = evaluate(masks, *CLASSES)
-    assert "masks.parquet: has no column score; its columns are path, mask" in found.error
-
-
 def test_a_true_mask_of_other_colours_is_named(evaluate, sample_copy, masks):
     image = contents(sample_copy, "test")[PATHS[0]]
     replace_member(sample_copy / "test.zip", "test/masks/001.png", image)

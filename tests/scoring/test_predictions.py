@@ -150,9 +150,9 @@ def test_a_folder_without_png_files_is_named(tmp_path):
     assert "holds no PNG files" in message(read_masks, tmp_path)
 
 
-def coloured(mask):
+def coloured(mask, colour):
     image = class_indices_to_mask(mask)
-    image.putpixel((5, 7), (255, 0, 0, 255))
+    image.putpixel((5, 7), colour)
     return png(image)
 
 
@@ -160,7 +160,8 @@ GOOD = PNGS["1-bit"](MASKS[0])
 FAULTS = {
     "size": (png(Image.new("L", (64, 128))), "is 64 x 128, 8-bit grey; write"),
     "values": (PNGS["grey of 0 and 1"](MASKS[1] * 3), "has the values 0, 3; a mask's are 0 and 1, or 0 and 255"),
-    "colours": (coloured(MASKS[1]), "got (255, 0, 0, 255) at y=7, x=5"),
+    "colours": (coloured(MASKS[1], (255, 0, 0, 255)), "got (255, 0, 0, 255) at y=7, x=5"),
+    "transparent": (coloured(MASKS[1], (0, 0, 0, 0)), "got (0, 0, 0, 0) at y=7, x=5"),
     "no PNG": (b"\xff\xd8\xff", "is a JPEG; write the mask as a PNG file of 128 x 128"),
     "depth": (png(Image.fromarray(MASKS[1].astype(np.uint16))), "is 128 x 128, 16-bit grey; write"),
     "checksum": (GOOD[:-20] + bytes([GOOD[-20] ^ 1]) + GOOD[-19:], "the checksum of its chunk b'IDAT' is wrong"),

@@ -25,7 +25,7 @@ from rock_glacier.scoring.mask_metrics import (
     mask_statistic,
 )
 from rock_glacier.scoring.predictions import Mask, Scores, match_tiles, read_masks, read_scores
-from rock_glacier.scoring.truth import find_snapshot, load_truth, read_ground_numbers, true_masks
+from rock_glacier.scoring.truth import decode_true_mask, find_snapshot, load_truth, read_ground_numbers
 from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES
 
 METRICS = dict(zip(CONFIG_NAMES, (CLASS_METRICS, MASK_METRICS), strict=True))
@@ -131,9 +131,9 @@ def _compare_masks(
     truth: datasets.Dataset, rows: npt.NDArray[np.intp], predicted: Iterator[Mask]
 ) -> tuple[Statistic, dict[str, Any], list[str]]:
     counts = np.empty((len(rows), 7), np.int64)
-    pairs = zip(rows, predicted, true_masks(truth, rows), strict=True)
-    for row, mask, true_mask in tqdm(pairs, "masks", len(rows), unit=" masks", disable=None, leave=False):
-        counts[row] = count_pixels(true_mask, mask)
+    pairs = zip(rows.tolist(), predicted, strict=True)
+    for row, mask in tqdm(pairs, "masks", len(rows), unit=" masks", disable=None, leave=False):
+        counts[row] = count_pixels(decode_true_mask(truth[row]), mask)
     without_rock_glacier, without_boundary = count_tiles_left_out(counts)
     notes = [
         f"Means over tiles leave out those where neither mask shows rock glacier, {without_rock_glacier} of "

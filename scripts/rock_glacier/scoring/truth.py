@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +48,16 @@ def load_truth(config: str, split: str, data_dir: str | None, repo_id: str, revi
     return tiles.cast_column("masks", datasets.Image(decode=False)) if "masks" in tiles.column_names else tiles
 
 
-def true_masks(tiles: datasets.Dataset, rows: npt.NDArray[np.intp]) -> Iterator[Mask]:
-    """Yield the masks of tiles in some order of rows.
+def decode_true_mask(tile: Mapping[str, Any]) -> Mask:
+    """Decode the mask of a tile from `load_truth`.
 
     Raises:
-        ValueError: a mask is damaged, or has other colours than a mask has.
+        ValueError: the mask is damaged, or has other colours than a mask has.
     """
-    for row in rows.tolist():
-        tile = tiles[row]
-        try:
-            yield mask_to_class_indices(decode_png(tile["masks"]["bytes"]))
-        except ValueError as error:
-            raise ValueError(f"{tile['path']}: its true mask cannot be used ({error}); audit the archives") from None
+    try:
+        return mask_to_class_indices(decode_png(tile["masks"]["bytes"]))
+    except ValueError as error:
+        raise ValueError(f"{tile['path']}: its true mask cannot be used ({error}); audit the archives") from None
 
 
 def read_ground_numbers(file: Path | None, folder: str, paths: list[str]) -> npt.NDArray[np.intp] | None:
