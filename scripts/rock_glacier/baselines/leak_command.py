@@ -1,4 +1,4 @@
-"""Command line: measure the value of a leak."""
+"""Command line: measure how much of a score is memory of the ground."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ classes are assigned to whole grounds at random, anew in each repeat, so that on
 random folds score there above 0.5 is memory of the ground and nothing else; what grouped folds score there is what this
 procedure gives for ignorance, which may be below 0.5.
 
-How well rock glaciers can be recognised, the experiment does not show.
+The experiment does not show how well rock glaciers can be recognised.
 """
 
 from __future__ import annotations

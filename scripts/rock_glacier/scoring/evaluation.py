@@ -135,13 +135,13 @@ def _compare_masks(
     for row, mask in tqdm(pairs, "masks", len(rows), unit=" masks", disable=None, leave=False):
         counts[row] = count_pixels(decode_true_mask(truth[row]), mask)
     without_rock_glacier, without_boundary = count_tiles_left_out(counts)
-    notes = [
+    note = (
         f"Means over tiles leave out those where neither mask shows rock glacier, {without_rock_glacier} of "
         f"{count(len(counts), 'tile')}; boundary F1 those where neither has a boundary, {without_boundary}."
-    ]
+    )
     matrix = {"unit": "pixels", "classes": ["background", "rock glacier"], "counts": mask_confusion(counts).tolist()}
     found = {"boundary_tolerance": TOLERANCE, "confusion_matrix": matrix}
-    return mask_statistic(counts), found, notes if without_boundary else []
+    return mask_statistic(counts), found, [note]
 
 
 def _or_none(number: float) -> float | None:
