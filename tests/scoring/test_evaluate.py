@@ -295,11 +295,14 @@ def test_truth_and_grounds_come_from_the_hub_and_then_from_the_cache(evaluate, s
     data = staged_copy / "script" / "data"
     everyone = [path for split in ("train", "validation", "test") for path in contents(data, split)]
     write_grounds(staged_copy / "main" / "grounds.csv", np.arange(len(everyone)) // 2, everyone)
-    repo_id = "somebody/glaciers"
+    of_hub = ["--repo-id", "somebody/glaciers", "--revision", "v1"]
     with HubServer() as hub:
-        commit = hub.add_repository(repo_id, staged_copy / "main").find("main").sha
+        repository = hub.add_repository(of_hub[1], staged_copy / "main")
+        repository.create_tag("v1")
+        commit = repository.find("v1").sha
+        repository.commit({}, delete=["grounds.csv"])
         done = subprocess.run(
-            [sys.executable, REPOSITORY / "scripts" / "evaluate.py", masks, *MASKS, *FAST, "--repo-id", repo_id],
+            [sys.executable, REPOSITORY / "scripts" / "evaluate.py", masks, *MASKS, *FAST, *of_hub],
             env=client_environment(hub, Path(os.environ["HF_HOME"])),  # the cache of this process, which is offline
             capture_output=True,
             text=True,
@@ -307,13 +310,12 @@ def test_truth_and_grounds_come_from_the_hub_and_then_from_the_cache(evaluate, s
         )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("image-segmentation, test: 6 tiles in ")
-    for options in ([], ["--revision", commit]):
-        found = evaluate(masks, *MASKS, "--repo-id", repo_id, *options, data_dir=None)
-        assert found.lines == done.stdout.splitlines()
-        assert found.json["dataset"] == {"repo_id": repo_id, "revision": commit}
-    assert main([str(masks), *MASKS, *FAST, "--model-index", "--model-name", "mine", "--repo-id", repo_id]) == 0
+    found = evaluate(masks, *MASKS, *of_hub, data_dir=None)
+    assert found.lines == done.stdout.splitlines()
+    assert found.json["dataset"] == {"repo_id": of_hub[1], "revision": commit}
+    assert main([str(masks), *MASKS, *FAST, "--model-index", "--model-name", "mine", *of_hub]) == 0
     _, results = read_by_the_hub_client(capsys.readouterr().out)
-    assert {(one.dataset_type, one.dataset_revision) for one in results} == {(repo_id, commit)}
+    assert {(one.dataset_type, one.dataset_revision) for one in results} == {(of_hub[1], commit)}
 
 
 def test_without_the_hub_and_its_cache_the_remedy_is_named(evaluate, scores):

@@ -1,7 +1,7 @@
 """Train plain models on train, and write their predictions in the form that `evaluate.py` scores.
 
-All models train on train alone. Validation chooses the threshold of masks and nothing else. The labels and masks of test are
-never read. The same archives, seed and versions give the same predictions, whatever the number of processes.
+All models train on train alone. Validation chooses the threshold of masks and nothing else. The labels and masks of
+test are never read. The same archives, seed and versions give the same predictions, whatever the number of processes.
 """
 
 from __future__ import annotations
