@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Load every config and split as a user would, whole and streaming, and check what comes."""
+"""Load every config and split as a user would, whole and streaming, and check the examples."""
 
 import sys
 

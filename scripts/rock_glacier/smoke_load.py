@@ -1,4 +1,4 @@
-"""Load the dataset as a user would, and check that it is what the data sheet says."""
+"""Load the dataset as a user would, and check that it matches the data sheet."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ HEADINGS = f"{'config':20}  {'split':10}  {'loaded':9}  {'examples':>8}  first e
 
 
 class SmokeError(Exception):
-    """The dataset loads, but is not what the data sheet says."""
+    """The dataset loads, but does not match the data sheet."""
 
 
 def smoke_load(
@@ -73,7 +73,7 @@ def smoke_load(
         what was found in each split, as soon as it is checked.
 
     Raises:
-        SmokeError: something is not as the data sheet says.
+        SmokeError: something does not match the data sheet.
         Exception: whatever `load` raises.
     """
     from rock_glacier_dataset import SPLIT_NAMES
@@ -152,10 +152,10 @@ def _say_what_is_loaded(data_dir: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(
-        description="Load every config and split as a user would, whole and streaming, and check what comes: from a "
-        "folder of archives, from the Hub, or without either from a synthetic sample that is made for it.",
+        description="Load every config and split as a user would, whole and streaming, and check the examples: from a "
+        "folder of archives, from the Hub, or, without either, from a synthetic sample that is made first.",
         epilog="Prints a line for each config, split and way: number of examples, and the first one without its split. "
-        "Exit status: 0 when all is as it should be, 1 when it is not, 2 for wrong usage.",
+        "Exit status: 0 when everything is right, 1 when it is not, 2 for wrong usage.",
     )
     what = "load from this folder of archives, or URL of one"
     parser.add_argument("data_dir", metavar="DATA_DIR", nargs="?", help=what)

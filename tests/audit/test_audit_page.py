@@ -1,4 +1,4 @@
-"""The audit's page, as far as it can be checked without a browser."""
+"""The audit's page, checked without a browser."""
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
 
@@ -230,7 +230,7 @@ def test_the_gallery_says_how_many_tiles_there_are(valid):
     assert len([one for one in elements.of("span") if "data-path" in one]) == GALLERY_TILES
 
 
-def test_what_is_left_out_is_said_and_no_code_takes_all_the_room(valid):
+def test_the_page_says_what_is_left_out_and_shows_some_of_each_code(valid):
     alone = Finding("manifest-mismatch", "error", "manifest.json", "manifest.json: is wrong; correct it")
     page = report_page(valid._replace(findings=[*many_findings(MOST_FINDINGS + 30), alone]))
     findings = report_of(page)["findings"]

@@ -1,4 +1,4 @@
-"""The audit's page in headless Chromium: no fault on the console, and everything on it works."""
+"""The audit's page in headless Chromium: everything on it works, and the console shows no error."""
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
 
@@ -55,7 +55,7 @@ def written(folder: Path, found: Audit) -> str:
 
 @pytest.fixture
 def open_page(browser):
-    """Open a page in a window of its own, and see in the end that nothing went wrong or was asked for."""
+    """Open pages, each in a window of its own; fail at the end if one showed an error or requested anything."""
     contexts, faults = [], []
 
     def refuse(dialog: Dialog) -> None:

@@ -1,4 +1,4 @@
-"""The smoke load: what it prints, and what it finds fault with."""
+"""The smoke load: what it prints, and which faults it finds."""
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
 
@@ -63,7 +63,7 @@ def test_folder_is_loaded_in_the_config_and_way_asked_for(sample, capsys):
     ]
 
 
-def test_real_archives_are_loaded_and_the_missing_audit_is_said(real_archives, capsys):
+def test_real_archives_are_loaded_and_the_missing_audit_is_reported(real_archives, capsys):
     assert main([str(real_archives)]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines() == rows({"train": 200, "validation": 30, "test": 70}, real_archives)
@@ -157,7 +157,7 @@ UNNAMED = "is not named test/<class>/<id>.png"
         (without("/000"), "10 examples; expected 12"),
     ],
 )
-def test_what_is_not_as_the_data_sheet_says_is_named(change, said, sample):
+def test_what_differs_from_the_data_sheet_is_named(change, said, sample):
     loaded = change(load_archives("image-segmentation", data_dir=sample))
     with pytest.raises(SmokeError) as caught:
         list(smoke_load(lambda config, streaming: loaded, ["image-segmentation"], ["whole"], SAMPLE_SIZES))

@@ -32,10 +32,10 @@ from rock_glacier.figures.render import (
     SPLITS,
     TILE_AND_MASK,
     Pictures,
+    choose_tiles,
     clear_masks,
     clear_overlaps,
     draw_pictures,
-    draw_tiles,
     read_tiles,
     write_pictures,
 )
@@ -190,10 +190,10 @@ def test_portrait_shows_no_ground_twice_while_there_is_another(audited):
     glaciar = [path for path in audited.grounds if "/glaciar/" in path]
     grounds = {audited.grounds[path] for path in glaciar}
     assert len(grounds) < len(glaciar)
-    chosen = draw_tiles(audited, "glaciar")
+    chosen = choose_tiles(audited, "glaciar")
     assert {audited.grounds[path] for path in chosen[: len(grounds)]} == grounds
-    assert chosen == draw_tiles(audited, "glaciar")
-    assert chosen != draw_tiles(audited, "glaciar", seed=1)
+    assert chosen == choose_tiles(audited, "glaciar")
+    assert chosen != choose_tiles(audited, "glaciar", seed=1)
     assert sorted(chosen) == sorted(glaciar)
 
 

@@ -15,16 +15,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="""\
-Check everything about a folder of archives, and report every fault: archives,
-names, PNG files, masks, the manifest, tiles that stand twice (also turned or
-mirrored), and tiles of two splits that show the same ground.""",
+Check a folder of archives and report every fault: archives, names, PNG files,
+masks, the manifest, duplicate tiles (also turned or mirrored), and tiles of
+two splits that show the same ground.""",
         epilog="""\
 Two tiles overlap when at some offset they are identical over the rectangle in
 which they lie on each other, at least 16 x 16 pixels with 16 colours. The same
 ground on another date, or resampled, is not found.
 
 The page of --html is one file that needs no network: the verdict, the counts,
-tiles with their masks, and each finding with the tiles that it is about.
+tiles with their masks, and each finding with its tiles.
 
 Exit status: 0 without errors (there may be warnings), 1 with errors or where
 the archives cannot be read at all, 2 for wrong usage.""",

@@ -1,8 +1,8 @@
-"""Find everything that is wrong with a folder of archives, by looking at every tile and mask.
+"""Check a folder of archives, every tile and mask of it, and report all faults.
 
 1. List the archives (`rock_glacier.archives.listing`).
-2. Decode and check every tile and mask, choose the tiles' anchor windows, and hash the tiles so that those that are
-   each other turned or mirrored have one hash.
+2. Decode and check every tile and mask, choose the tiles' anchor windows, and hash the tiles; a tile has the same hash
+   however it is turned or mirrored.
 3. Look the windows of every tile up among the anchors, which gives candidate pairs (`rock_glacier.grounds.overlaps`).
 4. Compare the candidate pairs pixel by pixel.
 """
@@ -26,9 +26,9 @@ from rock_glacier.grounds.overlaps import CANDIDATE, AnchorTable, Overlap, sort_
 from rock_glacier.parallel import Workers
 from rock_glacier_dataset import SPLIT_NAMES
 
-_PART = 16  # tiles or masks that a worker is given at once, at least
-_PARTS = 64  # of the tiles or masks at most, for each begins by reading an archive's directory
-_PAIRS = 500  # that a worker compares at once
+_PART = 16  # smallest number of tiles or masks that a worker is given at once
+_PARTS = 64  # largest number of parts, because each begins by reading an archive's directory
+_PAIRS = 500  # number of pairs that a worker compares at once
 
 
 class Audit(NamedTuple):
@@ -92,7 +92,7 @@ class Audit(NamedTuple):
 
 
 def audit(data_dir: str | os.PathLike[str], workers: Workers | None = None) -> Audit:
-    """Check everything about a folder of archives. A broken archive is a finding, and the others are checked.
+    """Check a folder of archives. A broken archive is a finding; the others are checked all the same.
 
     Args:
         data_dir: the folder, local or a URL; all workers see it.
@@ -113,7 +113,7 @@ def audit(data_dir: str | os.PathLike[str], workers: Workers | None = None) -> A
     lookups = [(*part, table) for part in tile_parts]
     candidates = workers.map("Finding candidate pairs", parts.find_candidates, lookups)
     overlaps = _confirm(tiles, np.unique(np.concatenate([np.zeros(0, CANDIDATE), *candidates])), workers)
-    # Archives without any mask are a warning, for image-classification needs none.
+    # Archives without any mask are a warning, because image-classification needs none.
     unpaired = {} if listing.masks else {Code.MASK_MISSING.code: WARNING}
     findings = {finding_of(fault, unpaired.get(fault.code)) for fault in listing.faults}
     findings.update(*(part.findings for part in checked), *(found for found, _ in checked_masks))

@@ -1,4 +1,4 @@
-"""What can be wrong with archives: a code with its sentence and severity, and a finding for each fault."""
+"""Kinds of faults, each with a code, a sentence and a severity, and the finding that reports one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Code(enum.Enum):
 
     ARCHIVE_UNREADABLE = "archive-unreadable", "an archive is missing, damaged, or does not belong to a split", ERROR
     MEMBER_NAME = "member-name", "a file in an archive is not named as a tile or a mask", ERROR
-    MEMBER_DUPLICATE = "member-duplicate", "a tile or mask stands twice", ERROR
+    MEMBER_DUPLICATE = "member-duplicate", "a tile or mask is there twice", ERROR
     PNG_CORRUPT = "png-corrupt", "a PNG file is damaged", ERROR
     PNG_FORMAT = "png-format", f"a tile is not an 8-bit RGBA PNG of {TILE_SIZE} x {TILE_SIZE} pixels", ERROR
     MASK_MISSING = "mask-missing", "a glaciar tile has no mask", ERROR
@@ -36,7 +36,7 @@ CODES = {one.code: one for one in Code}
 
 
 class Finding(NamedTuple):
-    """Something that is wrong.
+    """A fault that was found.
 
     Attributes:
         code: name of a `Code`, such as "mask-empty".

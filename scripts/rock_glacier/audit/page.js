@@ -20,7 +20,7 @@
   const more = document.getElementById("more");
   const unprinted = document.getElementById("unprinted");
 
-  // A tile that the gallery shows stands there, any other in the block of JSON: none is in the page twice.
+  // Pictures of the gallery are read from the gallery, all others from the block of JSON: none is in the page twice.
   const pictures = new Map();
   for (const [path, [tile, overlay, share]] of Object.entries(pictureRows)) {
     pictures.set(path, { tile, overlay, share });
@@ -61,13 +61,13 @@
     );
   }
 
-  function told(share) {
+  function shareText(share) {
     if (share === null || share === undefined) return "";
     return share ? `${(100 * share).toFixed(1)}\u00a0% rock glacier` : "empty mask";
   }
 
   // A path may break behind each slash, and not within a name.
-  function broken(path) {
+  function breakable(path) {
     return path.split("/").flatMap((part, place) => (place ? ["/", document.createElement("wbr"), part] : [part]));
   }
 
@@ -85,9 +85,9 @@
       frame.append(element("img", { class: "overlay", src: picture.overlay, alt, decoding: "sync" }));
     }
     const figure = element("figure", { class: "tile" }, frame);
-    const share = told(picture?.share);
+    const share = shareText(picture?.share);
     if (isNamed || share) {
-      const name = element("span", {}, ...(isNamed ? broken(path) : []));
+      const name = element("span", {}, ...(isNamed ? breakable(path) : []));
       figure.append(element("figcaption", {}, name, element("span", {}, share)));
     }
     return figure;
@@ -139,7 +139,7 @@
     const missing = [a, b].some((path) => !pictures.get(path)?.tile);
     const ending = missing ? "; a picture is left out." : ".";
     const shared = `; they share the dashed frame${ending}`;
-    return element("p", { class: "quiet" }, "a is ", ...broken(a), ", b is ", ...broken(b), shared);
+    return element("p", { class: "quiet" }, "a is ", ...breakable(a), ", b is ", ...breakable(b), shared);
   }
 
   function findingItem(finding) {
@@ -152,7 +152,7 @@
     }
     const code = element("code", {}, finding.code);
     const what = element("p", { class: "what" }, icon(finding.severity), `${finding.severity} `, code);
-    const path = element("p", { class: "path" }, ...broken(finding.path));
+    const path = element("p", { class: "path" }, ...breakable(finding.path));
     const words = element("div", { class: "words" }, what, path, element("p", {}, finding.message));
     if (finding.pair) words.append(pairLegend(finding.pair));
     item.append(words);
@@ -229,12 +229,12 @@
     setTimeout(() => {
       filter();
       remember();
-    }); // a form tells before it is reset
+    }); // the event comes before the form is reset
   });
   more.addEventListener("click", () => {
     const first = drawn;
     draw(drawn + BATCH);
-    list.children[first].focus(); // the button is behind what it has brought
+    list.children[first].focus(); // the button stands after the new findings
   });
   window.addEventListener("hashchange", recall);
   window.addEventListener("beforeprint", () => draw(PRINTED));

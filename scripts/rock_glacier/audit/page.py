@@ -1,8 +1,8 @@
 """The audit as one HTML page that loads nothing from elsewhere: the verdict, the counts, tiles, and the findings.
 
 `page.css` and `page.js` are written into `page.html.jinja`. The script draws the findings from a block of JSON, a batch
-at a time; all else is in the page without it. `MOST_FINDINGS` and `MOST_PICTURES` limit its size, and the page says
-what is left out. The same audit of the same archives gives the same bytes.
+at a time; everything else is in the page without it. `MOST_FINDINGS` and `MOST_PICTURES` limit the size, and the page
+says what is left out. The same audit of the same archives gives the same bytes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _MASK_PATH = re.compile(rf"({_STEMS})/{MASKS}/([0-9]{{1,18}}\.png)")
 def report_page(found: Audit) -> str:
     """Write an audit as one HTML page, with tiles and masks of its archives, and the name of their folder.
 
-    Whatever comes from the archives stands in the page as text.
+    Everything that comes from the archives is escaped.
     """
     chosen = _take_turns(found.findings)[:MOST_FINDINGS]
     pairs = {(pair["a"], pair["b"]): pair for pair in found.overlaps}

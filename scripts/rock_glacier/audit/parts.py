@@ -26,7 +26,7 @@ _KEPT_TILES = 1500  # whose pixels a worker keeps while it compares pairs, 64 Ki
 
 
 class CheckedTiles(NamedTuple):
-    """Result of checking some tiles.
+    """Result of `check_tiles`.
 
     Attributes:
         findings: the tiles' faults.
@@ -40,7 +40,7 @@ class CheckedTiles(NamedTuple):
 
 
 class MaskShape(NamedTuple):
-    """How a mask lies on its tile.
+    """How much of its tile a mask covers.
 
     Attributes:
         coverage: share of the tile's pixels that are rock glacier, in [0, 1].

@@ -1,6 +1,6 @@
 """Small pictures of tiles and masks for a page, as `data:` URIs.
 
-Tiles are encoded again with loss. A mask is drawn as outline and hatching, so that it can be told without its colour.
+Tiles are encoded again with loss. A mask is drawn as outline and hatching, so that it is visible without its colour.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Picture(NamedTuple):
 
 
 def read_pictures(listing: Listing, paths: Iterable[str]) -> dict[str, Picture]:
-    """Draw tiles and their masks, as far as they can be decoded.
+    """Draw tiles and their masks; what cannot be decoded is left out.
 
     Args:
         listing: the archives.

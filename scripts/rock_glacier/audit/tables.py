@@ -20,8 +20,8 @@ _EXAMPLES = 3  # findings of each code; the JSON holds all
 
 
 def report_lines(found: Audit) -> Iterator[str]:
-    """Yield what a person reads: tables of tiles, masks and findings, and the verdict."""
-    # Without a width, rich would take that of a terminal at another of the program's streams.
+    """Yield the lines of the report: tables of tiles, masks and findings, and the verdict."""
+    # Without a width, rich takes that of a terminal at any of the program's streams.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     for table in _tables(found):
         with console.capture() as captured:
@@ -55,7 +55,7 @@ def _tables(found: Audit) -> Iterator[Table]:
         for (code, severity), of_code in itertools.groupby(found.findings, lambda one: (one.code, one.severity)):
             messages = [finding.message for finding in of_code]
             more = [f"... and {len(messages) - _EXAMPLES:,} more"] if len(messages) > _EXAMPLES else []
-            # As Text, for in a str rich takes [name] for a style.
+            # As Text, because rich takes [name] in a str for a style.
             examples = Text("\n".join(messages[:_EXAMPLES] + more))
             named = Text.assemble((severity, "red" if severity == "error" else "yellow"), f" {code}")
             findings.add_row(named, f"{len(messages):,}", examples)

@@ -60,7 +60,7 @@ def draw_pictures(data_dir: str | os.PathLike[str], workers: Workers | None = No
     Args:
         data_dir: folder of archives.
         workers: processes that audit the archives; by default one for each core of this machine.
-        seed: seed of the draw of the portrait's tiles.
+        seed: seed of the choice of the portrait's tiles.
 
     Raises:
         ArchiveError: the archives have a fault other than shared ground or an empty mask.
@@ -70,7 +70,7 @@ def draw_pictures(data_dir: str | os.PathLike[str], workers: Workers | None = No
     for finding in audited.findings:
         if finding.severity == ERROR and finding.code not in _HARMLESS:
             raise ArchiveError(finding.message, finding.code, finding.path)
-    portrait = {name: draw_tiles(audited, name, seed) for name in CLASS_NAMES}
+    portrait = {name: choose_tiles(audited, name, seed) for name in CLASS_NAMES}
     masked, pairs = clear_masks(audited.shapes), clear_overlaps(audited.overlaps)
     shown = [*masked, *itertools.chain(*portrait.values()), *(pair[side] for pair in pairs for side in "ab")]
     tiles = read_tiles(audited.listing, shown)
@@ -115,13 +115,13 @@ def read_tiles(listing: Listing, paths: Collection[str]) -> dict[str, PicturedTi
     return {path: PicturedTile(path, rgb[path], masks.get(path, no_mask)) for path in paths}
 
 
-def draw_tiles(audited: Audit, class_name: str, seed: int = 0) -> list[str]:
-    """Draw tiles of a class at random for the portrait; no ground is shown twice while there is another.
+def choose_tiles(audited: Audit, class_name: str, seed: int = 0) -> list[str]:
+    """Choose tiles of a class at random for the portrait; no ground is shown twice while there is another.
 
     Args:
         audited: the audit of the archives.
         class_name: name of the class.
-        seed: seed of the draw.
+        seed: seed of the random choice.
 
     Returns:
         paths of the tiles. Tiles with an empty mask are left out.
@@ -135,18 +135,20 @@ def draw_tiles(audited: Audit, class_name: str, seed: int = 0) -> list[str]:
 
 
 def clear_masks(shapes: Mapping[str, MaskShape]) -> list[str]:
-    """Return the tiles whose masks are seen best, the best first: of a fair size, and away from the tile's border.
+    """Return the tiles with the clearest masks, the best first: of medium size, and away from the tile's border.
 
     Example:
         >>> clear_masks({"a": MaskShape(0.9, 0.8), "b": MaskShape(0.3, 0.0), "c": MaskShape(0.0, 0.0)})
         ['b', 'a']
     """
-    seen = [path for path, shape in shapes.items() if shape.coverage > 0]
-    return sorted(seen, key=lambda path: abs(shapes[path].coverage - _BEST_COVERAGE) + shapes[path].border)[:_SHORTLIST]
+    covered = [path for path, shape in shapes.items() if shape.coverage > 0]
+    return sorted(covered, key=lambda path: abs(shapes[path].coverage - _BEST_COVERAGE) + shapes[path].border)[
+        :_SHORTLIST
+    ]
 
 
 def clear_overlaps(overlaps: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the overlaps that are seen best, the best first.
+    """Return the clearest overlaps, the best first.
 
     Args:
         overlaps: of the audit: a, b, turn, dx, dy, pixels.
@@ -158,10 +160,8 @@ def clear_overlaps(overlaps: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     def dull(pair: Mapping[str, Any]) -> tuple[bool, bool]:
         return split_of(pair["a"]) == split_of(pair["b"]), not (pair["dx"] and pair["dy"])
 
-    unturned = [pair for pair in overlaps if pair["turn"] == 0]
-    pairs = sorted(
-        unturned, key=lambda pair: (dull(pair), abs(pair["pixels"] / TILE_SIZE**2 - 0.5), pair["a"], pair["b"])
-    )
+    pairs = [pair for pair in overlaps if pair["turn"] == 0]
+    pairs.sort(key=lambda pair: (dull(pair), abs(pair["pixels"] / TILE_SIZE**2 - 0.5), pair["a"], pair["b"]))
     return [pair for pair in pairs if dull(pair) == dull(pairs[0])][:_SHORTLIST]
 
 
