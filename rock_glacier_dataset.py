@@ -39,7 +39,7 @@ _VERSION = "2.0.0"
 
 REPO_ID = "alkzar90/rock-glacier-dataset"
 CONFIG_NAMES = ("image-classification", "image-segmentation")
-CLASS_NAMES = ("cordillera", "glaciar")  # a class's place here is its label
+CLASS_NAMES = ("cordillera", "glaciar")  # the index of a class is its label
 GLACIAR, MASKS = "glaciar", "masks"  # folders of an archive; a mask has the id of its glaciar tile
 SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}  # archives' names, too
 SPLIT_NAMES = tuple(SPLIT_FOLDERS)
@@ -90,7 +90,7 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
             or else `data/` on the branch `script` of the Hub dataset. All else is as in `datasets.DatasetBuilder`.
 
     Raises:
-        ArchiveError: at the first fault. Streaming leaves out manifest.json, and tiles that stand in two shards.
+        ArchiveError: at the first fault. Streaming checks neither manifest.json nor for tiles in two shards.
     """
 
     VERSION = datasets.Version(_VERSION)
@@ -132,7 +132,7 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
         return generators
 
     def _generate_examples(self, split: str, archives: list[tuple[str, str]]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the examples of a split, or of some shards of it, in the order in which the members stand."""
+        """Yield the examples of a split, or of some shards of it, in the order of the members."""
         _, target_name, _ = self.info.features
         for name, path in archives:
             with TileArchive(split, name, path, self._download_config) as archive:
@@ -165,13 +165,13 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
 def load_archives(
     name: str | None = None, *, data_dir: Any = None, split: Any = None, streaming: bool = False, **options: Any
 ) -> datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | datasets.IterableDatasetDict:
-    """Load the dataset from archives, on every version of `datasets`; at their first fault, ArchiveError is raised.
+    """Load the dataset from archives, on every version of `datasets`; raise ArchiveError at their first fault.
 
     Args:
         name: `image-classification` (default) or `image-segmentation`.
         data_dir: folder of archives, local or a URL; by default that on the branch `script` of the Hub dataset.
         split: such as `train` or `train+test[:10%]`; while streaming, the name of one. Default: all splits.
-        streaming: read examples as they are asked for, without preparing the dataset.
+        streaming: read examples on demand, without preparing the dataset.
         **options: `num_proc`, `cache_dir`, `token`, `storage_options`, as in `datasets.load_dataset`.
     """
     num_proc = options.pop("num_proc", None)
@@ -231,7 +231,7 @@ def find_archives(folder: str, download_config: datasets.DownloadConfig | None =
 
 
 def name_faults(split: str, names: list[str], folder: str) -> Iterator[ArchiveError]:
-    """Yield what is wrong with the set of a split's archives, which is one archive or all shards of it."""
+    """Yield the faults of a split's set of archives, which is one archive or all of its shards."""
     first = names[0] if names else f"{split}.zip"
     stem, shards = ARCHIVE_NAME.fullmatch(first).groups()  # type: ignore[union-attr]
     expected = [f"{stem}-{shard:05d}-of-{shards}.zip" for shard in range(int(shards))] if shards else [first]
@@ -243,7 +243,7 @@ def name_faults(split: str, names: list[str], folder: str) -> Iterator[ArchiveEr
 
 
 def _count_tiles(split: str, archives: list[tuple[str, str]]) -> dict[str, int]:
-    """Count the tiles of each class in a split, and check that none stands in two shards."""
+    """Count the tiles of each class in a split, and check that none is in two shards."""
     tiles: set[tuple[str, str]] = set()
     for name, path in archives:
         with TileArchive(split, name, path) as archive:
@@ -292,7 +292,7 @@ class TileArchive(contextlib.ExitStack):
     """An archive of a split, open for reading: the file `name` at a local path or URL. ArchiveError: it is no archive.
 
     Attributes:
-        members: by folder (a class or `masks`) and id, in the order in which they stand; faulty ones are left out.
+        members: by folder (a class or `masks`) and id, in the order of the archive, without the faulty ones.
         tiles: class and id of each tile, in the same order.
         faults: an ArchiveError for each faulty member.
     """
@@ -321,13 +321,13 @@ class TileArchive(contextlib.ExitStack):
                 what = f"is not named {split}/<class>/<id>.png or {split}/masks/<id>.png, with an id of 1 to 18 digits"
                 remedy, code = "rename it or take it out", "member-name"
             elif key in self.members:
-                what, remedy, code = "stands twice in the archive", "remove one", "member-duplicate"
+                what, remedy, code = "is in the archive twice", "remove one", "member-duplicate"
             elif member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 what, remedy = f"is packed by method {member.compress_type}", "build the archive with stored members"
             elif max(member.file_size, member.compress_size) > _BLOCK:  # a tile's pixels are 64 KiB
                 what = f"claims {max(member.file_size, member.compress_size)} bytes, too many for a tile"
             elif not 0 <= member.header_offset <= last or b"PK\1\2" in member.extra + member.comment:
-                what = "does not stand where the archive's directory says, or the directory is damaged here"
+                what = "is not where the archive's directory says, or the directory is damaged here"
             else:
                 self.members[key] = member
             if what:
@@ -343,7 +343,7 @@ class TileArchive(contextlib.ExitStack):
     @functools.cached_property
     def _mask_zip(self) -> zipfile.ZipFile:
         masks = copy.copy(self._zip)
-        masks.fp = self._opened(_MASK_BLOCK)  # of its own, for a mask may stand far from its tile
+        masks.fp = self._opened(_MASK_BLOCK)  # its own file, for a mask may be far from its tile
         return masks
 
     def path_of(self, folder: str, tile_id: str) -> str:
@@ -366,7 +366,7 @@ class TileArchive(contextlib.ExitStack):
                 yield self.fault(f"no {path.replace(folder, other)}", remedy, code, path)
 
     def read(self, folder: str, tile_id: str) -> bytes:
-        """Read a member as it stands; ArchiveError where it is damaged or `png_fault` finds one."""
+        """Return a member's bytes; ArchiveError if it is damaged or `png_fault` finds a fault."""
         member, path = self.members[folder, tile_id], self.path_of(folder, tile_id)
         try:
             is_far = folder == MASKS and not 0 <= member.header_offset - self._zip.fp.tell() < _MASK_BLOCK
@@ -381,7 +381,7 @@ class TileArchive(contextlib.ExitStack):
 
 
 def png_fault(png: bytes) -> tuple[str, str] | None:
-    """Return why a file is no 8-bit RGBA PNG of 128 x 128 pixels (ISO/IEC 15948), as far as it shows, and the code."""
+    """Return why a file is not an 8-bit RGBA PNG of 128 x 128 pixels (ISO/IEC 15948), and the code; decode nothing."""
     if not png.startswith(b"\x89PNG\r\n\x1a\n"):
         return "is empty" if not png else "is a JPEG" if png[:3] == b"\xff\xd8\xff" else "is no PNG", "png-corrupt"
     place, kind, headers = 8, b"", 0

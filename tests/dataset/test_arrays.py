@@ -95,8 +95,8 @@ def test_further_columns_are_left_out(sample: Path, cache: Path) -> None:
     assert list(to_arrays(tiles.add_column("ground", [1] * 6), cache_dir=cache)) == ["image", "labels", "path"]
 
 
-@pytest.mark.skipif(VERSION < (2, 15), reason="this version of datasets turns no image")
-def test_tile_that_says_which_way_up_it_is_is_turned_as_datasets_turns_it(sample_copy: Path, cache: Path) -> None:
+@pytest.mark.skipif(VERSION < (2, 15), reason="this version of datasets ignores the orientation")
+def test_exif_orientation_is_applied_as_datasets_applies_it(sample_copy: Path, cache: Path) -> None:
     orientation = Image.Exif()
     orientation[0x0112] = 6
     tile = Image.linear_gradient("L").resize((128, 128)).convert("RGBA")
@@ -154,7 +154,7 @@ def test_files_stand_in_the_cache_of_datasets(sample: Path) -> None:
     assert Path(str(image.filename)).is_relative_to(datasets.config.HF_DATASETS_CACHE)  # type: ignore[attr-defined]
 
 
-def test_what_is_no_split_is_refused(sample: Path, cache: Path) -> None:
+def test_anything_but_one_split_is_refused(sample: Path, cache: Path) -> None:
     with pytest.raises(TypeError, match=r"one split, such as dataset\['train'\]; got DatasetDict"):
         to_arrays(load_archives(data_dir=sample), cache_dir=cache)
     with pytest.raises(TypeError, match="got IterableDataset"):
@@ -178,7 +178,7 @@ BAD_IMAGES = {
 
 
 @pytest.mark.parametrize(("column", "png", "said"), BAD_IMAGES.values(), ids=BAD_IMAGES)
-def test_image_that_gives_no_array_is_named_and_nothing_is_left(
+def test_image_that_cannot_be_decoded_is_named_and_nothing_is_left(
     column: str, png: bytes, said: str, sample: Path, cache: Path
 ) -> None:
     good = load_archives("image-segmentation", data_dir=sample, split="test")
@@ -194,7 +194,7 @@ def test_image_that_gives_no_array_is_named_and_nothing_is_left(
     assert_nothing_is_left(cache)
 
 
-def test_disk_that_is_too_full_is_found_before_the_work(
+def test_full_disk_is_reported_before_anything_is_decoded(
     sample: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiles = load_archives(data_dir=sample, split="train")
@@ -249,7 +249,7 @@ Image.open = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL) 
     assert len([*cache.rglob("image.npy")]) == 1  # what was left is gone
 
 
-def test_disk_that_becomes_full_is_named_and_nothing_is_left(
+def test_disk_that_fills_up_is_reported_and_nothing_is_left(
     sample: Path, cache: Path, files_of_at_most: Callable[[int], None]
 ) -> None:
     tiles = load_archives(data_dir=sample, split="train")

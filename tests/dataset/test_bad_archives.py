@@ -1,4 +1,4 @@
-"""Whatever is wrong with the archives: one error that names archive, member and remedy, and nothing left behind."""
+"""Faulty archives: one error that names the archive, the member and the remedy, and no files left behind."""
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
 
@@ -193,7 +193,7 @@ EMPTY_ZIP = b"PK\5\6" + bytes(18)
 AT_TILE, AT_MASK = f"test.zip: {TILE}", f"test.zip: {MASK}"
 CORDILLERA, OTHER = "test/cordillera/000.png", "test/cordillera/999.png"
 
-# what is wrong: (how it is made so, the archive and member that the error begins with, what it says, its remedy)
+# fault: (how to plant it, the archive and member that the message starts with, what it says, its remedy)
 Faults = dict[str, tuple[Fault, str, str, str]]
 
 FAULTS_OF_MANIFEST: Faults = {
@@ -221,7 +221,7 @@ FAULTS_OF_MANIFEST: Faults = {
         "a manifest nested without end": b"[" * 100_000,
     }.items()
 }
-"""What streaming does not look at."""
+"""Streaming does not read the manifest."""
 
 FAULTS_OF_NAMES: Faults = {
     what: (
@@ -315,7 +315,7 @@ FAULTS: Faults = {
         "directory is damaged",
         AGAIN,
     ),
-    "a member beyond the archive": (in_directory(TILE, 42, "<I", 2**32 - 2), AT_TILE, "does not stand where", AGAIN),
+    "a member beyond the archive": (in_directory(TILE, 42, "<I", 2**32 - 2), AT_TILE, "is not where", AGAIN),
     "a member that claims gigabytes packed": (in_directory(TILE, 20, "<I", 2**31), AT_TILE, "2147483648 bytes", AGAIN),
     "a member that claims gigabytes": (in_directory(TILE, 24, "<I", 2**31), AT_TILE, "2147483648 bytes", AGAIN),
     "a member that inflates to 20 MiB": (bomb(None), AT_TILE, "20971520 bytes", AGAIN),
@@ -328,9 +328,9 @@ FAULTS: Faults = {
         "is not named test/<class>/<id>.png",
         "rename it",
     ),
-    "the same tile twice": (added(TILE), AT_TILE, "stands twice", "remove one"),
-    "the same mask twice": (added(MASK), AT_MASK, "stands twice", "remove one"),
-    "the same tile below another folder": (added(f"a/{TILE}"), f"test.zip: a/{TILE}", "stands twice", "remove one"),
+    "the same tile twice": (added(TILE), AT_TILE, "archive twice", "remove one"),
+    "the same mask twice": (added(MASK), AT_MASK, "archive twice", "remove one"),
+    "the same tile below another folder": (added(f"a/{TILE}"), f"test.zip: a/{TILE}", "archive twice", "remove one"),
     "a glaciar tile without a mask": (without(MASK), AT_TILE, f"no {MASK}", ADD),
     "a mask without a tile": (without(TILE), AT_MASK, f"no {TILE}", "add it or remove the mask"),
     "a mask of a cordillera tile": (
@@ -365,7 +365,7 @@ FAULTS_OF_SHARDS: Faults = {
 }
 
 STREAM_PASSES = {*FAULTS_OF_MANIFEST, "a tile in two shards"}
-"""What cannot be seen without reading more than is asked for."""
+"""Faults that show only where every archive is read."""
 
 ALL = {**FAULTS, **FAULTS_OF_SHARDS}
 
@@ -427,13 +427,13 @@ def test_repaired_archive_loads_where_a_faulty_one_did_not(sample, sample_copy, 
     assert len(load_archives(data_dir=sample_copy, cache_dir=tmp_path / "cache", split="test")) == 6
 
 
-def test_unknown_config_names_those_that_there_are(sample):
+def test_unknown_config_lists_the_configs(sample):
     with pytest.raises(ValueError, match=r"'image-detection' not found.*image-classification.*image-segmentation"):
         load_archives("image-detection", data_dir=sample)
 
 
 @WAYS
-def test_unknown_split_names_those_that_there_are(sample, streaming):
+def test_unknown_split_lists_the_splits(sample, streaming):
     with pytest.raises(ValueError, match=r"dev.*train.*validation.*test"):
         load_archives(data_dir=sample, split="dev", streaming=streaming)
 
@@ -446,8 +446,8 @@ def test_data_files_are_refused(sample):
 @pytest.mark.parametrize(
     "data_dir", ["", "a::b", "x://y", "nope://x", "zip://x::file", "hf://datasets/x", "hf://datasets/x/y", "memory://x"]
 )
-def test_place_without_archives_gives_one_clear_error(data_dir, sample, tmp_path, monkeypatch):
-    """Among them folders of the user's own, whose names URLs have."""
+def test_place_without_archives_is_named_in_one_line(data_dir, sample, tmp_path, monkeypatch):
+    """Also where a local folder has the name of a URL."""
     monkeypatch.chdir(tmp_path)
     if data_dir in ("a::b", "x://y"):
         shutil.copytree(sample, data_dir)
@@ -459,7 +459,7 @@ def test_place_without_archives_gives_one_clear_error(data_dir, sample, tmp_path
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the administrator may read everything")
-def test_what_may_not_be_read_is_named(sample_copy):
+def test_archive_without_read_permission_is_named(sample_copy):
     (sample_copy / "train.zip").chmod(0)
     with pytest.raises(ArchiveError, match=r"sample: .*Permission denied"):
         load_archives(data_dir=sample_copy, split="train", streaming=True)

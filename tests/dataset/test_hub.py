@@ -29,7 +29,7 @@ import datasets
 from archive_contents import assert_holds_all
 from rock_glacier_dataset import CONFIG_NAMES, load_archives
 
-time.sleep = lambda seconds: None  # which clients do before they ask again
+time.sleep = lambda seconds: None  # between the attempts of a client
 
 def load_both_ways(name="image-segmentation", **arguments):
     return [load_archives(name, streaming=streaming, **arguments) for streaming in (False, True)]
@@ -185,7 +185,7 @@ def in_order(order: str, size: int):
     return multiply
 
 
-def test_stream_moves_what_it_yields_and_hardly_more(hub, sample, tmp_path):
+def test_stream_downloads_little_more_than_it_yields(hub, sample, tmp_path):
     orders = {order: tmp_path / order for order in ("masks first", "masks last", "masks beside their tiles")}
     files: dict[str, bytes | Path] = {}
     for order, folder in orders.items():

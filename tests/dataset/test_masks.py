@@ -42,7 +42,7 @@ def test_batch_of_masks_becomes_a_batch_of_class_indices() -> None:
     ],
     ids=["RGB", "size", "dtype", "colour", "transparent"],
 )
-def test_what_is_no_mask_is_refused(mask: Image.Image, said: str) -> None:
+def test_invalid_mask_is_refused(mask: Image.Image, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         mask_to_class_indices(mask)
 
@@ -52,6 +52,6 @@ def test_what_is_no_mask_is_refused(mask: Image.Image, said: str) -> None:
     [np.zeros((3, 3)), np.full((128, 128), 2), np.full((128, 128), 0.5)],
     ids=["shape", "value", "fraction"],
 )
-def test_what_are_no_class_indices_is_refused(indices: np.ndarray) -> None:
+def test_invalid_class_indices_are_refused(indices: np.ndarray) -> None:
     with pytest.raises(ValueError, match="class indices are numbers 0 and 1 in an array of shape"):
         class_indices_to_mask(indices)

@@ -235,7 +235,7 @@ def test_archives_are_prepared_anew_where_they_changed(sample_copy, tmp_path):
     assert len(prepared()) == 5
 
 
-def test_manifest_that_came_later_is_heeded(sample_copy, tmp_path):
+def test_manifest_that_is_added_later_is_checked(sample_copy, tmp_path):
     manifest = (sample_copy / "manifest.json").read_text()
     (sample_copy / "manifest.json").unlink()
     load_archives(data_dir=sample_copy, cache_dir=tmp_path / "cache")
