@@ -6,18 +6,19 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+import datasets
 import pytest
 
 import rock_glacier_dataset
 from rock_glacier.console import CONFIG_NAMES, REPO_ID, add_options, run
 
-BARS = """
+LATE = """
 import os, sys
 sys.path = {path}
-os.environ.pop("HF_DATASETS_DISABLE_PROGRESS_BARS", None)
-os.environ.pop("HF_HUB_DISABLE_PROGRESS_BARS", None)
-import {early}
+for name in ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS"):
+    os.environ.pop(name, None)
 from rock_glacier.console import run
 def work():
     import datasets, huggingface_hub.utils
@@ -42,23 +43,26 @@ sys.exit(run("audit.py", work, ValueError))
 """
 
 
-@pytest.mark.parametrize("early", ["os", "datasets"])
-def test_no_library_draws_a_progress_bar_where_standard_error_is_no_terminal(early: str) -> None:
-    program = BARS.format(path=sys.path, early=early)
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+def run_alone(program: str, **values: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program.format(path=sys.path, **values)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_no_library_draws_a_progress_bar_where_standard_error_is_no_terminal() -> None:
+    ended = run_alone(LATE)  # where the libraries are imported by the work
     assert (ended.returncode, ended.stderr) == (0, "")
+    datasets.enable_progress_bars()
+    assert run("audit.py", lambda: None, ValueError) == 0
+    assert datasets.are_progress_bars_disabled()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other pipes")
 @pytest.mark.parametrize(
     ("stream", "output"), [(1, ("", "a message\n")), (2, ("first\nlast\n", ""))], ids=["output", "messages"]
 )
-def test_work_goes_on_where_nobody_reads(
-    tmp_path_factory: pytest.TempPathFactory, stream: int, output: tuple[str, str]
-) -> None:
-    file = tmp_path_factory.mktemp("unread") / "file"
-    program = UNREAD.format(path=sys.path, stream=stream, file=str(file))
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+def test_work_goes_on_where_nobody_reads(tmp_path: Path, stream: int, output: tuple[str, str]) -> None:
+    file = tmp_path / "file"
+    ended = run_alone(UNREAD, stream=stream, file=str(file))
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, *output)
     assert file.read_text() == "done"
 

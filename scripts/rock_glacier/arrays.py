@@ -134,6 +134,13 @@ def _decode_row(row: dict[str, Any], column: str) -> npt.NDArray[np.uint8]:
         raise ValueError(f"{row['path']}: {column} cannot be decoded ({error}); replace it or drop the row") from error
 
 
+def encode_png(image: Image.Image, compress_level: int = 6) -> bytes:
+    """Return an image as a PNG file, compressed by a level of zlib from 0 to 9."""
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=compress_level)
+    return file.getvalue()
+
+
 def decode_png(png: bytes) -> npt.NDArray[np.uint8]:
     """Decode a tile or a mask, and check every chunk of the file, which Pillow does not.
 

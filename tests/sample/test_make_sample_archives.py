@@ -73,10 +73,12 @@ def test_tiles_are_opaque_and_show_something(sample: Path) -> None:
             assert "/masks/" in path or len(np.unique(tile.reshape(-1, 4), axis=0)) > 100
 
 
-def test_each_glaciar_tile_has_a_fair_amount_of_rock_glacier(sample: Path) -> None:
+def test_each_glaciar_tile_has_a_place_of_its_own_and_a_fair_amount_of_rock_glacier(sample: Path) -> None:
     scene = Scene(seed=20, split="train", class_name="glaciar", number=0, grid=2, tiles=4)  # has places with too little
-    overlapping = [mask_to_class_indices(decode_png(tile.mask or b"")) for tile in cut(scene, range(24))]
-    for mask in (*masks_of(sample, "train").values(), *masks_of(sample, "test").values(), *overlapping):
+    overlapping = cut(scene, range(24))
+    assert len({tile.image for tile in (*cut(scene), *overlapping)}) == 28
+    masks = [mask_to_class_indices(decode_png(tile.mask or b"")) for tile in overlapping]
+    for mask in (*masks_of(sample, "train").values(), *masks_of(sample, "test").values(), *masks):
         assert 0.09 <= mask.mean() < 1
 
 

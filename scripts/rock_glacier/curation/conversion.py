@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from rock_glacier.archives.listing import ListedArchive, ListedMember
-from rock_glacier.arrays import decode_any_png
+from rock_glacier.arrays import decode_any_png, encode_png
 from rock_glacier.console import count
 from rock_glacier.curation.sources import Source, SourceError, fault
 from rock_glacier.grounds.pixels import canonical_hash, pack_pixels
@@ -81,7 +80,7 @@ def _convert(source: Source, open_archive: Callable[[ListedArchive], TileArchive
     pixels = _decode(png, source.tile)
     if (png[24], png[25]) not in _FORM:
         raise fault(source.tile, "is neither RGB nor RGBA of 8 bits a channel", "save it as one of them")
-    tile = png if png_fault(png) is None else _encode(Image.fromarray(pixels))
+    tile = png if png_fault(png) is None else encode_png(Image.fromarray(pixels))
     mask, mask_changed = None, False
     if source.mask is not None:
         given = _read(source.mask, open_archive)
@@ -124,7 +123,7 @@ def _convert_mask(png: bytes, place: Path | ListedMember, class_name: str) -> by
         what = f"shows no rock glacier; that is {_THRESHOLD} to 255, and its brightest pixel is {over_black.max()}"
         raise fault(place, what, "draw it white, or move the tile to cordillera")
     mask = class_indices_to_mask(rock_glacier)
-    return png if png_fault(png) is None and np.array_equal(pixels, np.asarray(mask)) else _encode(mask)
+    return png if png_fault(png) is None and np.array_equal(pixels, np.asarray(mask)) else encode_png(mask)
 
 
 def _decode(png: bytes, place: Path | ListedMember) -> npt.NDArray[np.uint8]:
@@ -133,9 +132,3 @@ def _decode(png: bytes, place: Path | ListedMember) -> npt.NDArray[np.uint8]:
     except ValueError as error:
         remedy = "save it as an 8-bit PNG of 128 x 128 pixels, or remove it"
         raise fault(place, f"cannot be used ({error})", remedy) from None
-
-
-def _encode(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 
 from rock_glacier.archives.manifest import write_manifest
 from rock_glacier.archives.writer import WrittenArchive, sort_key, write_archive
+from rock_glacier.arrays import encode_png
 from rock_glacier_dataset import EMPTY_MASK, MANIFEST_NAME, TILE_SIZE, sha256_of_file
 
 LEAST_TILES_FOR_FAULTS = 4
@@ -181,8 +182,6 @@ def _change_image(folder: Path, path: str, change: Callable[[Image.Image], Image
 
     def change_png(png: bytes) -> bytes:
         image = Image.open(io.BytesIO(png))
-        file = io.BytesIO()
-        (change(image) or image).save(file, "PNG")
-        return file.getvalue()
+        return encode_png(change(image) or image)
 
     return _change(folder, path, change_png)

@@ -6,7 +6,6 @@ tiles are cut from the same scene at other places.
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from rock_glacier.arrays import encode_png
 from rock_glacier.masks import class_indices_to_mask
 from rock_glacier.sample.terrain import render_scene
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE
@@ -77,8 +77,8 @@ def cut(scene: Scene, overlapping: range | None = None) -> list[CutTile]:
         corners = itertools.islice(_overlapping_corners(rng, scene, rgb, mask), overlapping.start, overlapping.stop)
     return [
         CutTile(
-            _encode(Image.fromarray(rgb[_square(corner)]).convert("RGBA")),
-            _encode(class_indices_to_mask(mask[_square(corner)])) if is_glaciar else None,
+            encode_png(Image.fromarray(rgb[_square(corner)]).convert("RGBA"), _COMPRESSION),
+            encode_png(class_indices_to_mask(mask[_square(corner)]), _COMPRESSION) if is_glaciar else None,
         )
         for corner in corners
     ]
@@ -116,9 +116,3 @@ def _overlapping_corners(
 def _square(corner: tuple[int, int]) -> tuple[slice, slice]:
     row, column = corner
     return np.s_[row : row + TILE_SIZE, column : column + TILE_SIZE]
-
-
-def _encode(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "PNG", compress_level=_COMPRESSION)
-    return file.getvalue()

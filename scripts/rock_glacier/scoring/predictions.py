@@ -7,7 +7,6 @@ named as the tiles are (`FOLDER/test/glaciar/012.png`).
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from rock_glacier.arrays import decode_any_png
+from rock_glacier.arrays import decode_any_png, encode_png
 from rock_glacier.masks import class_indices_to_mask, mask_to_class_indices
 from rock_glacier_dataset import TILE_SIZE
 
@@ -52,9 +51,7 @@ def write_masks(file: Path, masks: Iterable[tuple[str, Mask]]) -> None:
     """
     rows = []
     for path, mask in masks:
-        png = io.BytesIO()
-        class_indices_to_mask(mask).save(png, "PNG")
-        rows.append({"path": path, "mask": {"bytes": png.getvalue(), "path": None}})
+        rows.append({"path": path, "mask": {"bytes": encode_png(class_indices_to_mask(mask)), "path": None}})
     pq.write_table(pa.Table.from_pylist(rows, _MASK_SCHEMA), file, row_group_size=_MASKS_OF_ROW_GROUP)
 
 
