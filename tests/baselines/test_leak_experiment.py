@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -56,17 +57,18 @@ def write_tiles(folder: Path, grounds: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """The experiment on eight grounds of three tiles: the folder of archives and of what it writes, and the figures."""
-    folder = tmp_path_factory.mktemp("measured")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[str]]:
+    """The experiment on eight grounds of three tiles: the folder of archives and files, the figures and the lines."""
+    folder, printed = tmp_path_factory.mktemp("measured"), io.StringIO()
     archives = write_tiles(folder / "archives", 8)
     files = ["--json", str(folder / "leak.json"), "--out", str(folder / "leak.png")]
-    assert main([str(archives), "--num-proc", "1", "--repeats", "2", "--folds", "2", "--seed", "7", *files]) == 0
-    return folder, json.loads((folder / "leak.json").read_text())
+    with contextlib.redirect_stdout(printed):
+        assert main([str(archives), "--num-proc", "1", "--repeats", "2", "--folds", "2", "--seed", "7", *files]) == 0
+    return folder, json.loads((folder / "leak.json").read_text()), printed.getvalue().splitlines()
 
 
 def test_random_folds_score_memory_and_grouped_ones_do_not(measured):
-    _, figures = measured
+    _, figures, lines = measured
     assert figures["tiles"] == {"cordillera": 12, "glaciar": 12}
     assert figures["grounds"] == {"all": 8, "largest": 3, "cordillera": 4, "glaciar": 4}
     for labelling in LABELLINGS:
@@ -77,10 +79,16 @@ def test_random_folds_score_memory_and_grouped_ones_do_not(measured):
             assert random - grouped > 0.1
             assert scores["random"]["familiar"] > 0.75
             assert scores["grouped"]["familiar"] == 0
+    assert lines[0] == "tiles: 12 cordillera in 4 grounds, 12 glaciar in 4 grounds; the largest ground has 3"
+    assert lines[1] == "folds: 2; 2 repeats, seeds from 7"
+    names = [f"{labelling} {model}" for labelling in LABELLINGS for model in figures["scores"][labelling]]
+    assert [line.partition(":")[0] for line in lines[2:]] == names
+    shown = [*scores["grouped"]["balanced_accuracy"].values()]
+    assert "grouped {:.2f} [{:.2f}, {:.2f}], difference".format(*shown) in lines[-1]
 
 
 def test_each_repeat_has_its_own_seed_and_control(measured):
-    folder, figures = measured
+    folder, figures, _ = measured
     tiles = read_tiles(str(folder / "archives"), Workers(1))
     for labelling in LABELLINGS:
         expected: dict[str, list[float]] = {scheme: [] for scheme in SCHEMES}
@@ -98,7 +106,7 @@ def test_each_repeat_has_its_own_seed_and_control(measured):
 
 
 def test_the_chart_shows_the_figures(measured, tmp_path):
-    folder, figures = measured
+    folder, figures, _ = measured
     assert sorted(path.name for path in folder.iterdir()) == ["archives", "leak.json", "leak.png"]
     draw_leak(figures, tmp_path / "again.png")
     assert (tmp_path / "again.png").read_bytes() == (folder / "leak.png").read_bytes()

@@ -77,12 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--out is {options.out}; name a .png file")
 
     def measure() -> None:
+        from rock_glacier.baselines.leak_chart import draw_leak
         from rock_glacier.baselines.leak_experiment import choose_folds, experiment, read_tiles
         from rock_glacier.files import new_output_file
         from rock_glacier.parallel import Workers
-
-        if options.out:
-            from rock_glacier.baselines.leak_chart import draw_leak  # before the work, for matplotlib may be missing
 
         workers = Workers(options.num_proc, options.dask, progress=True)
         tiles = read_tiles(options.data_dir, workers)
