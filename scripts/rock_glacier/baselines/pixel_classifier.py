@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import precision_recall_curve
 from threadpoolctl import threadpool_limits
 
 from rock_glacier.baselines.features import Features, parts_of, pixel_features
@@ -24,9 +23,7 @@ Images = npt.NDArray[np.uint8]
 Masks = npt.NDArray[np.uint8]
 """Shape (tiles, 128, 128), values in {0, 1}."""
 
-_LEVELS = 256  # steps in which probabilities are kept, so that those of many tiles fit into memory
-_MOST_TRAIN_TILES = 1500  # more of them cost time and change little
-_MOST_VALIDATION_TILES = 500
+_LEVELS = 256  # steps in which probabilities are compared
 _PIXELS_OF_TILE = 64  # drawn of rock glacier, and of background
 
 
@@ -36,7 +33,7 @@ class PixelClassifier:
     Args:
         train: images and masks of train tiles.
         validation: images and masks of validation tiles.
-        seed: seed of the tiles and pixels that are drawn.
+        seed: seed of the pixels that are drawn and of the trees.
         workers: processes that describe pixels and predict.
 
     Attributes:
@@ -52,8 +49,7 @@ class PixelClassifier:
     ) -> None:
         self._workers = workers
         images, masks = train
-        tiles = _draw_tiles(len(images), _MOST_TRAIN_TILES, seed)
-        parts = [(tiles[part], images[tiles[part]], masks[tiles[part]], seed) for part in parts_of(len(tiles))]
+        parts = [(images[part], masks[part], (seed, part.start)) for part in parts_of(len(images))]
         drawn = list(workers.map("Drawing pixels", _draw_pixels, parts))
         features, labels = (np.concatenate(of_parts) for of_parts in zip(*drawn, strict=True))
         if len(np.unique(labels)) < 2:
@@ -66,13 +62,13 @@ class PixelClassifier:
             self._trees.fit(features, labels)
         self.threshold, self.fit = 0.5, 0.0
         images, masks = validation
-        tiles = _draw_tiles(len(images), _MOST_VALIDATION_TILES, seed)
-        if (truth := masks[tiles]).any():
-            levels = np.stack(list(self._levels("Choosing a threshold", images[tiles])))
-            precision, recall, thresholds = precision_recall_curve(truth.ravel(), levels.ravel())
-            dice = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
-            best = dice[:-1].argmax()  # where IoU is largest, too
-            self.threshold, self.fit = float(thresholds[best] / _LEVELS), float(dice[best] / (2 - dice[best]))
+        if masks.any():
+            counts = np.zeros((2, _LEVELS), np.int64)  # pixels of each level, of background and of rock glacier
+            for levels, mask in zip(self._levels("Choosing a threshold", images), masks, strict=True):
+                counts += [np.bincount(levels[mask == kind], minlength=_LEVELS) for kind in (0, 1)]
+            alarms, hits = counts[:, ::-1].cumsum(axis=1)  # from the highest level down
+            fits = hits / (alarms + counts[1].sum())
+            self.threshold, self.fit = 1 - (int(fits.argmax()) + 1) / _LEVELS, float(fits.max())
 
     def predict(self, images: Images) -> Iterator[Masks]:
         """Yield the mask of each tile, shape (128, 128)."""
@@ -85,16 +81,10 @@ class PixelClassifier:
             yield from levels
 
 
-def _draw_tiles(number: int, most: int, seed: int) -> npt.NDArray[np.intp]:
-    return np.sort(np.random.default_rng(seed).permutation(number)[:most])
-
-
-def _draw_pixels(
-    tiles: npt.NDArray[np.intp], images: Images, masks: Masks, seed: int
-) -> tuple[Features, npt.NDArray[np.uint8]]:
+def _draw_pixels(images: Images, masks: Masks, seed: tuple[int, int]) -> tuple[Features, npt.NDArray[np.uint8]]:
+    rng = np.random.default_rng(seed)
     features, labels = [], []
-    for tile, image, mask in zip(tiles.tolist(), images, masks, strict=True):
-        rng = np.random.default_rng((seed, tile))
+    for image, mask in zip(images, masks, strict=True):
         flat = mask.ravel()
         places = np.concatenate([rng.permutation(np.flatnonzero(flat == kind))[:_PIXELS_OF_TILE] for kind in (0, 1)])
         features.append(pixel_features(image).reshape(flat.size, -1)[places])
