@@ -16,6 +16,12 @@ def half_a_mask() -> Image.Image:
     return mask
 
 
+def mask_with_a_red_pixel() -> Image.Image:
+    mask = half_a_mask()
+    mask.putpixel((3, 5), (255, 0, 0, 255))
+    return mask
+
+
 def test_white_becomes_1_and_black_0_and_back() -> None:
     indices = mask_to_class_indices(half_a_mask())
     assert (indices.shape, str(indices.dtype)) == ((128, 128), "uint8")
@@ -37,7 +43,7 @@ def test_batch_of_masks_becomes_a_batch_of_class_indices() -> None:
         (Image.new("RGB", (128, 128)), r"got uint8 of shape \(128, 128, 3\)"),
         (Image.new("RGBA", (127, 128), BACKGROUND_COLOUR), r"got uint8 of shape \(128, 127, 4\)"),
         (np.zeros((128, 128, 4)), "got float64"),
-        (Image.new("RGBA", (128, 128), (255, 0, 0, 255)), r"got \(255, 0, 0, 255\) at y=0, x=0"),
+        (mask_with_a_red_pixel(), r"got \(255, 0, 0, 255\) at y=5, x=3"),
         (Image.new("RGBA", (128, 128), (255, 255, 255, 0)), r"got \(255, 255, 255, 0\) at y=0, x=0"),
     ],
     ids=["RGB", "size", "dtype", "colour", "transparent"],
