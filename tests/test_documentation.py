@@ -8,13 +8,14 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from archive_contents import contents
+from archive_contents import contents, tile_paths
 from card_blocks import OF_SCRIPT, PLAIN, README, RUNNER, blocks
 from conftest import REPOSITORY
 from hub.server import HubServer, client_environment
@@ -42,27 +43,6 @@ MODULES = [
 OWN_CODE = {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{SCRIPTS}"}
 
 
-@pytest.fixture(scope="module")
-def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a user who has made the sample as the README says."""
-    folder = tmp_path_factory.mktemp("user")
-    make_sample_archives(folder / "sample")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def published(user: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """That sample as it is staged for the Hub, with the ground of each tile."""
-    folder = tmp_path_factory.mktemp("published")
-    archives = folder / "sample"
-    archives.mkdir()
-    for file in (user / "sample").iterdir():
-        (archives / file.name).hardlink_to(file)
-    write_grounds(archives, [(path, ground, path) for path, ground in audit(archives, Workers(1)).grounds.items()])
-    stage(archives, folder / "staged")
-    return folder / "staged"
-
-
 def run_lines(block: str, folder: Path) -> list[int]:
     """Run the scripts of a bash block one after the other, and return their exit statuses."""
     statuses = []
@@ -79,16 +59,18 @@ def test_examples_of_docstrings_give_what_they_show(module: str) -> None:
     assert failed == 0
 
 
-def test_python_of_the_readme_prints_what_it_shows(
-    user: Path, published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_python_of_the_readme_prints_what_it_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_sample_archives(tmp_path / "sample")
+    archives = Path(shutil.copytree(tmp_path / "sample", tmp_path / "with_grounds"))
+    write_grounds(archives, [(path, ground, path) for path, ground in audit(archives, Workers(1)).grounds.items()])
+    stage(archives, tmp_path / "staged")
     with HubServer() as hub:
-        hub.add_repository(REPO_ID, published / "main")
+        hub.add_repository(REPO_ID, tmp_path / "staged" / "main")
         done = subprocess.run(
             [sys.executable, "-c", RUNNER],
             input=json.dumps([block.code for block in PLAIN]),
-            cwd=user,
-            env=client_environment(hub, tmp_path) | OWN_CODE,
+            cwd=tmp_path,
+            env=client_environment(hub, tmp_path / "home") | OWN_CODE,
             capture_output=True,
             text=True,
             check=False,
@@ -96,13 +78,10 @@ def test_python_of_the_readme_prints_what_it_shows(
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout) == [block.output for block in PLAIN]
     (evaluate,) = (one for one in blocks("bash") if "scores.csv" in one)
-    assert run_lines(evaluate, user) == [0]
+    assert run_lines(evaluate, tmp_path) == [0]
     assert "95 %" in capsys.readouterr().out
-
-
-def test_loading_script_of_the_readme_gives_the_first_tile_of_the_archive(user: Path) -> None:
     (block,) = OF_SCRIPT  # which runs below datasets 4 alone, in tests/publication/test_published.py
-    assert block.output.strip() == next(path for path in contents(user / "sample", "train") if MASKS not in path)
+    assert block.output.strip() == tile_paths(archives, "train")[0]
 
 
 @pytest.mark.parametrize("name", CONFIG_NAMES)
@@ -204,10 +183,10 @@ def test_links_lead_somewhere_and_named_files_exist(file: Path) -> None:
         assert (REPOSITORY / path).exists(), path
 
 
-def test_links_of_the_published_card_lead_somewhere(published: Path) -> None:
-    links, anchors = links_of((published / "main" / "README.md").read_text(encoding="utf-8"))
+def test_links_of_the_published_card_lead_somewhere(staged: Path) -> None:
+    links, anchors = links_of((staged / "main" / "README.md").read_text(encoding="utf-8"))
     assert len(links) > 30
-    assert [link for link in links if link not in anchors and not (published / "main" / link).is_file()] == []
+    assert [link for link in links if link not in anchors and not (staged / "main" / link).is_file()] == []
 
 
 def test_table_of_contents_names_each_section_in_order() -> None:

@@ -58,12 +58,12 @@ def foreign(server) -> Repository:
 
 
 def is_unwritten(server: HubServer) -> bool:
-    """Find out whether nobody has sent anything."""
+    """Return whether no client has written anything."""
     return {request.method for request in server.requests} <= {"GET", "HEAD"} and server.bytes_received() == 0
 
 
 def rewritten(change: Callable[[pa.Table], pa.Table]) -> Callable[[bytes], bytes]:
-    """Turn a change of a table into that of a Parquet file."""
+    """Turn a change of a table into a change of a Parquet file."""
 
     def rewrite(content: bytes) -> bytes:
         buffer = io.BytesIO()
@@ -74,7 +74,7 @@ def rewritten(change: Callable[[pa.Table], pa.Table]) -> Callable[[bytes], bytes
 
 
 def with_other(column: str, value: object) -> Callable[[bytes], bytes]:
-    """Make the change of one value in a Parquet file's last row."""
+    """Change one value in the last row of a Parquet file."""
 
     def change(table: pa.Table) -> pa.Table:
         rows = table.to_pylist()
@@ -120,37 +120,37 @@ def test_a_new_repository_holds_both_folders_by_a_commit_each_that_was_loaded_ba
     assert (checked.status, checked.lines) == (0, [branches[0], *COMPARED, branches[1]])
 
 
-def test_a_dry_run_says_which_files_come_change_and_go_whatever_else_would_be_refused(server, user, foreign):
+def test_a_dry_run_lists_each_file_to_add_change_or_remove_whatever_else_would_be_refused(server, user, foreign):
     parent = foreign.find("main")
     foreign.create_tag("v1")
-    told = user.upload("--dry-run", "--tag", "v1", HF_TOKEN="")
-    assert (told.status, told.messages) == (0, [])
+    shown = user.upload("--dry-run", "--tag", "v1", HF_TOKEN="")
+    assert (shown.status, shown.messages) == (0, [])
     assert is_unwritten(server)
     sizes = {name: (user.staged / "main" / name).stat().st_size for name in digests_of(user.staged / "main")}
     lines = {f"main: {'change' if name in FOREIGN_FILES else 'add'} {name}: {n} bytes" for name, n in sizes.items()}
     gone = FOREIGN_FILES.keys() - sizes.keys() - {".gitattributes"}
     lines |= {f"main: remove {name}: {parent.tree[name].size} bytes" for name in gone}
     place = len(lines)
-    assert told.lines[:place] == sorted(lines, key=lambda line: line.split()[2])
-    assert told.lines[place : place + 2] == [
+    assert shown.lines[:place] == sorted(lines, key=lambda line: line.split()[2])
+    assert shown.lines[place : place + 2] == [
         f"main: {len(sizes) - 1} to add, 1 to change, 3 to remove; at most {sum(sizes.values())} bytes to send",
         f"v1: is at {parent.sha} and would stay there",
     ]
-    assert told.lines[-1] == "script: the branch would be made"
+    assert shown.lines[-1] == "script: the branch would be made"
     assert {f"script: add {name}" for name in digests_of(user.staged / "script")} <= {
-        line.rpartition(":")[0] for line in told.lines
+        line.rpartition(":")[0] for line in shown.lines
     }
 
 
 def test_a_dry_run_needs_no_repository_and_prints_even_for_a_broken_folder(server, staged_copy, tmp_path, capfd):
     careless = User(server, tmp_path, staged_copy, capfd)
     (staged_copy / "main" / "LICENSE").write_text("Other")
-    told = careless.upload("--dry-run", HF_TOKEN="")
-    assert sum(line.startswith("main: add ") for line in told.lines) == len(digests_of(staged_copy / "main"))
-    assert sum(line.startswith("script: add ") for line in told.lines) == len(digests_of(staged_copy / "script"))
-    assert f"main: {REPO_ID} would be made; or the token may not see it" in told.lines
-    assert told.status == 1
-    assert "LICENSE: has another SHA-256" in told.messages[0]
+    shown = careless.upload("--dry-run", HF_TOKEN="")
+    assert sum(line.startswith("main: add ") for line in shown.lines) == len(digests_of(staged_copy / "main"))
+    assert sum(line.startswith("script: add ") for line in shown.lines) == len(digests_of(staged_copy / "script"))
+    assert f"main: {REPO_ID} would be made; or the token may not see it" in shown.lines
+    assert shown.status == 1
+    assert "LICENSE: has another SHA-256" in shown.messages[0]
     assert server.repositories == {}
     assert is_unwritten(server)
 
@@ -234,7 +234,7 @@ def test_a_row_that_is_not_what_the_archives_hold_is_named(staged_copy, tmp_path
 
 
 def flip(name: str) -> Callable[[Path], object]:
-    """Make the flip of one bit in the middle of a staged file."""
+    """Flip one bit in the middle of a staged file."""
 
     def change(folder: Path) -> None:
         content = bytearray((folder / name).read_bytes())
@@ -261,14 +261,14 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_staged_folder_that_was_changed_is_refused_with_the_place(staged_copy, broken):
-    spoil, said = BROKEN[broken]
+    spoil, message = BROKEN[broken]
     spoil(staged_copy)
-    with pytest.raises(StagedError, match=said) as error:
+    with pytest.raises(StagedError, match=message) as error:
         read_staged(staged_copy)
     assert "stage" in str(error.value).partition(";")[2]
 
 
-def test_what_a_system_leaves_in_a_staged_folder_is_passed_over(staged_copy):
+def test_hidden_files_in_a_staged_folder_are_ignored(staged_copy):
     before = read_staged(staged_copy)
     for name in (".DS_Store", "main/.DS_Store", "main/.git/config", "script/data/.train.zip.swp"):
         (staged_copy / name).parent.mkdir(exist_ok=True)
@@ -295,7 +295,7 @@ def test_without_a_token_that_can_be_used_nothing_is_sent_and_the_log_in_is_name
     assert server.requests == []
 
 
-def test_a_token_that_the_hub_repeats_is_not_told(server, user, foreign):
+def test_a_token_that_the_hub_repeats_is_not_printed(server, user, foreign):
     interceptors: list[Intercept] = [
         fail(401, path_part=part, times=100, headers={"X-Error-Message": f"{TOKEN} is not known"})
         for part in ("/revision/", "/resolve/")
@@ -308,7 +308,7 @@ def test_a_token_that_the_hub_repeats_is_not_told(server, user, foreign):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--repo-id", "rock-glacier-dataset"], "<user or organization>/<name>"),
         (["--repo-id", "a/b/c"], "<user or organization>/<name>"),
@@ -321,8 +321,8 @@ def test_a_token_that_the_hub_repeats_is_not_told(server, user, foreign):
         ([], "--repo-id"),
     ],
 )
-def test_wrong_usage_has_status_2_and_says_why(staged, arguments, said, capsys):
+def test_wrong_usage_has_status_2_and_says_why(staged, arguments, message, capsys):
     with pytest.raises(SystemExit) as caught:
         upload_command.main([str(staged), *arguments])
     assert caught.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

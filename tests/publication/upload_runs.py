@@ -163,15 +163,6 @@ def commits_of(repository: Repository, revision: str = "main") -> list[str]:
     return [commit.sha for commit in repository.find(revision).history()]
 
 
-def asked(server: HubServer, path_part: str = "", method: str | None = None) -> list[str]:
-    """List the requests for a path, except those that were meant for other hosts."""
-    return [
-        f"{request.method} {request.path}"
-        for request in server.requests
-        if path_part in request.path and method in (None, request.method) and not request.foreign
-    ]
-
-
 def expected_rows(archives: Path, config: str, split: str, *, in_archive_order: bool = False) -> list[list[Any]]:
     """Return a split's rows as the archives have them, images as digests, in the order of their paths' SHA-256."""
     members, tiles = contents(archives, split), tile_paths(archives, split)
