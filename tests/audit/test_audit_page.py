@@ -105,13 +105,17 @@ def test_valid_archives_get_a_page_that_says_so(valid):
     text = Elements(page).text
     for said in ("Nothing is wrong", "Tiles 22", "Grounds 22", "6 cordillera, 6 glaciar", "6 masks with rock glacier"):
         assert said in text
+    for shares in valid.coverages().values():
+        assert f"mean {shares.mean():.1%}, from {shares.min():.1%} to {shares.max():.1%}".replace("%", " %") in text
     assert report_of(page) == {"findings": [], "pictures": {}, "tileSize": 128}
 
 
 def test_verdict_counts_and_findings_are_in_the_page_without_its_script(page):
     text = Elements(page).text
     assert text.index("16 errors, 0 warnings") < text.index("Counts") < text.index("Gallery") < text.index("By code")
-    assert all(f"{code.code} {code.sentence}" in text for code in Code)
+    assert all(
+        re.search(rf"{code.code} {re.escape(code.sentence)} [1-9] 0 ", text) for code in Code
+    )  # errors, warnings
     assert "train.zip: train/glaciar/000.png: no train/masks/000.png" in text
 
 
@@ -187,10 +191,14 @@ def decoded(uri: str, mode: str) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert(mode))
 
 
-def test_the_picture_of_a_tile_is_like_the_tile(sample, valid):
-    shown = gallery_of(report_page(valid))["train/glaciar/002.png"]
-    tile = Image.open(io.BytesIO(contents(sample, "train")["train/glaciar/002.png"])).convert("RGB")
+def test_the_picture_of_a_tile_is_like_the_tile_and_has_the_share_of_its_mask(sample, valid):
+    page, stored = report_page(valid), contents(sample, "train")
+    shown = gallery_of(page)["train/glaciar/002.png"]
+    tile = Image.open(io.BytesIO(stored["train/glaciar/002.png"])).convert("RGB")
     assert np.abs(decoded(shown, "RGB").astype(float) - np.array(tile)).mean() < 8
+    (span,) = [one for one in Elements(page).of("span") if one.get("data-path") == "train/glaciar/002.png"]
+    mask = np.array(Image.open(io.BytesIO(stored["train/masks/002.png"])))
+    assert float(span["data-share"]) == (mask[..., 0] == 255).mean()
 
 
 def test_an_overlay_outlines_rock_glacier_and_marks_other_colours():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Dialog, Page, expect, sync_playwright
+from playwright.sync_api import Dialog, Locator, Page, expect, sync_playwright
 from test_audit_page import CLOSING, HOSTILE, many_findings, spoil
 
 from rock_glacier.audit.checks import Audit, audit
@@ -44,7 +44,8 @@ def address(sample, tmp_path_factory):
 @pytest.fixture(scope="module")
 def address_of_many(sample, tmp_path_factory):
     """Where a page of 1,000 findings is."""
-    found = audit(sample, Workers(1))._replace(findings=many_findings(1000))
+    pair = {"a": "train/glaciar/100.png", "b": "test/glaciar/100.png", "turn": 0, "dx": -20, "dy": -30, "pixels": 10584}
+    found = audit(sample, Workers(1))._replace(findings=many_findings(1000), overlaps=[pair])
     return written(tmp_path_factory.mktemp("page"), found)
 
 
@@ -81,6 +82,12 @@ def open_page(browser):
 
 def shown(page: Page) -> list[str]:
     return page.locator("#list .finding code").all_inner_texts()
+
+
+def frame_of(pair: Locator) -> list[str]:
+    """Return left, top, width and height of the frame around the ground that a pair shares."""
+    script = "frame => ['x', 'y', 'width', 'height'].map((name) => frame.getAttribute(name))"
+    return list(pair.locator(".shared").evaluate(script))
 
 
 def test_the_verdict_comes_first_and_hostile_names_are_text(address, open_page):
@@ -150,8 +157,13 @@ def test_a_pair_is_drawn_in_place_with_what_it_shares(address, open_page):
     expect(pair).to_be_visible()
     places = pair.locator("image:not(.overlay)").evaluate_all("images => images.map((one) => one.x.baseVal.value)")
     assert places == [0, 64]
-    frame = pair.locator(".shared").evaluate("frame => ['x', 'y', 'width', 'height'].map((k) => frame.getAttribute(k))")
-    assert frame == ["64", "0", "64", "128"]
+    assert frame_of(pair) == ["64", "0", "64", "128"]
+
+
+def test_a_tile_to_the_left_and_above_is_drawn_there(address_of_many, open_page):
+    pair = open_page(address_of_many).get_by_role("img", name="20 pixels left and 30 up of it, test/glaciar/100.png")
+    expect(pair).to_be_visible()
+    assert frame_of(pair) == ["0", "0", "108", "98"]
 
 
 @pytest.mark.parametrize(("scheme", "viewport"), [("light", DESKTOP), ("dark", PHONE)], ids=["light", "dark"])

@@ -40,6 +40,7 @@ from rock_glacier.figures.render import (
     write_pictures,
 )
 from rock_glacier.parallel import Workers
+from rock_glacier.sample.faults import FAULTS
 from rock_glacier.sample.generate import make_sample_archives
 from rock_glacier_dataset import SPLIT_NAMES
 
@@ -195,6 +196,14 @@ def test_portrait_shows_no_ground_twice_while_there_is_another(audited):
     assert chosen == choose_tiles(audited, "glaciar")
     assert chosen != choose_tiles(audited, "glaciar", seed=1)
     assert sorted(chosen) == sorted(glaciar)
+
+
+def test_tile_with_an_empty_mask_is_not_in_the_portrait_and_does_not_stop_the_pictures(sample_copy):
+    path = FAULTS["mask-empty"](sample_copy).replace("masks", "glaciar")
+    audited = audit(sample_copy, ALONE)
+    shown = choose_tiles(audited, "glaciar")
+    assert sorted([*shown, path]) == sorted(tile for tile in audited.grounds if "/glaciar/" in tile)
+    assert PORTRAIT in draw_pictures(sample_copy, ALONE).figures
 
 
 def test_masks_that_reach_the_border_go_last_and_empty_ones_are_left_out():
