@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from archive_contents import rewrite
+from conftest import REPOSITORY
 from PIL import Image
 from source_folders import ground
 
@@ -105,13 +106,21 @@ def test_each_repeat_has_its_own_seed_and_control(measured):
             assert [*numbers.values()] == pytest.approx([np.mean(values), *ends], abs=1e-4)
 
 
-def test_the_chart_shows_the_figures(measured, tmp_path):
-    folder, figures, _ = measured
+def test_there_is_a_chart_beside_the_figures(measured):
+    folder, *_ = measured
     assert sorted(path.name for path in folder.iterdir()) == ["archives", "leak.json", "leak.png"]
-    draw_leak(figures, tmp_path / "again.png")
-    assert (tmp_path / "again.png").read_bytes() == (folder / "leak.png").read_bytes()
-    with Image.open(tmp_path / "again.png") as chart:
+    with Image.open(folder / "leak.png") as chart:
         assert chart.format == "PNG"
+
+
+def test_the_chart_of_the_card_shows_its_figures(tmp_path):
+    draw_leak(json.loads((REPOSITORY / "assets" / "leak.json").read_text(encoding="utf-8")), tmp_path / "leak.png")
+    charts = []
+    for file in (tmp_path / "leak.png", REPOSITORY / "assets" / "leak.png"):
+        with Image.open(file) as chart:
+            charts.append(np.array(chart.convert("RGB"), np.int64))
+    differing = (np.abs(charts[0] - charts[1]) > 64).any(axis=-1)
+    assert differing.mean() < 0.005  # versions of matplotlib may place a letter otherwise
 
 
 def random_tiles(seed: int, number: int = 100) -> TileSet:
