@@ -1,16 +1,17 @@
-"""Find all pairs of tiles that overlap, exactly, without comparing each tile with each.
+"""Find all pairs of tiles that overlap under any turn, exactly, without comparing each tile with each.
 
-Two tiles overlap when at some offset (dx, dy) they are identical over the whole rectangle in which they would lie on
-each other, and that rectangle is at least 16 x 16 pixels and holds at least 16 colours. Colours are red, green and
-blue; how a PNG file encodes them makes no difference. Out of reach: the same ground on another date, or resampled.
+Two tiles overlap when under some turn of the second and at some offset (dx, dy) they are identical over the whole
+rectangle in which they would lie on each other, and that rectangle is at least 16 x 16 pixels and holds at least 16
+colours. Colours are red, green and blue; how a PNG file encodes them makes no difference.
 
 Method:
 
-1. The upper edge of the shared rectangle is the upper edge of one of the two tiles, the lower one. So an upper corner
-   of that tile lies in the rectangle, and a window of 16 x 16 pixels at this corner stands unchanged in the other tile.
-   `anchor_windows` takes a window at each upper corner of each tile, and `AnchorTable` holds them by a hash of their
-   pixels.
-2. Every window of every tile is looked up in the table. A hit is a candidate: a pair of tiles and an offset.
+1. The shared rectangle holds a corner of each tile. So the window of 16 x 16 pixels at one of a tile's four corners
+   stands, turned, in the other tile. `anchor_windows` takes these windows, and `AnchorTable` holds them by a hash that no
+   turn changes.
+2. Every window of every tile is looked up in the table. The sums of a window's quadrants tell which turns are possible,
+   and single pixels of the tile, as far as they are shared, leave out most windows that are equal by chance. What remains
+   is a candidate: a pair of tiles, a turn and an offset.
 3. `shared_pixels` compares the candidate's tiles pixel by pixel. What it confirms is an overlap.
 
 Flat ground, such as snow or shadow, would match everywhere. Where a corner's window is flat, windows further in are the
@@ -26,12 +27,13 @@ comparison and change no result.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from rock_glacier.grounds.pixels import Pixels
+from rock_glacier.grounds.turns import MATRICES, TURNS, turned
 from rock_glacier_dataset import TILE_SIZE
 
 WINDOW = 16
@@ -43,17 +45,22 @@ LEAST_COLOURS = 16
 _LAST = TILE_SIZE - WINDOW  # where the last window of a row or column begins
 _LEAST_CHANGES = 96  # a window is flat when fewer of its 480 pairs of neighbouring pixels differ
 _BITMAP_BITS = 22
-# Where windows are checked along a tile's upper edge: closely at the corners, for a shared rectangle may be narrow.
-_EDGE = np.array([0, 4, 8, *range(WINDOW, _LAST, WINDOW), 104, 108, _LAST])
+_AT_CORNERS = np.r_[:WINDOW, _LAST:TILE_SIZE]  # rows and columns of the windows at the corners
+_HITS = 1 << 16  # hits that are filtered at once
+_SAMPLED = np.arange(16, TILE_SIZE, 32)  # rows and columns whose crossings are compared before whole tiles are
+# Of the four quadrants of a window, which stands where after each turn.
+_QUADRANTS = np.array([turned(np.arange(4).reshape(2, 2), turn).ravel() for turn in TURNS])
+# Windows whose hashes agree have equal sums in these squares around their centre.
+_NESTED = (16, 12, 8, 4)
 
 ANCHOR = np.dtype(
-    [("hash", "u4"), ("tile", "i4"), ("x", "i2"), ("y", "i2"), ("right", "?"), ("edge", "u4", len(_EDGE))]
+    [("hash", "u4"), ("tile", "i4"), ("x", "i2"), ("y", "i2"), ("quadrants", "u4", 4), ("samples", "u4", (4, 4))]
 )
-"""An anchor window, in the array of `anchor_windows`: its hash, the tile, its place there, whether it belongs to the
-right corner, and the hashes of the windows along the tile's upper edge."""
+"""An anchor window, in the array of `anchor_windows`: its hash, the tile, its place there, the sums of its quadrants, and
+pixels of the tile."""
 
-CANDIDATE = np.dtype([("a", "i4"), ("b", "i4"), ("dx", "i2"), ("dy", "i2")])
-"""A pair of tiles, `a` < `b`, and an offset, in the array of `AnchorTable.candidates`."""
+CANDIDATE = np.dtype([("a", "i4"), ("b", "i4"), ("turn", "i2"), ("dx", "i2"), ("dy", "i2")])
+"""Two tiles, `a` < `b`, and a link from a to b (`rock_glacier.grounds.turns`), in the array of `AnchorTable.candidates`."""
 
 
 class Overlap(NamedTuple):
@@ -62,93 +69,113 @@ class Overlap(NamedTuple):
     Attributes:
         a: number of a tile.
         b: number of the other, larger than `a`.
-        dx: tile a's pixel (x, y) is tile b's pixel (x - dx, y - dy).
-        dy: see `dx`.
+        turn: from 0 to 7; tile a's pixel (x, y) is pixel (x - dx, y - dy) of tile b under this turn.
+        dx: see `turn`.
+        dy: see `turn`.
         pixels: size of the shared rectangle.
     """
 
     a: int
     b: int
+    turn: int
     dx: int
     dy: int
     pixels: int
 
 
-_MIX = np.array([0x9E3779B1, 0x85EBCA6B, 0x7FEB352D], np.uint32)
-# Odd multipliers of the doublings from 1 to 16 pixels.
-_OF_WIDTH = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F], np.uint32)
-_OF_HEIGHT = np.array([0x165667B1, 0xD3A2646D, 0xFD7046C5, 0xB55A4F09], np.uint32)
+def _integral(values: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return the sums over all rectangles that begin at the upper left, shape (height + 1, width + 1)."""
+    integral = np.zeros((values.shape[0] + 1, values.shape[1] + 1), dtype)
+    np.cumsum(values, 0, out=integral[1:, 1:])
+    np.cumsum(integral[1:, 1:], 1, out=integral[1:, 1:])
+    return integral
 
 
-def window_hashes(pixels: Pixels) -> npt.NDArray[np.uint32]:
-    """Hash every window of a tile, or of some of its rows: each colour, then by doubling width and height four times.
+def _sums(integral: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
+    """Return the sum over each rectangle of this size, by its upper left pixel."""
+    of_columns = integral[height:] - integral[:-height]
+    return of_columns[:, width:] - of_columns[:, :-width]
+
+
+def _mixed_integral(pixels: Pixels) -> npt.NDArray[np.uint32]:
+    """Return the integral image of the colours, each mixed so that sums of different colours are seldom equal."""
+    mixed = pixels * np.uint32(0x9E3779B1)
+    mixed ^= mixed >> np.uint32(15)
+    mixed *= np.uint32(0x85EBCA6B)
+    mixed ^= mixed >> np.uint32(13)
+    return _integral(mixed, np.uint32)
+
+
+def _window_hashes(integral: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """Hash every window so that no turn changes the hash.
 
     Args:
-        pixels: uint32 array of shape (height, 128).
+        integral: from `_mixed_integral`, of a tile or of some of its rows.
 
     Returns:
-        uint32 array of shape (height - 15, 113): at (y, x) the hash of the window whose upper left pixel is (x, y).
+        uint32 array of shape (height - 15, width - 15): at (y, x) the hash of the window whose upper left pixel is (x, y).
     """
-    hashes = pixels * _MIX[0]
-    hashes ^= hashes >> np.uint32(15)
-    hashes *= _MIX[1]
-    hashes ^= hashes >> np.uint32(13)
-    for doubling, width in zip(_OF_WIDTH, (1, 2, 4, 8), strict=True):
-        wider = hashes[:, :-width] * doubling
-        wider += hashes[:, width:]
-        hashes = wider
-    for doubling, height in zip(_OF_HEIGHT, (1, 2, 4, 8), strict=True):
-        taller = hashes[:-height] * doubling
-        taller += hashes[height:]
-        hashes = taller
-    hashes ^= hashes >> np.uint32(16)
-    hashes *= _MIX[2]
-    hashes ^= hashes >> np.uint32(15)
+    hashes = np.uint32(0)
+    for size in _NESTED:
+        margin = (WINDOW - size) // 2
+        sums = _sums(integral[margin : len(integral) - margin, margin : integral.shape[1] - margin], size, size)
+        hashes = (hashes ^ sums) * np.uint32(0x7FEB352D)
+        hashes ^= hashes >> np.uint32(15)
     return hashes
 
 
+def _quadrant_sums(integral: npt.NDArray[np.uint32], y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]) -> np.ndarray:
+    """Return the sums over the quadrants of windows, row by row: shape (windows, 4)."""
+    half = WINDOW // 2
+    corners = integral[y[:, None, None] + half * np.arange(3)[:, None], x[:, None, None] + half * np.arange(3)]
+    rows = corners[:, 1:] - corners[:, :-1]
+    return (rows[:, :, 1:] - rows[:, :, :-1]).reshape(-1, 4)
+
+
 def anchor_windows(tile: int, pixels: Pixels) -> np.ndarray:
-    """Choose the windows of a tile by which the tiles above it are found.
+    """Choose the windows of a tile by which the other tiles find it.
 
     Args:
         tile: number of the tile.
         pixels: uint32 array of shape (128, 128).
 
     Returns:
-        array of `ANCHOR`: for each upper corner one window, or several where that is flat.
+        array of `ANCHOR`: for each corner one window, or several where that is flat.
     """
-    rows = WINDOW  # are enough where neither corner is flat
-    changes = _count_changes(pixels[:rows])
-    left = right = [(0, 0)]
-    if min(changes[0, 0], changes[0, -1]) < _LEAST_CHANGES:
-        rows = TILE_SIZE
-        changes = _count_changes(pixels)
-        left, right = _anchor_places(changes, pixels), _anchor_places(changes[:, ::-1], pixels[:, ::-1])
-    anchors = np.zeros(len(left) + len(right), ANCHOR)
+    # The windows at the corners, side by side, are enough where none is flat.
+    image = pixels[np.ix_(_AT_CORNERS, _AT_CORNERS)]
+    y, x = np.array([(0, 0), (0, WINDOW), (WINDOW, 0), (WINDOW, WINDOW)]).T
+    if (_count_changes(image)[y, x] < _LEAST_CHANGES).any():
+        image, changes = pixels, _count_changes(pixels)
+        places = {
+            (y if down == 1 else _LAST - y, x if right == 1 else _LAST - x)
+            for down in (1, -1)
+            for right in (1, -1)
+            for y, x in _anchor_places(changes[::down, ::right], pixels[::down, ::right])
+        }
+        y, x = np.array(sorted(places), np.intp).reshape(-1, 2).T
+    integral = _mixed_integral(image)
+    anchors = np.zeros(len(y), ANCHOR)
     anchors["tile"] = tile
-    anchors["right"][len(left) :] = True
-    anchors["y"] = y = np.array([y for y, _ in left + right], np.intp)
-    anchors["x"] = x = np.array([steps for _, steps in left] + [_LAST - steps for _, steps in right], np.intp)
-    hashes = window_hashes(pixels[:rows])
-    anchors["hash"], anchors["edge"] = hashes[y, x], hashes[0, _EDGE]
+    anchors["hash"] = _window_hashes(integral)[y, x]
+    anchors["quadrants"] = _quadrant_sums(integral, y, x)
+    anchors["samples"] = pixels[np.ix_(_SAMPLED, _SAMPLED)]
+    if image is not pixels:
+        y, x = _AT_CORNERS[y], _AT_CORNERS[x]
+    anchors["y"], anchors["x"] = y, x
     return anchors
 
 
 def _count_changes(pixels: Pixels) -> npt.NDArray[np.int32]:
     """Count in each window the pairs of neighbouring pixels that differ, in rows and in columns."""
-    in_rows = _sums(pixels[:, 1:] != pixels[:, :-1], WINDOW, WINDOW - 1)
-    return in_rows + _sums(pixels[1:] != pixels[:-1], WINDOW - 1, WINDOW)
-
-
-def _sums(marked: npt.NDArray[np.bool_], height: int, width: int) -> npt.NDArray[np.int32]:
-    """Count the marked places in each rectangle of this size."""
-    integral = np.pad(marked, ((1, 0), (1, 0))).cumsum(0, np.int32).cumsum(1, np.int32)
-    of_columns = integral[height:] - integral[:-height]
-    return of_columns[:, width:] - of_columns[:, :-width]
+    in_rows = _sums(_integral(pixels[:, 1:] != pixels[:, :-1], np.int32), WINDOW, WINDOW - 1)
+    return in_rows + _sums(_integral(pixels[1:] != pixels[:-1], np.int32), WINDOW - 1, WINDOW)
 
 
 def _anchor_places(changes: npt.NDArray[np.int32], pixels: Pixels) -> list[tuple[int, int]]:
     """Place the anchors of the upper left corner, as (y, x)."""
+    if changes[0, 0] >= _LEAST_CHANGES:
+        return [(0, 0)]
     rich = _first_by_width(changes >= _LEAST_CHANGES, _LAST)
     places = list(rich)
     # Flat rectangles at the corner, each the largest between two anchors.
@@ -156,7 +183,7 @@ def _anchor_places(changes: npt.NDArray[np.int32], pixels: Pixels) -> list[tuple
     lowest = [_LAST, *(y - 1 for y, _ in rich)]
     for x, y in zip(widest, lowest, strict=True):
         if min(x, y) >= 0 and np.unique(pixels[: y + WINDOW, : x + WINDOW]).size >= LEAST_COLOURS:
-            places += [place for place in _first_by_width(changes[: y + 1] > 0, x) if place not in places]
+            places += _first_by_width(changes[: y + 1] > 0, x)
     return places
 
 
@@ -184,49 +211,56 @@ class AnchorTable:
         self._bitmap[self._hashes >> np.uint32(32 - _BITMAP_BITS)] = True
 
     def candidates(self, tile: int, pixels: Pixels) -> np.ndarray:
-        """Find the tiles that may be the lower one of an overlap with this tile, and their offsets.
+        """Find the tiles before this one with which it may overlap, with turns and offsets.
 
         Args:
-            tile: number of the tile.
+            tile: number of the tile, which is `b` of each candidate.
             pixels: uint32 array of shape (128, 128).
 
         Returns:
             array of `CANDIDATE`, each once.
         """
-        hashes = window_hashes(pixels)
+        integral = _mixed_integral(pixels)
+        hashes = _window_hashes(integral)
         # The bitmap leaves few windows to the slow search in a sorted array.
         windows = np.flatnonzero(self._bitmap.take(hashes >> np.uint32(32 - _BITMAP_BITS)))
         wanted = hashes.take(windows)
         first = np.searchsorted(self._hashes, wanted, "left")
         counts = np.searchsorted(self._hashes, wanted, "right") - first
-        anchors = self._anchors[np.repeat(first - counts.cumsum() + counts, counts) + np.arange(counts.sum())]
-        y, x = np.divmod(np.repeat(windows, counts), hashes.shape[1])
-        dx, dy = x - anchors["x"], y - anchors["y"]
-        # The anchor's tile is the lower one, and its corner lies in the shared rectangle.
-        fits = (anchors["tile"] != tile) & (dy >= 0) & np.where(anchors["right"], dx <= 0, dx >= 0)
-        fits &= _edges_fit(anchors["edge"], hashes, dx, dy)
-        others = anchors["tile"][fits]
-        found = np.zeros(len(others), CANDIDATE)
-        found["a"], found["b"] = np.minimum(tile, others), np.maximum(tile, others)
-        sign = np.where(tile < others, 1, -1)
-        found["dx"], found["dy"] = sign * dx[fits], sign * dy[fits]
-        return np.unique(found)
+        anchors = np.repeat(first - counts.cumsum() + counts, counts) + np.arange(counts.sum())
+        windows = np.repeat(windows, counts)
+        before = self._anchors["tile"][anchors] < tile
+        anchors, windows = anchors[before], windows[before]
+        if not len(anchors):
+            return np.zeros(0, CANDIDATE)
+        views = np.stack([turned(pixels, turn) for turn in TURNS])
+        found = []
+        for start in range(0, len(anchors), _HITS):
+            hits = self._anchors[anchors[start : start + _HITS]]
+            found.append(_fitting(hits, windows[start : start + _HITS], integral, views))
+        candidates = np.unique(np.concatenate(found))
+        candidates["b"] = tile
+        return candidates
 
 
-def _edges_fit(
-    edges: npt.NDArray[np.uint32],
-    hashes: npt.NDArray[np.uint32],
-    dx: npt.NDArray[np.intp],
-    dy: npt.NDArray[np.intp],
-) -> npt.NDArray[np.bool_]:
-    """Check that each window along the lower tile's upper edge, as far as it is shared, stands in the upper tile too.
-
-    Ground of few colours has many windows that are alike, but few such edges.
-    """
-    x = dx[:, None] + _EDGE
-    shared = (x >= 0) & (x <= _LAST)
-    found = hashes[dy.clip(0)[:, None], x.clip(0, _LAST)]
-    return (~shared | (found == edges)).all(1)
+def _fitting(
+    anchors: np.ndarray, windows: npt.NDArray[np.intp], integral: npt.NDArray[np.uint32], views: npt.NDArray[np.uint32]
+) -> np.ndarray:
+    """Return the candidates of anchors and the windows of equal hash, under each turn by which their pixels agree."""
+    y, x = np.divmod(windows, _LAST + 1)
+    permuted = _quadrant_sums(integral, y, x)[:, _QUADRANTS]
+    hits, turns = np.nonzero((permuted == anchors["quadrants"][:, None]).all(-1))
+    anchors = anchors[hits]
+    # From the centre of the tile to that of the window.
+    places = np.einsum("nij,nj->ni", MATRICES[turns], np.column_stack([x, y])[hits] - _LAST // 2) + _LAST // 2
+    dx, dy = anchors["x"] - places[:, 0], anchors["y"] - places[:, 1]
+    columns, rows = _SAMPLED - dx[:, None, None], _SAMPLED[:, None] - dy[:, None, None]
+    shared = (columns >= 0) & (columns < TILE_SIZE) & (rows >= 0) & (rows < TILE_SIZE)
+    samples = views[turns[:, None, None], rows.clip(0, TILE_SIZE - 1), columns.clip(0, TILE_SIZE - 1)]
+    fits = (~shared | (samples == anchors["samples"])).all((1, 2))
+    found = np.zeros(fits.sum(), CANDIDATE)
+    found["a"], found["turn"], found["dx"], found["dy"] = anchors["tile"][fits], turns[fits], dx[fits], dy[fits]
+    return np.unique(found)
 
 
 def shared_pixels(a: Pixels, b: Pixels, dx: int, dy: int) -> int:
@@ -234,7 +268,7 @@ def shared_pixels(a: Pixels, b: Pixels, dx: int, dy: int) -> int:
 
     Args:
         a: uint32 array of shape (128, 128).
-        b: the same.
+        b: the same, turned already.
         dx: tile a's pixel (x, y) is compared with tile b's pixel (x - dx, y - dy).
         dy: see `dx`.
     """
@@ -243,32 +277,34 @@ def shared_pixels(a: Pixels, b: Pixels, dx: int, dy: int) -> int:
         return 0
     of_a = a[max(dy, 0) : max(dy, 0) + height, max(dx, 0) : max(dx, 0) + width]
     of_b = b[max(-dy, 0) : max(-dy, 0) + height, max(-dx, 0) : max(-dx, 0) + width]
-    if not np.array_equal(of_a, of_b) or np.unique(of_a).size < LEAST_COLOURS:
+    if not np.array_equal(of_a, of_b):
         return 0
-    return width * height
+    colourful = any(np.unique(of_a[::step, ::step]).size >= LEAST_COLOURS for step in (8, 1))  # few pixels often tell
+    return width * height if colourful else 0
 
 
 def sort_candidates(candidates: np.ndarray) -> np.ndarray:
     """Sort candidates by pair, and those of a pair so that the largest overlap comes first."""
     dx, dy = candidates["dx"], candidates["dy"]
     areas = (TILE_SIZE - np.abs(dx).astype(np.int32)) * (TILE_SIZE - np.abs(dy).astype(np.int32))
-    return candidates[np.lexsort((dx, dy, np.abs(dx), np.abs(dy), -areas, candidates["b"], candidates["a"]))]
+    keys = (dx, dy, np.abs(dx), np.abs(dy), candidates["turn"], -areas, candidates["b"], candidates["a"])
+    return candidates[np.lexsort(keys)]
 
 
 def confirm_overlaps(candidates: np.ndarray, pixels_of: Callable[[int], Pixels]) -> list[Overlap]:
     """Compare the tiles of candidates pixel by pixel.
 
     Args:
-        candidates: array of `CANDIDATE`.
+        candidates: array of `CANDIDATE`, in the order of `sort_candidates`.
         pixels_of: returns a tile's pixels by its number.
 
     Returns:
         one for each pair that overlaps, the largest, in the order of the pairs.
     """
     largest: dict[tuple[int, int], Overlap] = {}
-    for a, b, dx, dy in sort_candidates(candidates).tolist():
-        if (a, b) not in largest and (pixels := shared_pixels(pixels_of(a), pixels_of(b), dx, dy)):
-            largest[a, b] = Overlap(a, b, dx, dy, pixels)
+    for a, b, turn, dx, dy in candidates.tolist():
+        if (a, b) not in largest and (pixels := shared_pixels(pixels_of(a), turned(pixels_of(b), turn), dx, dy)):
+            largest[a, b] = Overlap(a, b, turn, dx, dy, pixels)
     return list(largest.values())
 
 
@@ -283,4 +319,4 @@ def find_overlaps(tiles: Sequence[Pixels]) -> list[Overlap]:
     """
     table = AnchorTable(anchor_windows(number, pixels) for number, pixels in enumerate(tiles))
     found = [table.candidates(number, pixels) for number, pixels in enumerate(tiles)]
-    return confirm_overlaps(np.unique(np.concatenate([np.zeros(0, CANDIDATE), *found])), tiles.__getitem__)
+    return confirm_overlaps(sort_candidates(np.concatenate([np.zeros(0, CANDIDATE), *found])), tiles.__getitem__)
