@@ -69,7 +69,7 @@ class SameGround(NamedTuple):
     correlation: float
 
 
-def find_links(features: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+def find_links(features: Sequence[np.ndarray], workers: Any = None) -> Iterator[np.ndarray]:
     """Find links between tiles by their features.
 
     Args:
@@ -96,12 +96,12 @@ def _index(descriptors: npt.NDArray[np.uint8]) -> Any:
     if len(descriptors) <= _EXACT_SEARCH:
         index = faiss.IndexScalarQuantizer(128, faiss.ScalarQuantizer.QT_8bit_direct)
     else:
-        cells = int(4 * len(descriptors) ** 0.5)
+        cells = int(2 * len(descriptors) ** 0.5)
         index = faiss.IndexIVFScalarQuantizer(
             faiss.IndexFlatL2(128), 128, cells, faiss.ScalarQuantizer.QT_8bit_direct, faiss.METRIC_L2, False
         )
         index.nprobe = _PROBES
-        index.cp.niter = 8
+        index.cp.niter = 5
         sample = np.linspace(0, len(descriptors) - 1, min(len(descriptors), 40 * cells)).astype(np.intp)
         index.train(descriptors[sample].astype(np.float32))
     for start in range(0, len(descriptors), _QUERIES):
