@@ -1,11 +1,12 @@
-"""`grounds.csv` beside archives: the ground and the source of each tile."""
+"""`grounds.csv` beside archives: the ground and block of each tile, its place there, and what it was made from."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import fsspec
 
@@ -14,55 +15,74 @@ from rock_glacier_dataset import ArchiveError
 
 GROUNDS_NAME = "grounds.csv"
 
-_COLUMNS = ("path", "ground", "source")
 _REMEDY = "take the file that build_archives.py wrote with these archives"
 
 
-def write_grounds(folder: Path, rows: Iterable[tuple[str, int, str]]) -> None:
-    """Write `grounds.csv`.
+class GroundRow(NamedTuple):
+    """A row of `grounds.csv`.
 
-    Args:
-        folder: folder of the archives.
-        rows: for each tile its path, the number of its ground, and the file that it was made from.
+    Attributes:
+        path: the tile's path.
+        ground: number of its ground.
+        block: number of its block in the ground, from 0.
+        x: column of the tile's upper left pixel in its ground, where the tile is turned by `turn`, in pixels.
+        y: its row.
+        turn: from 0 to 7 (`rock_glacier.grounds.turns`).
+        source: the file that the tile was made from.
     """
+
+    path: str
+    ground: int
+    block: int
+    x: int
+    y: int
+    turn: int
+    source: str
+
+
+def write_grounds(folder: Path, rows: Iterable[GroundRow]) -> None:
+    """Write the `grounds.csv` of a folder of archives."""
     with (folder / GROUNDS_NAME).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
+        writer.writerow(GroundRow._fields)
         writer.writerows(rows)
 
 
-def read_grounds(file: str | os.PathLike[str], tiles: Iterable[str] = ()) -> Mapping[str, str]:
-    """Read the ground of each tile.
+def read_grounds(file: str | os.PathLike[str], tiles: Iterable[str] = ()) -> dict[str, GroundRow]:
+    """Read a `grounds.csv`.
 
     Args:
-        file: path or URL of a CSV file with the columns `path` and `ground`, and perhaps others.
+        file: path or URL of the file; it may have further columns.
         tiles: paths of tiles that must be in it.
 
     Returns:
-        the ground's name or number by the tile's path.
+        the rows by path.
 
     Raises:
         ArchiveError: it is no such file, a tile stands in it twice, or one of `tiles` is missing.
         OSError: it cannot be read.
     """
-    grounds: dict[str, str] = {}
+    rows: dict[str, GroundRow] = {}
     opener = fsspec.open if "://" in os.fspath(file) else open
     with opener(os.fspath(file), "r", encoding="utf-8-sig", newline="") as opened:
         reader = csv.DictReader(opened)
         try:
             columns = list(reader.fieldnames or ())
-            for name in ("path", "ground"):
+            for name in GroundRow._fields:
                 if name not in columns:
                     raise ArchiveError(f"{file}: has no column {name}, but {', '.join(columns) or 'none'}; {_REMEDY}")
             for row in reader:
-                if not row["path"] or not row["ground"]:
-                    raise ArchiveError(f"{file}: line {reader.line_num} has no path or no ground; {_REMEDY}")
-                if row["path"] in grounds:
+                try:
+                    numbers = [int(row[name]) for name in GroundRow._fields[1:-1]]
+                except (TypeError, ValueError):
+                    what = "ground, block, x, y and turn are not all whole numbers"
+                    raise ArchiveError(f"{file}: line {reader.line_num}: {what}; {_REMEDY}") from None
+                if row["path"] in rows:
                     raise ArchiveError(f"{file}: {row['path']} stands twice; {_REMEDY}")
-                grounds[row["path"]] = row["ground"]
+                rows[row["path"]] = GroundRow(row["path"], *numbers, row["source"])
         except (UnicodeDecodeError, csv.Error) as error:
             raise ArchiveError(f"{file}: line {reader.line_num + 1} is no CSV ({error}); {_REMEDY}") from None
-    missing = [path for path in tiles if path not in grounds]
+    missing = [path for path in tiles if path not in rows]
     if missing:
         raise ArchiveError(f"{file}: lacks {count(len(missing), 'tile')}, the first {missing[0]}; {_REMEDY}")
-    return grounds
+    return rows
