@@ -38,7 +38,7 @@ class Workers:
     """
 
     def __init__(self, num_proc: int | None = None, dask: str | None = None, progress: bool = False) -> None:
-        self._num_proc = num_proc or count_cores()
+        self.num_proc = num_proc or count_cores()
         self._dask = dask
         self._progress = progress
 
@@ -60,13 +60,17 @@ class Workers:
             WorkerError: the cluster cannot be reached, or a process was killed.
             Exception: the first that a call raises.
         """
-        with tqdm(total=len(arguments), desc=name, unit=f" {unit}", disable=None if self._progress else True) as bar:
+        with self.bar(len(arguments), name, unit) as bar:
             for result in self._results(function, arguments):
                 bar.update()
                 yield result
 
+    def bar(self, total: int, name: str, unit: str) -> tqdm[Any]:
+        """Return a progress bar, for work that this process does itself."""
+        return tqdm(total=total, desc=name, unit=f" {unit}", disable=None if self._progress else True)
+
     def _results(self, function: Callable[..., _Result], arguments: Sequence[tuple[Any, ...]]) -> Iterator[_Result]:
-        n_jobs = min(self._num_proc, len(arguments))
+        n_jobs = min(self.num_proc, len(arguments))
         if self._dask is not None:
             yield from _on_cluster(self._dask, function, arguments)
         elif n_jobs <= 1:

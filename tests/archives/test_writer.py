@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rock_glacier.archives.grounds_file import read_grounds, write_grounds
+from rock_glacier.archives.grounds_file import GroundRow, read_grounds, write_grounds
 from rock_glacier.archives.writer import plan_shards, write_archive
 from rock_glacier_dataset import ArchiveError
 
@@ -83,9 +83,13 @@ def test_archive_that_is_there_already_stays(tmp_path: Path) -> None:
     assert (tmp_path / "train.zip").read_bytes() == b"precious"
 
 
+HEADER = b"path,ground,block,x,y,turn,source\n"
+
+
 def test_grounds_are_read_as_they_were_written(tmp_path: Path) -> None:
-    write_grounds(tmp_path, [(TILES[0], 0, "a, b.png"), (TILES[1], 12, "ñ.png")])
-    assert read_grounds(tmp_path / "grounds.csv", TILES[:2]) == {TILES[0]: "0", TILES[1]: "12"}
+    rows = [GroundRow(TILES[0], 0, 1, 30, 40, 7, "a, b.png"), GroundRow(TILES[1], 12, 0, 0, 0, 0, "ñ.png")]
+    write_grounds(tmp_path, rows)
+    assert list(read_grounds(tmp_path / "grounds.csv", TILES[:2]).values()) == rows
 
 
 @pytest.mark.parametrize(
@@ -93,10 +97,10 @@ def test_grounds_are_read_as_they_were_written(tmp_path: Path) -> None:
     [
         (b"", "has no column path, but none"),
         (b"path,place\na,0\n", "has no column ground, but path, place"),
-        (b"path,ground\na,0\nb\n", "line 3 has no path or no ground"),
-        (b"path,ground\na,0\na,1\n", "a stands twice"),
-        (b"path,ground\n\xff,0\n", "is no CSV"),
-        (b"path,ground\nb,0\n", "lacks 1 tile, the first a"),
+        (HEADER + b"a,0,0,0,0,0,x\nb,0,0,0\n", "line 3: ground, block, x, y and turn are not all whole numbers"),
+        (HEADER + b"a,0,0,0,0,0,x\na,1,0,0,0,0,x\n", "a stands twice"),
+        (HEADER + b"\xff,0,0,0,0,0,x\n", "is no CSV"),
+        (HEADER + b"b,0,0,0,0,0,x\n", "lacks 1 tile, the first a"),
     ],
 )
 def test_grounds_that_cannot_be_used_are_refused_with_their_place(tmp_path: Path, content: bytes, message: str) -> None:

@@ -15,11 +15,11 @@ from rock_glacier.grounds.overlaps import (
     LEAST_COLOURS,
     WINDOW,
     AnchorTable,
-    Overlap,
     anchor_windows,
     find_overlaps,
     shared_pixels,
 )
+from rock_glacier.grounds.pairs import Overlap
 from rock_glacier.grounds.pixels import Pixels
 from rock_glacier.grounds.turns import INVERSE, TURNS, turned
 from rock_glacier_dataset import TILE_SIZE
@@ -110,7 +110,7 @@ def test_every_overlap_is_found_and_no_other(ground, seed, flips):
     raster = ground(rng, height, width)[:: 1 - 2 * (flips & 1), :: 1 - (flips & 2)]
     tiles = [cut(raster, rng.integers(0, height - 127), rng.integers(0, width - 127)) for _ in range(3)]
     tiles.append(cut(ground(rng, TILE_SIZE, TILE_SIZE), 0, 0))
-    tiles = [turned(tile, rng.integers(8)) for tile in tiles]
+    tiles = [turned(tile, int(rng.integers(8))) for tile in tiles]
     assert find_overlaps(tiles) == all_overlaps(tiles)
 
 
@@ -123,7 +123,7 @@ def test_a_narrow_overlap_is_found_at_each_corner(ground, seed, narrow):
     ends = [(slice(None, size), slice(-size, None))[:: rng.choice([1, -1])] for size in shape.tolist()]
     (top, bottom), (left, right) = ends
     b[top, left] = a[bottom, right]
-    b = turned(b, rng.integers(8))
+    b = turned(b, int(rng.integers(8)))
     assert find_overlaps([a, b]) == all_overlaps([a, b])
 
 

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rock_glacier.grounds.overlaps import Overlap
+from rock_glacier.grounds.pairs import Overlap, SameGround
 from rock_glacier.grounds.positions import place_tiles
-from rock_glacier.grounds.same_ground import SameGround
 from rock_glacier.grounds.turns import COMPOSED, INVERSE, MATRICES
 from rock_glacier_dataset import TILE_SIZE
 

@@ -22,6 +22,8 @@ from hub.server import HubServer
 from huggingface_hub import DatasetCard
 from upload_runs import TOKEN, User, as_curators_publish, as_hub_looks_today, digests_of, end, expected_rows
 
+from rock_glacier.archives.grounds_file import GroundRow
+from rock_glacier.archives.grounds_file import write_grounds as write_rows
 from rock_glacier.console import REPO_ID
 from rock_glacier.parallel import Workers
 from rock_glacier.publication import stage_command
@@ -34,7 +36,7 @@ PARQUET = {f"{config}/{split}-00000-of-00001.parquet" for config in CONFIG_NAMES
 
 def write_grounds(data_dir: Path) -> None:
     tiles = [path for split in SPLIT_NAMES for path in tile_paths(data_dir, split)]
-    (data_dir / "grounds.csv").write_text("path,ground\n" + "".join(f"{path},{n}\n" for n, path in enumerate(tiles)))
+    write_rows(data_dir, (GroundRow(path, number, 0, 0, 0, 0, path) for number, path in enumerate(tiles)))
 
 
 def digest_of(value: Any) -> Any:

@@ -93,8 +93,8 @@ def masks(tmp_path, shifted):
 
 
 def write_grounds(file, grounds, paths=PATHS):
-    rows = (f"{path},{one}" for path, one in zip(paths, grounds, strict=True))
-    file.write_text("\n".join(["path,ground", *rows, ""]))
+    rows = (f"{path},{one},0,0,0,0,{path}" for path, one in zip(paths, grounds, strict=True))
+    file.write_text("\n".join(["path,ground,block,x,y,turn,source", *rows, ""]))
     return file
 
 

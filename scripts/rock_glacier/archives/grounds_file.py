@@ -73,13 +73,13 @@ def read_grounds(file: str | os.PathLike[str], tiles: Iterable[str] = ()) -> dic
                     raise ArchiveError(f"{file}: has no column {name}, but {', '.join(columns) or 'none'}; {_REMEDY}")
             for row in reader:
                 try:
-                    numbers = [int(row[name]) for name in GroundRow._fields[1:-1]]
+                    ground, block, x, y, turn = (int(row[name]) for name in GroundRow._fields[1:-1])
                 except (TypeError, ValueError):
                     what = "ground, block, x, y and turn are not all whole numbers"
                     raise ArchiveError(f"{file}: line {reader.line_num}: {what}; {_REMEDY}") from None
                 if row["path"] in rows:
                     raise ArchiveError(f"{file}: {row['path']} stands twice; {_REMEDY}")
-                rows[row["path"]] = GroundRow(row["path"], *numbers, row["source"])
+                rows[row["path"]] = GroundRow(row["path"], ground, block, x, y, turn, row["source"])
         except (UnicodeDecodeError, csv.Error) as error:
             raise ArchiveError(f"{file}: line {reader.line_num + 1} is no CSV ({error}); {_REMEDY}") from None
     missing = [path for path in tiles if path not in rows]

@@ -19,9 +19,11 @@ Check a folder of archives and report every fault: archives, names, PNG files,
 masks, the manifest, duplicate tiles (also turned or mirrored), and tiles of
 two splits that show the same ground.""",
         epilog="""\
-Two tiles overlap when at some offset they are identical over the rectangle in
-which they lie on each other, at least 16 x 16 pixels with 16 colours. The same
-ground on another date, or resampled, is not found.
+Two tiles overlap when under some turn, at some offset, they are identical over
+the rectangle in which they lie on each other, at least 16 x 16 pixels with 16
+colours. The same ground on another date is found by matching local features.
+Flat snow and shadow, another scale, and a rotation that is no quarter turn are
+out of reach.
 
 The page of --html is one file that needs no network: the verdict, the counts,
 tiles with their masks, and each finding with its tiles.
@@ -32,6 +34,11 @@ the archives cannot be read at all, 2 for wrong usage.""",
     add_options(parser, "data_dir")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the whole report to this file")
     parser.add_argument("--html", metavar="FILE", type=Path, help="write a page with pictures to this file")
+    parser.add_argument(
+        "--without-same-ground",
+        action="store_true",
+        help="find the same ground by identical pixels alone, which is much faster",
+    )
     add_options(parser, "--num-proc", "--dask")
     options = parser.parse_args(arguments)
     for option, file in (("--json", options.json), ("--html", options.html)):
@@ -55,7 +62,8 @@ the archives cannot be read at all, 2 for wrong usage.""",
         from rock_glacier.audit.tables import report_lines
         from rock_glacier.files import new_output_file
 
-        found = audit(options.data_dir, Workers(options.num_proc, options.dask, progress=True))
+        workers = Workers(options.num_proc, options.dask, progress=True)
+        found = audit(options.data_dir, workers, same_ground=not options.without_same_ground)
         errors = found.errors
         for line in report_lines(found):
             say(line)

@@ -3,8 +3,7 @@
 1. List the archives (`rock_glacier.archives.listing`).
 2. Decode and check every tile and mask, choose the tiles' anchor windows, and hash the tiles; a tile has the same hash
    however it is turned or mirrored.
-3. Look the windows of every tile up among the anchors, which gives candidate pairs (`rock_glacier.grounds.overlaps`).
-4. Compare the candidate pairs pixel by pixel.
+3. Find the tiles that overlap or show the same ground, and where they lie (`rock_glacier.grounds.search`).
 """
 
 from __future__ import annotations
@@ -21,14 +20,11 @@ from rock_glacier.archives.listing import ListedMember, Listing, split_of
 from rock_glacier.audit import parts
 from rock_glacier.audit.findings import CODES, ERROR, WARNING, Code, Finding, finding_of
 from rock_glacier.audit.parts import MaskShape
-from rock_glacier.grounds.components import number_grounds
-from rock_glacier.grounds.overlaps import CANDIDATE, AnchorTable, Overlap, sort_candidates
+from rock_glacier.grounds.pairs import Overlap, SameGround
+from rock_glacier.grounds.positions import Positions
+from rock_glacier.grounds.search import find_grounds, parts_of
 from rock_glacier.parallel import Workers
 from rock_glacier_dataset import SPLIT_NAMES
-
-_PART = 16  # smallest number of tiles or masks that a worker is given at once
-_PARTS = 64  # largest number of parts, because each begins by reading an archive's directory
-_PAIRS = 500  # number of pairs that a worker compares at once
 
 
 class Audit(NamedTuple):
@@ -37,14 +33,17 @@ class Audit(NamedTuple):
     Attributes:
         findings: in the order of `Code`, then of the tiles.
         overlaps: every pair of tiles that overlap, as rows of the JSON: a, b, turn, dx, dy, pixels.
-        grounds: number of each tile's ground, by the tile's path, in the order of the tiles.
+        same_ground: every other pair of tiles that show the same ground, as rows of the JSON: a, b, turn, dx, dy,
+            matches, correlation; None where they were not searched.
+        positions: where each tile lies, in the order of the listing.
         listing: the archives.
         shapes: shape of each mask that can be decoded, by the path of its tile.
     """
 
     findings: list[Finding]
     overlaps: list[dict[str, Any]]
-    grounds: dict[str, int]
+    same_ground: list[dict[str, Any]] | None
+    positions: Positions
     listing: Listing
     shapes: dict[str, MaskShape]
 
@@ -52,6 +51,13 @@ class Audit(NamedTuple):
     def tiles(self) -> dict[str, dict[str, int]]:
         """Number of tiles in each split and class."""
         return self.listing.counts()
+
+    @property
+    def grounds(self) -> dict[str, int]:
+        """Number of each tile's ground, by the tile's path, in the order of the tiles."""
+        return {
+            tile.path: number for tile, number in zip(self.listing.tiles, self.positions.ground.tolist(), strict=True)
+        }
 
     def coverages(self) -> dict[str, npt.NDArray[np.float64]]:
         """Return the coverage of each mask that shows rock glacier, by split, values in (0, 1]."""
@@ -87,16 +93,18 @@ class Audit(NamedTuple):
             "tiles": self.tiles,
             "findings": [finding._asdict() for finding in self.findings],
             "overlaps": self.overlaps,
-            "grounds": len(set(self.grounds.values())),
+            "same_ground": self.same_ground,
+            "grounds": int(self.positions.ground.max(initial=-1)) + 1,
         }
 
 
-def audit(data_dir: str | os.PathLike[str], workers: Workers | None = None) -> Audit:
+def audit(data_dir: str | os.PathLike[str], workers: Workers | None = None, *, same_ground: bool = True) -> Audit:
     """Check a folder of archives. A broken archive is a finding; the others are checked all the same.
 
     Args:
         data_dir: the folder, local or a URL; all workers see it.
         workers: processes to use; by default one for each core of this machine.
+        same_ground: whether to search for the same ground beyond identical pixels, which takes most of the time.
 
     Raises:
         ArchiveError: the folder cannot be listed, or holds no archives.
@@ -105,66 +113,44 @@ def audit(data_dir: str | os.PathLike[str], workers: Workers | None = None) -> A
     workers = workers or Workers()
     listing = Listing(data_dir)
     tiles = listing.tiles
-    tile_parts = _parts(tiles)
-    checked = list(workers.map("Checking tiles", parts.check_tiles, tile_parts))
-    mask_parts = [(masks,) for _, masks in _parts(listing.masks)]
+    checked = list(workers.map("Checking tiles", parts.check_tiles, parts_of(tiles)))
+    mask_parts = [(masks,) for _, masks in parts_of(listing.masks)]
     checked_masks = list(workers.map("Checking masks", parts.check_masks, mask_parts))
-    table = AnchorTable(part.anchors for part in checked)
-    lookups = [(*part, table) for part in tile_parts]
-    candidates = workers.map("Finding candidate pairs", parts.find_candidates, lookups)
-    overlaps = _confirm(tiles, np.unique(np.concatenate([np.zeros(0, CANDIDATE), *candidates])), workers)
+    grounds = find_grounds(tiles, (part.anchors for part in checked), workers, same_ground=same_ground)
     # Archives without any mask are a warning, because image-classification needs none.
     unpaired = {} if listing.masks else {Code.MASK_MISSING.code: WARNING}
     findings = {finding_of(fault, unpaired.get(fault.code)) for fault in listing.faults}
     findings.update(*(part.findings for part in checked), *(found for found, _ in checked_masks))
-    findings.update(_overlap_findings(overlaps, tiles))
+    findings.update(_ground_findings([*grounds.overlaps, *(grounds.same_ground or [])], tiles))
     findings.update(_duplicate_findings(tiles, [one for part in checked for one in part.hashes]))
     places = {tile.path: number for number, tile in enumerate(tiles)}
     codes = list(CODES)
-    rows = [
-        {"a": tiles[a].path, "b": tiles[b].path, "turn": 0, "dx": dx, "dy": dy, "pixels": n}
-        for a, b, dx, dy, n in overlaps
-    ]
-    numbers = number_grounds(len(tiles), ((one.a, one.b) for one in overlaps))
+
+    def rows(pairs: Sequence[Overlap | SameGround]) -> list[dict[str, Any]]:
+        return [{**one._asdict(), "a": tiles[one.a].path, "b": tiles[one.b].path} for one in pairs]
+
     return Audit(
         sorted(findings, key=lambda one: (codes.index(one.code), one.severity, places.get(one.path, -1), one)),
-        rows,
-        {tile.path: number for tile, number in zip(tiles, numbers, strict=True)},
+        rows(grounds.overlaps),
+        None if grounds.same_ground is None else rows(grounds.same_ground),
+        grounds.positions,
         listing,
         {path: shape for _, shapes in checked_masks for path, shape in shapes.items()},
     )
 
 
-def _parts(members: list[ListedMember]) -> list[tuple[int, list[ListedMember]]]:
-    """Cut members into parts: the number of the first, and the members."""
-    size = max(_PART, -(-len(members) // _PARTS))
-    return [(first, members[first : first + size]) for first in range(0, len(members), size)]
-
-
-def _confirm(tiles: Sequence[ListedMember], candidates: np.ndarray, workers: Workers) -> list[Overlap]:
-    """Compare candidate pairs, and keep the largest overlap of each."""
-    candidates = sort_candidates(candidates)
-    pieces = []
-    for start in range(0, len(candidates), _PAIRS):
-        piece = candidates[start : start + _PAIRS]
-        numbers = np.unique([piece["a"], piece["b"]]).tolist()
-        pieces.append(({number: tiles[number] for number in numbers}, piece))
-    largest: dict[tuple[int, int], Overlap] = {}  # a pair's candidates may stand in two pieces, the largest first
-    for overlaps in workers.map("Comparing pairs", parts.compare_pairs, pieces):
-        for overlap in overlaps:
-            largest.setdefault((overlap.a, overlap.b), overlap)
-    return list(largest.values())
-
-
-def _overlap_findings(overlaps: Iterable[Overlap], tiles: Sequence[ListedMember]) -> Iterator[Finding]:
-    for one in overlaps:
+def _ground_findings(pairs: Iterable[Overlap | SameGround], tiles: Sequence[ListedMember]) -> Iterator[Finding]:
+    for one in pairs:
         a, b = tiles[one.a], tiles[one.b]
         if a.archive.split != b.archive.split:
-            message = (
-                f"{a.path}: shows the same ground as {b.path}, on {one.pixels} pixels at dx={one.dx}, dy={one.dy}; "
-                "put both into one split, as build_archives.py does"
-            )
-            yield Finding(Code.OVERLAP_ACROSS_SPLITS.code, ERROR, a.path, message)
+            if isinstance(one, Overlap):
+                code, what = Code.OVERLAP_ACROSS_SPLITS, f"overlaps {b.path} on {one.pixels} pixels"
+            else:
+                measured = f"{one.matches} matches, correlation {one.correlation:.2f}"
+                code, what = Code.SAME_GROUND_ACROSS_SPLITS, f"shows the same ground as {b.path} ({measured})"
+            place = f"turn={one.turn}, dx={one.dx}, dy={one.dy}"
+            message = f"{a.path}: {what}, at {place}; put both into one split, as build_archives.py does"
+            yield Finding(code.code, code.severity, a.path, message)
 
 
 def _duplicate_findings(tiles: Sequence[ListedMember], hashes: Sequence[bytes]) -> Iterator[Finding]:

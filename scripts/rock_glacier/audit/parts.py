@@ -1,28 +1,24 @@
 """The parts of an audit that run in worker processes.
 
-A worker opens the archives itself. What is sent between processes is small: members' places, anchor windows, hashes,
-candidate pairs and findings, never pixels.
+A worker opens the archives itself. What is sent between processes is small: members' places, anchor windows, hashes
+and findings, never pixels.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from rock_glacier.archives.listing import ListedArchive, ListedMember, decode_member, open_members, tile_path
+from rock_glacier.archives.listing import ListedMember, decode_member, open_members, tile_path
 from rock_glacier.audit.findings import WARNING, Finding, finding_of
 from rock_glacier.console import count
-from rock_glacier.grounds.overlaps import ANCHOR, CANDIDATE, AnchorTable, Overlap, anchor_windows, confirm_overlaps
-from rock_glacier.grounds.pixels import Pixels, canonical_hash, pack_pixels
-from rock_glacier_dataset import BACKGROUND_COLOUR, ROCK_GLACIER_COLOUR, ArchiveError, TileArchive
-
-_KEPT_TILES = 1500  # whose pixels a worker keeps while it compares pairs, 64 KiB each
+from rock_glacier.grounds.overlaps import ANCHOR, anchor_windows
+from rock_glacier.grounds.pixels import canonical_hash, pack_pixels
+from rock_glacier_dataset import BACKGROUND_COLOUR, ROCK_GLACIER_COLOUR, ArchiveError
 
 
 class CheckedTiles(NamedTuple):
@@ -108,29 +104,3 @@ def _has_soft_edges(
     for marked in (rock_glacier, background):
         soft &= ndimage.binary_dilation(marked, np.ones((5, 5), bool))
     return bool((soft | rock_glacier | background).all())
-
-
-def find_candidates(first: int, tiles: Sequence[ListedMember], table: AnchorTable) -> np.ndarray:
-    """Look the windows of tiles, whose numbers begin at `first`, up among the anchors of all: array of `CANDIDATE`."""
-    found = [np.zeros(0, CANDIDATE)]
-    for number, (archive, tile) in enumerate(open_members(tiles), first):
-        with contextlib.suppress(ArchiveError):  # which `check_tiles` has reported
-            pixels = pack_pixels(decode_member(archive, tile.folder, tile.member_id))
-            found.append(table.candidates(number, pixels))
-    return np.concatenate(found)
-
-
-def compare_pairs(tiles: Mapping[int, ListedMember], candidates: np.ndarray) -> list[Overlap]:
-    """Confirm candidates, where `tiles` gives the tiles by their numbers."""
-    with contextlib.ExitStack() as stack:
-
-        @functools.cache
-        def opened(archive: ListedArchive) -> TileArchive:
-            return stack.enter_context(archive.open())
-
-        @functools.lru_cache(_KEPT_TILES)
-        def pixels_of(number: int) -> Pixels:
-            tile = tiles[number]
-            return pack_pixels(decode_member(opened(tile.archive), tile.folder, tile.member_id))
-
-        return confirm_overlaps(candidates, pixels_of)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rock_glacier.archives.grounds_file import write_grounds
+from rock_glacier.archives.grounds_file import GroundRow, write_grounds
 from rock_glacier.archives.listing import split_of
 from rock_glacier.archives.manifest import write_manifest
 from rock_glacier.archives.writer import WrittenArchive, archive_name, mask_path, write_archive, write_split
@@ -136,7 +136,9 @@ def build_archives(
         record = {"tool": f"build_archives.py {version}", "errors": found.errors, "warnings": found.warnings}
         write_manifest(folder, version=version, splits=found.tiles, archives=archives, audit=record)
         order = sorted(range(len(sources)), key=lambda number: (splits[number], number))
-        write_grounds(folder, ((paths[number], grounds[number], sources[number].name) for number in order))
+        write_grounds(
+            folder, (GroundRow(paths[number], grounds[number], 0, 0, 0, 0, sources[number].name) for number in order)
+        )
     return Built(sources, facts, grounds, splits, target_counts(labels, ratios), archives, found)
 
 

@@ -12,21 +12,21 @@ import numpy.typing as npt
 _FEATURES = 250  # of a tile, the strongest
 
 FEATURE = np.dtype([("x", "f4"), ("y", "f4"), ("size", "f4"), ("angle", "f4"), ("descriptor", "u1", 128)])
-"""A feature, in the array of `tile_features`: its place and diameter in pixels, its angle in degrees, clockwise from the
-right, and its RootSIFT descriptor times 255."""
+"""A feature: its place and diameter in pixels, its angle in degrees (clockwise from the right), and its RootSIFT
+descriptor times 255."""
 
-# A SIFT descriptor is a histogram over 4 x 4 fields and 8 angles. This is the order of its numbers in a transposed tile.
+# A SIFT descriptor is a histogram over 4 x 4 fields and 8 angles: the order of its numbers in a transposed tile.
 _TRANSPOSED = np.arange(128).reshape(4, 4, 8)[::-1, :, -np.arange(8) % 8].ravel()
 
 
 @functools.cache
 def _detectors() -> tuple[Any, Any]:
     cv2.setNumThreads(1)  # tiles are spread over processes
-    return cv2.createCLAHE(2.0, (4, 4)), cv2.SIFT_create(_FEATURES, contrastThreshold=0.02)
+    return cv2.createCLAHE(2.0, (4, 4)), cv2.SIFT.create(_FEATURES, contrastThreshold=0.02)
 
 
 def tile_features(rgba: npt.NDArray[np.uint8]) -> np.ndarray:
-    """Detect the features of a tile: SIFT on its luminance, whose contrast is equalised within fields of 32 x 32 pixels.
+    """Detect the features of a tile: SIFT on its luminance, with the contrast of each 32 x 32 pixels equalised.
 
     Args:
         rgba: uint8 array of shape (128, 128, 4); alpha makes no difference.

@@ -7,11 +7,11 @@ colours. Colours are red, green and blue; how a PNG file encodes them makes no d
 Method:
 
 1. The shared rectangle holds a corner of each tile. So the window of 16 x 16 pixels at one of a tile's four corners
-   stands, turned, in the other tile. `anchor_windows` takes these windows, and `AnchorTable` holds them by a hash that no
-   turn changes.
-2. Every window of every tile is looked up in the table. The sums of a window's quadrants tell which turns are possible,
-   and single pixels of the tile, as far as they are shared, leave out most windows that are equal by chance. What remains
-   is a candidate: a pair of tiles, a turn and an offset.
+   stands, turned, in the other tile. `anchor_windows` takes these windows, and `AnchorTable` holds them by a hash that
+   no turn changes.
+2. Every window of every tile is looked up in the table. The sums of a window's quadrants tell which turns are
+   possible, and single pixels of the shared rectangle rule out most windows that are equal by chance. What remains is
+   a candidate: a pair of tiles, a turn and an offset.
 3. `shared_pixels` compares the candidate's tiles pixel by pixel. What it confirms is an overlap.
 
 Flat ground, such as snow or shadow, would match everywhere. Where a corner's window is flat, windows further in are the
@@ -27,11 +27,12 @@ comparison and change no result.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rock_glacier.grounds.pairs import Overlap
 from rock_glacier.grounds.pixels import Pixels
 from rock_glacier.grounds.turns import MATRICES, TURNS, turned
 from rock_glacier_dataset import TILE_SIZE
@@ -56,31 +57,10 @@ _NESTED = (16, 12, 8, 4)
 ANCHOR = np.dtype(
     [("hash", "u4"), ("tile", "i4"), ("x", "i2"), ("y", "i2"), ("quadrants", "u4", 4), ("samples", "u4", (4, 4))]
 )
-"""An anchor window, in the array of `anchor_windows`: its hash, the tile, its place there, the sums of its quadrants, and
-pixels of the tile."""
+"""An anchor window: its hash, the tile, its place there, the sums of its quadrants, and pixels of the tile."""
 
 CANDIDATE = np.dtype([("a", "i4"), ("b", "i4"), ("turn", "i2"), ("dx", "i2"), ("dy", "i2")])
-"""Two tiles, `a` < `b`, and a link from a to b (`rock_glacier.grounds.turns`), in the array of `AnchorTable.candidates`."""
-
-
-class Overlap(NamedTuple):
-    """Two tiles that overlap.
-
-    Attributes:
-        a: number of a tile.
-        b: number of the other, larger than `a`.
-        turn: from 0 to 7; tile a's pixel (x, y) is pixel (x - dx, y - dy) of tile b under this turn.
-        dx: see `turn`.
-        dy: see `turn`.
-        pixels: size of the shared rectangle.
-    """
-
-    a: int
-    b: int
-    turn: int
-    dx: int
-    dy: int
-    pixels: int
+"""Two tiles, `a` < `b`, and a link from a to b (`rock_glacier.grounds.turns`)."""
 
 
 def _integral(values: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -113,7 +93,7 @@ def _window_hashes(integral: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
         integral: from `_mixed_integral`, of a tile or of some of its rows.
 
     Returns:
-        uint32 array of shape (height - 15, width - 15): at (y, x) the hash of the window whose upper left pixel is (x, y).
+        uint32 array of shape (height - 15, width - 15): the hash of each window by its upper left pixel.
     """
     hashes = np.uint32(0)
     for size in _NESTED:

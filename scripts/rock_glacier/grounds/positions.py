@@ -11,8 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 from scipy.sparse.linalg import lsqr
 
-from rock_glacier.grounds.overlaps import Overlap
-from rock_glacier.grounds.same_ground import SameGround
+from rock_glacier.grounds.pairs import Overlap, SameGround
 from rock_glacier.grounds.turns import COMPOSED, MATRICES, inverse_link
 
 TOLERANCE = 6
@@ -74,7 +73,7 @@ def _along_tree(
     # Overlaps are stronger than any other link, the larger the stronger.
     strength = [one.pixels if isinstance(one, Overlap) else one.matches * one.correlation for one in links]
     rank = np.empty(len(links))
-    rank[np.lexsort((strength, exact))[::-1]] = np.arange(1, len(links) + 1)
+    rank[np.lexsort((np.array(strength), exact))[::-1]] = np.arange(1, len(links) + 1)
     tree = minimum_spanning_tree(coo_array((rank, ends.T), shape=(tiles, tiles)).tocsr())
     _, labels = connected_components(tree, directed=False)
     _, first, ground = np.unique(labels, return_index=True, return_inverse=True)
@@ -106,5 +105,7 @@ def _least_squares(
     rows = np.tile(np.arange(len(a)), 2)
     signs = np.repeat([-1.0, 1.0], len(a))
     matrix = coo_array((signs, (rows, np.concatenate([cluster[a], cluster[b]]))), shape=(len(a), clusters)).tocsr()
-    moved = np.stack([lsqr(matrix, missed[:, axis], atol=1e-10, btol=1e-10)[0] if len(a) else np.zeros(clusters) for axis in (0, 1)], 1)
+    moved = np.zeros((clusters, 2))
+    for axis in (0, 1) if len(a) else ():
+        moved[:, axis] = lsqr(matrix, missed[:, axis], atol=1e-10, btol=1e-10)[0]
     return place + np.rint(moved[cluster])

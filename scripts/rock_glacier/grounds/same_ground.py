@@ -1,24 +1,20 @@
 """Find tiles that show the same ground, on one date or on two, under any turn.
 
 1. `tile_features` of all tiles go into an index of nearest neighbours.
-2. Each feature of a tile is looked up, as it is and as in the transposed tile. A neighbour of like size, at a quarter turn
-   within 12 degrees, votes for a link: a turn and an offset, in fields of 3 x 3 pixels.
-3. A link of at least 4 votes is a candidate. It is confirmed when the gradient magnitudes of both tiles correlate by at
-   least 0.25 over the shared rectangle, at the best offset within 3 pixels.
+2. Each feature of a tile is looked up, as it is and as in the transposed tile. A neighbour of similar size, within 12
+   degrees of a quarter turn, votes for a link: a turn and an offset, in fields of 3 x 3 pixels.
+3. A link of at least 4 votes is a candidate. It is confirmed when the gradient magnitudes of the two tiles correlate
+   over the shared rectangle, at the best offset within 3 pixels: by at least 0.25, and by 20 / sqrt(pixels) where the
+   rectangle has fewer than 6,400 pixels.
 
-Error rate, measured on 300 real tiles of three places on some ten dates, as they are and each turned at random: of 27,000
-pairs of tiles of two places, 33 had a link of 3 votes, and none of 4 or more, in either run; of the 2,050 confirmed pairs of one place, all
-links agree with the places of the tiles within 8 pixels. Without votes, the correlation of two places at a random
-offset exceeds 0.25 in one of 14 to 100 pairs, by the size of the rectangle.
-
-Out of reach: flat snow and shadow, another scale, a rotation that is no quarter turn, and two dates that have nothing in
-common, unless other dates lie between. A feature that more than 64 other tiles show on the same date may hide the other dates.
+Out of reach: flat snow and shadow, another scale, a rotation that is no quarter turn, and two dates that have nothing
+in common, unless other dates lie between. A feature that more than some 50 tiles show alike may hide its other dates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import faiss
@@ -26,7 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rock_glacier.grounds.features import FEATURE, transposed_descriptors
+from rock_glacier.grounds.pairs import SameGround
 from rock_glacier.grounds.turns import MATRICES, turned
+from rock_glacier.parallel import Workers
 from rock_glacier_dataset import TILE_SIZE
 
 LEAST_VOTES = 4
@@ -35,89 +33,78 @@ LEAST_CORRELATION = 0.25
 _LEAST_DEVIATION = 20  # correlation times the square root of the pixels, for rectangles of less than 6,400
 _NEIGHBOURS = 32  # that are looked up for each feature
 _SIZES = (0.8, 1.25)  # of a neighbour, by the size of the feature
+_GEOMETRY = ["x", "y", "size", "angle"]
 _ANGLE = 12  # degrees by which two features may differ from a quarter turn
 _FIELD = 3  # pixels in which votes are counted together
 _SEARCH = 3  # pixels by which a link is moved for the best correlation
 _LEAST_SHARED = 16  # pixels in width and height of the rectangle
 _EXACT_SEARCH = 20_000  # features; more are searched in part, by their clusters
 _PROBES = 8
-_QUERIES = 1 << 16  # features that are looked up at once, those of whole tiles
+_QUERIED_TILES = 256  # whose features are looked up at once
+_ADDED = 1 << 16  # descriptors that are added to the index at once
 
 LINK = np.dtype([("a", "i4"), ("b", "i4"), ("turn", "i2"), ("dx", "i2"), ("dy", "i2"), ("votes", "i4")])
-"""Two tiles, `a` < `b`, a link from a to b (`rock_glacier.grounds.turns`) and its votes, in the array of `find_links`."""
+"""Two tiles, `a` < `b`, a link from a to b (`rock_glacier.grounds.turns`), and its votes."""
 
 
-class SameGround(NamedTuple):
-    """Two tiles that show the same ground.
-
-    Attributes:
-        a: number of a tile.
-        b: number of the other, larger than `a`.
-        turn: from 0 to 7; tile a's pixel (x, y) shows what pixel (x - dx, y - dy) of tile b under this turn shows.
-        dx: see `turn`.
-        dy: see `turn`.
-        matches: number of features that match.
-        correlation: of gradient magnitudes over the shared rectangle, at most 1.
-    """
-
-    a: int
-    b: int
-    turn: int
-    dx: int
-    dy: int
-    matches: int
-    correlation: float
-
-
-def find_links(features: Sequence[np.ndarray], workers: Any = None) -> Iterator[np.ndarray]:
+def find_links(features: Sequence[np.ndarray], workers: Workers | None = None) -> np.ndarray:
     """Find links between tiles by their features.
 
     Args:
         features: array of `FEATURE` of each tile.
+        workers: gives the number of threads, and whether a progress bar is shown; by default one for each core.
 
-    Yields:
-        arrays of `LINK`, each of some tiles `b`: of each pair of tiles the link with most votes, if these are enough.
+    Returns:
+        array of `LINK`: of each pair of tiles the link with most votes, if these are enough, in the order of `b`.
     """
+    workers = workers or Workers()
+    faiss.omp_set_num_threads(workers.num_proc)
     tiles = np.repeat(np.arange(len(features), dtype=np.int32), [len(of_tile) for of_tile in features])
     joined = np.concatenate([np.zeros(0, FEATURE), *features])
-    if not len(joined):
-        return
     index = _index(joined["descriptor"])
-    ends = np.cumsum([len(of_tile) for of_tile in features])
-    start = 0
-    while start < len(joined):
-        end = max(int(ends[np.searchsorted(ends, start + _QUERIES, "right") - 1]), int(ends[tiles[start]]))
-        yield _best_links(np.concatenate([_votes(index, joined, tiles, start, end, mirrored) for mirrored in (0, 1)]))
-        start = end
+    ends = np.cumsum([0, *map(len, features)])
+    found = [np.zeros(0, LINK)]
+    with workers.bar(len(features), "Finding the same ground", "tiles") as bar:
+        for first in range(0, len(features), _QUERIED_TILES):
+            last = min(first + _QUERIED_TILES, len(features))
+            span = slice(ends[first], ends[last])
+            votes = [_votes(index, joined, tiles, span, mirrored) for mirrored in (False, True)]
+            found.append(_best_links(np.concatenate(votes)))
+            bar.update(last - first)
+    return np.concatenate(found)
 
 
 def _index(descriptors: npt.NDArray[np.uint8]) -> Any:
     """Build the index of nearest neighbours, of 128 bytes for each descriptor."""
-    if len(descriptors) <= _EXACT_SEARCH:
-        index = faiss.IndexScalarQuantizer(128, faiss.ScalarQuantizer.QT_8bit_direct)
-    else:
+    index: Any = faiss.IndexScalarQuantizer(128, faiss.ScalarQuantizer.QT_8bit_direct)
+    if len(descriptors) > _EXACT_SEARCH:
         cells = int(2 * len(descriptors) ** 0.5)
-        index = faiss.IndexIVFScalarQuantizer(
-            faiss.IndexFlatL2(128), 128, cells, faiss.ScalarQuantizer.QT_8bit_direct, faiss.METRIC_L2, False
-        )
+        coarse = faiss.IndexFlatL2(128)
+        kind = faiss.ScalarQuantizer.QT_8bit_direct
+        index = faiss.IndexIVFScalarQuantizer(coarse, 128, cells, kind, faiss.METRIC_L2, False)
         index.nprobe = _PROBES
         index.cp.niter = 5
         sample = np.linspace(0, len(descriptors) - 1, min(len(descriptors), 40 * cells)).astype(np.intp)
         index.train(descriptors[sample].astype(np.float32))
-    for start in range(0, len(descriptors), _QUERIES):
-        index.add(descriptors[start : start + _QUERIES].astype(np.float32))
+    for start in range(0, len(descriptors), _ADDED):
+        index.add(descriptors[start : start + _ADDED].astype(np.float32))
     return index
 
 
-def _votes(index: Any, features: np.ndarray, tiles: npt.NDArray[np.int32], start: int, end: int, mirrored: int) -> Any:
-    """Return the votes of some features, as they are or mirrored: int64 array of rows a, b, turn, dx, dy."""
-    descriptors = np.ascontiguousarray(features["descriptor"][start:end])
+def _votes(
+    index: Any, features: np.ndarray, tiles: npt.NDArray[np.int32], span: slice, mirrored: bool
+) -> npt.NDArray[np.float64]:
+    """Look some features up, as they are or as in the transposed tile; rows of a, b, turn, dx, dy for each vote."""
+    descriptors = np.ascontiguousarray(features["descriptor"][span])
     descriptors = transposed_descriptors(descriptors) if mirrored else descriptors
+    if not len(descriptors):
+        return np.zeros((0, 5))
     _, neighbours = index.search(descriptors.astype(np.float32), _NEIGHBOURS)
-    rows, columns = np.nonzero((neighbours >= 0) & (tiles[neighbours] < tiles[start:end, None]))
-    of_a, of_b = features[neighbours[rows, columns]], features[start + rows]
+    rows, columns = np.nonzero((neighbours >= 0) & (tiles[neighbours] < tiles[span, None]))
+    neighbours, rows = neighbours[rows, columns], rows + span.start
+    of_a, of_b = features[_GEOMETRY][neighbours], features[_GEOMETRY][rows]
     sizes = of_b["size"] / of_a["size"]
-    # `numpy.rot90` turns a feature anticlockwise, by 90 degrees; the transposition makes 90 degrees less its angle of it.
+    # `numpy.rot90` takes 90 degrees from a feature's angle; a transposition takes the angle from 90 degrees.
     quarters = ((of_a["angle"] + of_b["angle"] - 90) if mirrored else (of_b["angle"] - of_a["angle"])) / 90
     nearest = np.rint(quarters)
     fits = (np.abs(quarters - nearest) * 90 < _ANGLE) & (sizes > _SIZES[0]) & (sizes < _SIZES[1])
@@ -125,8 +112,7 @@ def _votes(index: Any, features: np.ndarray, tiles: npt.NDArray[np.int32], start
     centre = (TILE_SIZE - 1) / 2
     places = np.einsum("nij,nj->ni", MATRICES[turns], np.column_stack([of_b["x"], of_b["y"]]) - centre) + centre
     offsets = np.column_stack([of_a["x"], of_a["y"]]) - places
-    a, b = tiles[neighbours[rows, columns]][fits], tiles[start + rows][fits]
-    votes = np.column_stack([a, b, turns, offsets])
+    votes = np.column_stack([tiles[neighbours[fits]], tiles[rows[fits]], turns, offsets])
     return votes[(np.abs(offsets) <= TILE_SIZE - _LEAST_SHARED).all(1)]
 
 
@@ -137,8 +123,8 @@ def _best_links(votes: npt.NDArray[np.float64]) -> np.ndarray:
         for y in (0, 0.5):
             fields = np.column_stack([votes[:, :3], np.floor(votes[:, 3:] / _FIELD + (x, y))]).astype(np.int64)
             # One number for each field: `numpy.unique` sorts rows slowly.
-            keys = np.ravel_multi_index((fields[:, 3] + 64, fields[:, 4] + 64), (128, 128))
-            keys += ((fields[:, 0] << 32) + (fields[:, 1] - fields[:, 1].min(initial=0) << 3) + fields[:, 2]) << 14
+            shape = (int(fields[:, 0].max(initial=0)) + 1, int(fields[:, 1].max(initial=0)) + 1, 8, 128, 128)
+            keys = np.ravel_multi_index((*fields[:, :3].T, fields[:, 3] + 64, fields[:, 4] + 64), shape)
             _, first, field, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
             offsets = np.column_stack([np.bincount(field, votes[:, axis]) / counts for axis in (3, 4)])
             links = np.zeros(len(first), LINK)

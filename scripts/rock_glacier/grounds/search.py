@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from rock_glacier.archives.listing import ListedArchive, ListedMember, decode_member, open_members
 from rock_glacier.grounds.components import number_grounds
-from rock_glacier.grounds.overlaps import CANDIDATE, AnchorTable, Overlap, confirm_overlaps, sort_candidates
+from rock_glacier.grounds.overlaps import CANDIDATE, AnchorTable, confirm_overlaps, sort_candidates
+from rock_glacier.grounds.pairs import Overlap, SameGround
 from rock_glacier.grounds.pixels import pack_pixels
 from rock_glacier.grounds.positions import Positions, place_tiles
 from rock_glacier.parallel import Workers
@@ -38,7 +39,7 @@ class Grounds(NamedTuple):
     """
 
     overlaps: list[Overlap]
-    same_ground: list[Any] | None
+    same_ground: list[SameGround] | None
     positions: Positions
 
 
@@ -58,9 +59,7 @@ def find_grounds(
     """
     table = AnchorTable(anchors)
     lookups = [(*part, table) for part in parts_of(tiles)]
-    candidates = np.concatenate(
-        [np.zeros(0, CANDIDATE), *workers.map("Finding candidate pairs", _look_up, lookups)]
-    )
+    candidates = np.concatenate([np.zeros(0, CANDIDATE), *workers.map("Finding candidate pairs", _look_up, lookups)])
     # Of a pair that a piece's end divides, the larger overlap comes first.
     overlaps: dict[tuple[int, int], Overlap] = {}
     for one in _confirm(tiles, sort_candidates(candidates), workers, "Comparing pairs"):
@@ -76,12 +75,14 @@ def parts_of(members: Sequence[ListedMember]) -> list[tuple[int, Sequence[Listed
     return [(first, members[first : first + size]) for first in range(0, len(members), size)]
 
 
-def _same_ground(tiles: Sequence[ListedMember], overlaps: Mapping[tuple[int, int], Overlap], workers: Workers) -> list[Any]:
-    from rock_glacier.grounds.same_ground import LINK, find_links
+def _same_ground(
+    tiles: Sequence[ListedMember], overlaps: Mapping[tuple[int, int], Overlap], workers: Workers
+) -> list[SameGround]:
+    from rock_glacier.grounds.same_ground import find_links
 
     parts = [(part,) for _, part in parts_of(tiles)]
     features = [one for part in workers.map("Detecting features", _describe, parts) for one in part]
-    links = np.concatenate([np.zeros(0, LINK), *find_links(features, workers)])
+    links = find_links(features, workers)
     known = np.fromiter((pair in overlaps for pair in links[["a", "b"]].tolist()), bool, len(links))
     found = _confirm(tiles, links[~known], workers, "Confirming the same ground")
     return sorted(found)

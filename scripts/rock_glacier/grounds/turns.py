@@ -2,8 +2,8 @@
 
 A turn is a number from 0 to 7: `numpy.rot90` by `turn % 4`, then transposed where it is 4 or more.
 
-A link between two tiles is (turn, dx, dy): the second tile, turned by `turn`, has its upper left pixel at (dx, dy) of the
-first. All places are in pixels, x to the right and y downwards.
+A link between two tiles is (turn, dx, dy): the second tile, turned by `turn`, has its upper left pixel at (dx, dy) of
+the first. All places are in pixels, x to the right and y downwards.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ _TRANSPOSE = np.array([[0, 1], [1, 0]])
 MATRICES = np.array(
     [(_TRANSPOSE if turn >= 4 else np.eye(2, dtype=int)) @ np.linalg.matrix_power(_ROT90, turn % 4) for turn in TURNS]
 )
-"""Shape (8, 2, 2): each turn as a matrix that takes a vector (x, y) from a square's centre to its place after the turn."""
+"""Shape (8, 2, 2): each turn as a matrix that takes (x, y) from a square's centre to its place after the turn."""
 
-COMPOSED = np.array([[(MATRICES == MATRICES[after] @ MATRICES[first]).all((1, 2)).argmax() for first in TURNS] for after in TURNS])
+COMPOSED = np.array(
+    [[(MATRICES[after] @ MATRICES[first] == MATRICES).all((1, 2)).argmax() for first in TURNS] for after in TURNS]
+)
 """Shape (8, 8): at [after, first] the turn that is `first`, then `after`."""
 
 INVERSE = (COMPOSED == 0).argmax(1)

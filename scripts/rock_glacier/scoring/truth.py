@@ -81,4 +81,4 @@ def read_ground_numbers(file: Path | None, folder: str, paths: list[str]) -> npt
         if file is not None:
             raise
         return None
-    return np.unique([grounds[path] for path in paths], return_inverse=True)[1].ravel()
+    return np.unique([grounds[path].ground for path in paths], return_inverse=True)[1].ravel()
