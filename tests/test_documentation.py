@@ -21,7 +21,7 @@ from conftest import REPOSITORY
 from hub.server import HubServer, client_environment
 from script_runs import SCRIPTS, client_of, run_script
 
-from rock_glacier.archives.grounds_file import GroundRow, write_grounds
+from rock_glacier.archives.grounds_file import write_grounds
 from rock_glacier.audit.checks import audit
 from rock_glacier.audit.findings import CODES
 from rock_glacier.console import REPO_ID
@@ -62,7 +62,8 @@ def test_examples_of_docstrings_give_what_they_show(module: str) -> None:
 def test_python_of_the_readme_prints_what_it_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_sample_archives(tmp_path / "sample")
     archives = Path(shutil.copytree(tmp_path / "sample", tmp_path / "with_grounds"))
-    write_grounds(archives, [(path, ground, path) for path, ground in audit(archives, Workers(1)).grounds.items()])
+    grounds = audit(archives, Workers(1), same_ground=False).grounds
+    write_grounds(archives, [GroundRow(path, ground, 0, 0, 0, 0, path) for path, ground in grounds.items()])
     stage(archives, tmp_path / "staged")
     with HubServer() as hub:
         hub.add_repository(REPO_ID, tmp_path / "staged" / "main")
