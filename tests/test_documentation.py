@@ -21,7 +21,7 @@ from conftest import REPOSITORY
 from hub.server import HubServer, client_environment
 from script_runs import SCRIPTS, client_of, run_script
 
-from rock_glacier.archives.grounds_file import write_grounds
+from rock_glacier.archives.grounds_file import GroundRow, write_grounds
 from rock_glacier.audit.checks import audit
 from rock_glacier.audit.findings import CODES
 from rock_glacier.console import REPO_ID

@@ -8,10 +8,10 @@
    rectangle has fewer than 6,400 pixels.
 
 Choice of thresholds: a false pair costs room in the splits, a missed pair leaks. Measured on the 300 early tiles (three
-places, some ten dates, 26,900 pairs of tiles of two places), as they are and in six runs with each tile turned at random:
-0 to 4 pairs of two places a run had a link of 4 votes, none of 5, and none was confirmed. All confirmed pairs of one
-place agree within 8 pixels with the places of the tiles. By the correlation alone, at a random offset, 1 % of the pairs
-of two places reach 0.28 on 8,000 to 16,000 pixels and 0.52 on 500 to 1,000.
+places, some ten dates, 26,900 pairs of tiles of two places), as they are and in six runs with each tile turned at
+random: 0 to 4 pairs of two places a run had a link of 4 votes, none of 5, and none was confirmed. All confirmed pairs
+of one place agree within 8 pixels with the places of the tiles. By the correlation alone, at a random offset, 1 % of
+the pairs of two places reach 0.28 on 8,000 to 16,000 pixels and 0.52 on 500 to 1,000.
 
 Out of reach: flat snow and shadow, another scale, a rotation that is no quarter turn, and two dates that have nothing
 in common, unless other dates lie between. A feature that more than some 50 tiles show alike may hide its other dates.
