@@ -127,7 +127,7 @@ def test_the_cards_calls_and_the_script_are_those_of_the_repository(sharded_samp
 def add_ground(folder: Path) -> None:
     write_grounds(folder)
     with (folder / "grounds.csv").open("a") as file:
-        file.write("train/glaciar/999999.png,0\n")
+        file.write("train/glaciar/999999.png,0,0,0,0,0,\n")
 
 
 def empty(folder: Path) -> None:
