@@ -195,7 +195,8 @@ async def _create_repository(request: Request) -> Response:
     answer = {"url": f"{hub.url}/datasets/{repo_id}", "name": repo_id}
     if repo_id in hub.repositories:  # where it may exist the client reads the address all the same
         raise HubError(409, f"You already created this dataset repo: {repo_id}", **answer)
-    repository = hub.repositories[repo_id] = Repository(repo_id, token=_token(request))
+    private = asked.get("private") is True or asked.get("visibility") == "private"
+    repository = hub.repositories[repo_id] = Repository(repo_id, private=private, token=_token(request))
     repository.commit({".gitattributes": _GIT_ATTRIBUTES.encode()}, message="initial commit")
     return JSONResponse(answer)
 

@@ -154,6 +154,16 @@ def test_a_dry_run_needs_no_repository_and_prints_even_for_a_broken_folder(serve
     assert is_unwritten(server)
 
 
+def test_a_repository_is_made_private_and_a_public_one_is_refused(server, user, foreign):
+    refused = user.upload("--private")
+    assert (refused.status, len(refused.messages)) == (1, 1)
+    assert f"{REPO_ID}: is public" in refused.messages[0]
+    assert is_unwritten(server)
+    server.repositories.clear()
+    assert user.upload("--private").status == 0
+    assert server.repositories[REPO_ID].private
+
+
 def test_another_branch_and_a_pull_request_leave_main_and_script_as_they_are(server, user, foreign):
     before = foreign.find("main").sha
     foreign.private = True  # so that the process that loads back needs the token of the log-in as well

@@ -20,6 +20,7 @@ def upload(
     revision: str = MAIN,
     create_pr: bool = False,
     tag: str | None = None,
+    private: bool = False,
 ) -> Iterator[str]:
     """Publish a staged folder, whole or not at all, and load it back.
 
@@ -29,6 +30,7 @@ def upload(
         revision: the branch for what is in `main`; created if need be. The branch `script` changes only with `main`.
         create_pr: whether to propose the commit to main in a pull request, and to change nothing else.
         tag: tag for the commit; a tag is never moved.
+        private: whether a dataset that is created is private; one that exists and is public is refused.
 
     Yields:
         a line for each step. The rows are compared in another process, which prints a line for each split itself.
@@ -47,10 +49,13 @@ def upload(
         branch = look_at(api, repo_id, name)
         if branch is None:
             with hub_step(repo_id, "create the repository"):
-                api.create_repo(repo_id, repo_type="dataset", exist_ok=True)
+                api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True)
             branch = look_at(api, repo_id, name)
         if branch is None:
             raise HubError(f"{repo_id}: exists, but the token may not see it; {LOG_IN}")
+        with hub_step(repo_id, "look at the repository"):
+            if private and not api.dataset_info(repo_id).private:
+                raise HubError(f"{repo_id}: is public; make it private in its settings, or leave --private out")
         there = _commit_of_tag(api, repo_id, tag) if name == revision else None
         if there is not None and (there != branch.commit or find_changes(files, branch.files)):
             raise HubError(f"{repo_id}: the tag {tag} is at {there}, which is not what is staged; choose another tag")

@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_options(parser, "--revision")
     parser.add_argument("--create-pr", action="store_true", help="propose the commit to main in a pull request instead")
     parser.add_argument("--tag", metavar="TAG", help="tag the commit, such as v2.0.0; a tag is never moved")
+    parser.add_argument("--private", action="store_true", help="make the dataset private, if it is made")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--dry-run", action="store_true", help="change nothing; print what would change")
     only.add_argument("--check", action="store_true", help="change nothing; compare what the Hub gives with STAGED")
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.dry_run:
             lines = preview(**place, tag=options.tag)
         else:
-            lines = upload(**place, create_pr=options.create_pr, tag=options.tag)
+            lines = upload(**place, create_pr=options.create_pr, tag=options.tag, private=options.private)
         for line in lines:
             say(line)
 
