@@ -14,6 +14,10 @@ from rock_glacier.sample.faults import FAULTS
 from rock_glacier.sample.generate import make_sample_archives
 
 
+DUPLICATE_OVERLAPS = ("overlap-across-splits", "train/cordillera/000.png")
+"""What is found as well where a test tile has the pixels of a train tile."""
+
+
 def findings(folder: Path) -> list[tuple[str, str]]:
     return [(found.code, found.path) for found in audit(folder, Workers(num_proc=1)).findings]
 
@@ -25,13 +29,15 @@ def test_every_code_has_its_fault() -> None:
 @pytest.mark.parametrize("code", FAULTS)
 def test_fault_is_found_alone_and_where_it_was_planted(sample_copy: Path, code: str) -> None:
     path = FAULTS[code](sample_copy)
-    assert findings(sample_copy) == [(code, path)]
+    assert findings(sample_copy) == [(code, path), *[DUPLICATE_OVERLAPS] * (code == "duplicate-pixels")]
 
 
 @pytest.mark.parametrize("shards", [1, 4])
 def test_all_faults_are_found_side_by_side_in_four_tiles_a_split(tmp_path: Path, shards: int) -> None:
     made = make_sample_archives(tmp_path / "out", train=4, validation=4, test=4, shards=shards, faults=True)
-    assert findings(tmp_path / "out") == [*made.faults.items()]
+    found = findings(tmp_path / "out")
+    found.remove(DUPLICATE_OVERLAPS)
+    assert found == [*made.faults.items()]
 
 
 def test_fault_leaves_the_other_tiles_as_they_were(sample: Path, sample_copy: Path) -> None:

@@ -52,7 +52,7 @@ def png_corrupt(folder: Path) -> str:
 
 def png_format(folder: Path) -> str:
     """Save a tile without its alpha channel."""
-    return _change_image(folder, "test/glaciar/001.png", lambda tile: tile.convert("RGB"))
+    return _change_image(folder, "train/glaciar/001.png", lambda tile: tile.convert("RGB"))
 
 
 def mask_missing(folder: Path) -> str:
@@ -95,6 +95,14 @@ def overlap_across_splits(folder: Path) -> str:
     return path  # the audit names the first tile of a pair
 
 
+def same_ground_across_splits(folder: Path) -> str:
+    """Replace a test tile by a train tile in other light."""
+    path = "train/glaciar/000.png"
+    other_light = _read(folder, path).convert("RGB").point(lambda value: 3 * value // 4 + 10)
+    _change_image(folder, "test/glaciar/001.png", lambda tile: tile.paste(other_light))
+    return path
+
+
 def manifest_mismatch(folder: Path) -> str:
     """Write a wrong SHA-256 of an archive of the test split into the manifest."""
     archive = min(folder.glob("test*.zip"))
@@ -105,6 +113,7 @@ def manifest_mismatch(folder: Path) -> str:
 _PLANTERS: tuple[Callable[[Path], str], ...] = (
     *(archive_unreadable, member_name, member_duplicate, png_corrupt, png_format, mask_missing, mask_orphan),
     *(mask_format, mask_values, mask_empty, duplicate_pixels, overlap_across_splits),
+    same_ground_across_splits,
     manifest_mismatch,  # last, since each of the others rewrites the manifest
 )
 FAULTS = {plant.__name__.replace("_", "-"): plant for plant in _PLANTERS}
