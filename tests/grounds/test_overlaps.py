@@ -17,6 +17,7 @@ from rock_glacier.grounds.overlaps import (
     AnchorTable,
     anchor_windows,
     find_overlaps,
+    sample_pixels,
     shared_pixels,
 )
 from rock_glacier.grounds.pairs import Overlap
@@ -180,6 +181,7 @@ def shares_one_window() -> list[Pixels]:
     ids=["none", "flat", "one window"],
 )
 def test_tiles_that_cannot_overlap_are_no_candidates(tiles):
-    table = AnchorTable(anchor_windows(number, tile) for number, tile in enumerate(tiles))
+    samples = np.array([sample_pixels(tile) for tile in tiles], np.uint32)
+    table = AnchorTable((anchor_windows(number, tile) for number, tile in enumerate(tiles)), samples)
     assert [len(table.candidates(number, tile)) for number, tile in enumerate(tiles)] == [0] * len(tiles)
     assert find_overlaps(tiles) == []

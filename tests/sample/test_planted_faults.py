@@ -13,7 +13,6 @@ from rock_glacier.parallel import Workers
 from rock_glacier.sample.faults import FAULTS
 from rock_glacier.sample.generate import make_sample_archives
 
-
 DUPLICATE_OVERLAPS = ("overlap-across-splits", "train/cordillera/000.png")
 """What is found as well where a test tile has the pixels of a train tile."""
 

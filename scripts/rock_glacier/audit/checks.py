@@ -20,6 +20,7 @@ from rock_glacier.archives.listing import ListedMember, Listing, split_of
 from rock_glacier.audit import parts
 from rock_glacier.audit.findings import CODES, ERROR, WARNING, Code, Finding, finding_of
 from rock_glacier.audit.parts import MaskShape
+from rock_glacier.grounds.overlaps import AnchorTable
 from rock_glacier.grounds.pairs import Overlap, SameGround
 from rock_glacier.grounds.positions import Positions
 from rock_glacier.grounds.search import find_grounds, parts_of
@@ -116,7 +117,9 @@ def audit(data_dir: str | os.PathLike[str], workers: Workers | None = None, *, s
     checked = list(workers.map("Checking tiles", parts.check_tiles, parts_of(tiles)))
     mask_parts = [(masks,) for _, masks in parts_of(listing.masks)]
     checked_masks = list(workers.map("Checking masks", parts.check_masks, mask_parts))
-    grounds = find_grounds(tiles, (part.anchors for part in checked), workers, same_ground=same_ground)
+    samples = np.concatenate([np.zeros((0, 8, 8), np.uint32), *(part.samples for part in checked)])
+    table = AnchorTable((part.anchors for part in checked), samples)
+    grounds = find_grounds(tiles, table, workers, same_ground=same_ground)
     # Archives without any mask are a warning, because image-classification needs none.
     unpaired = {} if listing.masks else {Code.MASK_MISSING.code: WARNING}
     findings = {finding_of(fault, unpaired.get(fault.code)) for fault in listing.faults}

@@ -48,16 +48,14 @@ _LEAST_CHANGES = 96  # a window is flat when fewer of its 480 pairs of neighbour
 _BITMAP_BITS = 22
 _AT_CORNERS = np.r_[:WINDOW, _LAST:TILE_SIZE]  # rows and columns of the windows at the corners
 _HITS = 1 << 16  # hits that are filtered at once
-_SAMPLED = np.arange(16, TILE_SIZE, 32)  # rows and columns whose crossings are compared before whole tiles are
+_SAMPLED = np.arange(8, TILE_SIZE, 16)  # rows and columns whose crossings are compared before whole tiles are
 # Of the four quadrants of a window, which stands where after each turn.
 _QUADRANTS = np.array([turned(np.arange(4).reshape(2, 2), turn).ravel() for turn in TURNS])
 # Windows whose hashes agree have equal sums in these squares around their centre.
 _NESTED = (16, 12, 8, 4)
 
-ANCHOR = np.dtype(
-    [("hash", "u4"), ("tile", "i4"), ("x", "i2"), ("y", "i2"), ("quadrants", "u4", 4), ("samples", "u4", (4, 4))]
-)
-"""An anchor window: its hash, the tile, its place there, the sums of its quadrants, and pixels of the tile."""
+ANCHOR = np.dtype([("hash", "u4"), ("tile", "i4"), ("x", "i2"), ("y", "i2"), ("quadrants", "u4", 4)])
+"""An anchor window: its hash, the tile, its place there, and the sums of its quadrants."""
 
 CANDIDATE = np.dtype([("a", "i4"), ("b", "i4"), ("turn", "i2"), ("dx", "i2"), ("dy", "i2")])
 """Two tiles, `a` < `b`, and a link from a to b (`rock_glacier.grounds.turns`)."""
@@ -139,11 +137,15 @@ def anchor_windows(tile: int, pixels: Pixels) -> np.ndarray:
     anchors["tile"] = tile
     anchors["hash"] = _window_hashes(integral)[y, x]
     anchors["quadrants"] = _quadrant_sums(integral, y, x)
-    anchors["samples"] = pixels[np.ix_(_SAMPLED, _SAMPLED)]
     if image is not pixels:
         y, x = _AT_CORNERS[y], _AT_CORNERS[x]
     anchors["y"], anchors["x"] = y, x
     return anchors
+
+
+def sample_pixels(pixels: Pixels) -> Pixels:
+    """Return the pixels of a tile, uint32 of shape (8, 8), by which `AnchorTable` rules candidates out."""
+    return pixels[np.ix_(_SAMPLED, _SAMPLED)]
 
 
 def _count_changes(pixels: Pixels) -> npt.NDArray[np.int32]:
@@ -181,9 +183,11 @@ class AnchorTable:
 
     Args:
         anchors: what `anchor_windows` returned for each tile.
+        samples: what `sample_pixels` returned for each tile, uint32 of shape (tiles, 8, 8).
     """
 
-    def __init__(self, anchors: Iterable[np.ndarray]) -> None:
+    def __init__(self, anchors: Iterable[np.ndarray], samples: npt.NDArray[np.uint32]) -> None:
+        self._samples = samples
         joined = np.concatenate([np.zeros(0, ANCHOR), *anchors])
         self._anchors = joined[np.argsort(joined["hash"], kind="stable")]
         self._hashes = np.ascontiguousarray(self._anchors["hash"])
@@ -217,14 +221,18 @@ class AnchorTable:
         found = []
         for start in range(0, len(anchors), _HITS):
             hits = self._anchors[anchors[start : start + _HITS]]
-            found.append(_fitting(hits, windows[start : start + _HITS], integral, views))
+            found.append(_fitting(hits, self._samples, windows[start : start + _HITS], integral, views))
         candidates = np.unique(np.concatenate(found))
         candidates["b"] = tile
         return candidates
 
 
 def _fitting(
-    anchors: np.ndarray, windows: npt.NDArray[np.intp], integral: npt.NDArray[np.uint32], views: npt.NDArray[np.uint32]
+    anchors: np.ndarray,
+    of_tiles: npt.NDArray[np.uint32],
+    windows: npt.NDArray[np.intp],
+    integral: npt.NDArray[np.uint32],
+    views: npt.NDArray[np.uint32],
 ) -> np.ndarray:
     """Return the candidates of anchors and the windows of equal hash, under each turn by which their pixels agree."""
     y, x = np.divmod(windows, _LAST + 1)
@@ -237,7 +245,7 @@ def _fitting(
     columns, rows = _SAMPLED - dx[:, None, None], _SAMPLED[:, None] - dy[:, None, None]
     shared = (columns >= 0) & (columns < TILE_SIZE) & (rows >= 0) & (rows < TILE_SIZE)
     samples = views[turns[:, None, None], rows.clip(0, TILE_SIZE - 1), columns.clip(0, TILE_SIZE - 1)]
-    fits = (~shared | (samples == anchors["samples"])).all((1, 2))
+    fits = (~shared | (samples == of_tiles[anchors["tile"]])).all((1, 2))
     found = np.zeros(fits.sum(), CANDIDATE)
     found["a"], found["turn"], found["dx"], found["dy"] = anchors["tile"][fits], turns[fits], dx[fits], dy[fits]
     return np.unique(found)
@@ -297,6 +305,7 @@ def find_overlaps(tiles: Sequence[Pixels]) -> list[Overlap]:
     Returns:
         one for each pair, the largest, in the order of the pairs.
     """
-    table = AnchorTable(anchor_windows(number, pixels) for number, pixels in enumerate(tiles))
+    samples = np.array([sample_pixels(pixels) for pixels in tiles], np.uint32).reshape(-1, *[len(_SAMPLED)] * 2)
+    table = AnchorTable((anchor_windows(number, pixels) for number, pixels in enumerate(tiles)), samples)
     found = [table.candidates(number, pixels) for number, pixels in enumerate(tiles)]
     return confirm_overlaps(sort_candidates(np.concatenate([np.zeros(0, CANDIDATE), *found])), tiles.__getitem__)

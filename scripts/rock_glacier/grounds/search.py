@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,20 +44,19 @@ class Grounds(NamedTuple):
 
 
 def find_grounds(
-    tiles: Sequence[ListedMember], anchors: Iterable[np.ndarray], workers: Workers, *, same_ground: bool = True
+    tiles: Sequence[ListedMember], table: AnchorTable, workers: Workers, *, same_ground: bool = True
 ) -> Grounds:
     """Find which tiles overlap or show the same ground, and place them.
 
     Args:
         tiles: the tiles; those that cannot be decoded are passed over.
-        anchors: arrays of `ANCHOR`, of all tiles that can be decoded.
+        table: the anchors of all tiles that can be decoded.
         workers: processes to use.
         same_ground: whether to search for the same ground beyond identical pixels.
 
     Raises:
         WorkerError: the workers cannot be reached, or one was killed.
     """
-    table = AnchorTable(anchors)
     lookups = [(*part, table) for part in parts_of(tiles)]
     candidates = np.concatenate([np.zeros(0, CANDIDATE), *workers.map("Finding candidate pairs", _look_up, lookups)])
     # Of a pair that a piece's end divides, the larger overlap comes first.
