@@ -162,16 +162,16 @@ def test_a_rare_class_reaches_every_split() -> None:
     assert sorted(assigned.splits[-3:].tolist()) == [0, 1, 2]
 
 
-def test_lines_between_blocks_of_one_split_leave_nothing_out() -> None:
-    stride = 32
-    places = range(0, 1600, stride)
+@pytest.mark.parametrize("ratios", [[10, 1, 1], [30, 1, 1]])
+def test_lines_between_parts_of_one_split_leave_nothing_out(ratios: list[float]) -> None:
+    places = range(0, 1600, 40)
     tiles = grid(0, 0, len(places) ** 2, [*places], [*places])
-    assigned = assign_blocks(*tiles, RATIOS)
+    assigned = assign_blocks(*tiles, ratios)
+    check(tiles, assigned)
+    assert assigned.blocks.max() == 2
     place = np.column_stack(tiles[1:3])
-    left_out = np.flatnonzero(assigned.splits < 0)
-    assert len(left_out)
-    for tile in left_out:
-        around = (abs(place - place[tile]) < TILE + 2 * MARGIN + 2 * stride).all(1)
+    for tile in np.flatnonzero(assigned.splits < 0):
+        around = (abs(place - place[tile]) < TILE + 2 * MARGIN + 80).all(1)
         assert len(set(assigned.splits[around].tolist()) - {-1}) > 1
 
 
@@ -206,6 +206,17 @@ def test_no_split_lacks_a_class_that_it_can_have(seed: int) -> None:
         np.sum([sizes[np.equal(way, split)].any(0).sum() for split in range(3)]) for way in ways if len(set(way)) == 3
     )
     assert (kept_tiles(assign_blocks(*tiles, RATIOS), tiles[3]) > 0).sum() == can_have
+
+
+def test_a_spot_between_others_is_parted_from_both() -> None:
+    sizes = [(13, 0), (1, 0), (1, 0), (1, 0), (0, 5), (14, 36), (6, 14)]
+    tiles = joined(*(grid(0, k, n, [140 * at], [0]) for at, size in enumerate(sizes) for k, n in enumerate(size)))
+    assert (kept_tiles(assign_blocks(*tiles, RATIOS), tiles[3]) > 0).all()
+
+
+def test_no_split_is_empty_where_two_could_have_both_classes() -> None:
+    tiles = joined(*(grid(0, k, n, [140 * at], [0]) for at, k, n in [(0, 0, 13), (1, 1, 9), (2, 0, 6), (2, 1, 3)]))
+    assert (kept_tiles(assign_blocks(*tiles, RATIOS), tiles[3]).sum(1) > 0).all()
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -38,7 +38,7 @@ MOST_LEFT_OUT = 0.35
 """Share of the tiles of a class: rather than leave out more, a target is missed."""
 
 _GROUNDS = 6  # of each class, the largest, that may be cut
-_ROUNDS = (20, 6), (12, 1), (12, 1)  # of cutting: lines along each axis of a ground, or of a part, and starts
+_ROUNDS = (18, 6), (12, 1), (12, 1)  # of cutting: lines along each axis of a ground, or of a part, and starts
 _ALIKE = 0.02  # ways whose tiles differ by less than about this share of the targets count as one
 # What it costs that a split lacks a class, to leave out tiles beyond MOST_LEFT_OUT, to miss a target beyond the
 # tolerance, and to depart from it within: tiles are shares of all, or of the target; to leave out a class costs 1.
@@ -272,27 +272,23 @@ def _halves(box: _Box, axis: int, lines: _Floats) -> Iterator[tuple[_Box, _Box]]
 def _lines(boxes: _Floats, labels: _Ints, most: int) -> tuple[_Floats, _Floats]:
     """Return up to so many lines across x and across y that have tiles on both sides.
 
-    They stand by the quantiles of each class, at each the one that the smallest shares of the classes lie across. Lines
-    along the far edges of tiles suffice: any other can move back to such an edge, and fewer tiles lie across it.
+    If there are more, they stand by the quantiles of tiles that count as shares of their classes, by each the one that
+    the smallest share lies across. Lines along the far edges of tiles suffice: any other can move back to such an edge,
+    and fewer tiles lie across it.
     """
+    shares = 1 / np.bincount(labels, minlength=len(CLASS_NAMES)).clip(1)[labels]
     found = []
-    classes = np.unique(labels)
     for axis in (0, 1):
         near, far = boxes[:, axis], boxes[:, axis + 2]
         lines = np.unique(far[far <= near.max(initial=-np.inf)])
-        before = [
-            np.searchsorted(np.sort(far[labels == one]), lines, "right") / (labels == one).sum() for one in classes
-        ]
-        begun = [
-            np.searchsorted(np.sort(near[labels == one]), lines, "left") / (labels == one).sum() for one in classes
-        ]
-        across = np.sum(begun, 0) - np.sum(before, 0)
-        picked: set[int] = set()
-        for share in before:
-            quantiles = (share * (most // len(classes))).astype(np.int64)
-            order = np.lexsort([across, quantiles])
-            picked.update(order[np.unique(quantiles[order], return_index=True)[1]].tolist())
-        found.append(lines if len(lines) <= most else lines[sorted(picked)])
+        by_near, by_far = np.argsort(near), np.argsort(far)
+        begun = np.append(0, shares[by_near].cumsum())[np.searchsorted(near[by_near], lines, "left")]
+        ended = np.append(0, shares[by_far].cumsum())[np.searchsorted(far[by_far], lines, "right")]
+        if len(lines) > most:
+            quantiles = (ended / shares.sum() * most).astype(np.int64)
+            order = np.lexsort([begun - ended, quantiles])
+            lines = lines[order[np.unique(quantiles[order], return_index=True)[1]]]
+        found.append(lines)
     return found[0], found[1]
 
 
