@@ -22,8 +22,11 @@ from huggingface_hub import ModelCard, ModelCardData
 from sklearn import metrics
 
 from rock_glacier.masks import class_indices_to_mask, mask_to_class_indices
+from rock_glacier.scoring.bootstrap import bootstrap
+from rock_glacier.scoring.class_metrics import class_statistic
 from rock_glacier.scoring.evaluate_command import main
 from rock_glacier.scoring.predictions import write_masks, write_scores
+from rock_glacier.scoring.truth import read_clusters
 from rock_glacier_dataset import load_archives
 
 CLASSES, MASKS = ["--name", "image-classification"], ["--name", "image-segmentation"]
@@ -92,8 +95,9 @@ def masks(tmp_path, shifted):
     return tmp_path / "masks.parquet"
 
 
-def write_grounds(file, grounds, paths=PATHS):
-    rows = (f"{path},{one},0,0,0,0,{path}" for path, one in zip(paths, grounds, strict=True))
+def write_grounds(file, grounds, paths=PATHS, blocks=None):
+    places = zip(paths, grounds, blocks or [0] * len(paths), strict=True)
+    rows = (f"{path},{ground},{block},0,0,0,{path}" for path, ground, block in places)
     file.write_text("\n".join(["path,ground,block,x,y,turn,source", *rows, ""]))
     return file
 
@@ -152,7 +156,11 @@ def test_the_grounds_beside_the_archives_are_taken_and_others_where_they_are_giv
     write_grounds(sample_copy / "grounds.csv", [3, 3, 5, 3, 9, 9])
     beside = evaluate(scores, *CLASSES, data_dir=sample_copy)
     assert beside.lines[0] == "image-classification, test: 6 tiles in 3 grounds"
-    assert "Note: The intervals are unreliable: 3 grounds are few" in beside.text
+    assert "seed 0: 3 blocks, effectively 2.6 by their sizes." in beside.text
+    few = (
+        "Note: The intervals are unreliable and come out too narrow: 3 blocks are effectively 2.6 by their sizes, fewer"
+    )
+    assert few in beside.text
     others = write_grounds(tmp_path / "others.csv", [1, 2, 3, 4, 5, 6])
     given = evaluate(scores, *CLASSES, "--grounds", others, data_dir=sample_copy)
     assert (beside.json["grounds"], given.json["grounds"]) == (3, 6)
@@ -160,8 +168,74 @@ def test_the_grounds_beside_the_archives_are_taken_and_others_where_they_are_giv
     assert beside.intervals != given.intervals
     one = evaluate(scores, *CLASSES, "--grounds", write_grounds(others, [7] * 6), data_dir=sample_copy)
     assert set(one.intervals.values()) == {"none"}
-    assert "Note: There are no intervals: all tiles are of one ground" in one.text
+    assert "Note: There are no intervals: all tiles are of one block" in one.text
     assert one.json["metrics"]["f1"]["low"] is None
+
+
+def test_blocks_of_few_grounds_are_drawn_and_their_effective_number_is_told(evaluate, scores, tmp_path):
+    file = tmp_path / "grounds.csv"
+    whole = evaluate(scores, *CLASSES, "--grounds", write_grounds(file, [0, 0, 0, 1, 1, 1]))
+    cut = evaluate(scores, *CLASSES, "--grounds", write_grounds(file, [0, 0, 0, 1, 1, 1], blocks=[0, 0, 1, 0, 2, 2]))
+    for found, clusters, effective in ((whole, 2, 2.0), (cut, 4, 3.6)):
+        bootstrap = found.json["bootstrap"]
+        assert (bootstrap["over"], bootstrap["clusters"], bootstrap["effective_clusters"]) == (
+            "blocks",
+            clusters,
+            effective,
+        )
+        assert found.lines[0].endswith("6 tiles in 2 grounds")
+    assert whole.intervals != cut.intervals
+
+
+@pytest.mark.parametrize(("grounds", "over", "clusters"), [(29, "blocks", 58), (30, "grounds", 30)])
+def test_grounds_are_drawn_where_they_are_many(tmp_path, grounds, over, clusters):
+    paths = [f"test/glaciar/{number}.png" for number in range(2 * grounds)]
+    numbers = [number // 2 for number in range(2 * grounds)]
+    file = write_grounds(tmp_path / "grounds.csv", numbers, paths, blocks=[0, 1] * grounds)
+    read = read_clusters(file, str(tmp_path), paths[::-1])
+    assert (read.over, read.grounds) == (over, grounds)
+    expected = numbers[::-1] if over == "grounds" else list(range(clusters))[::-1]
+    assert read.numbers.tolist() == expected
+
+
+def test_two_models_are_compared_tile_by_tile(evaluate, scores, tmp_path):
+    others = [0.2, 0.1, 0.6, 0.8, 0.7, 0.3]
+    write_scores(tmp_path / "others.parquet", PATHS[::-1], np.array(others[::-1]))
+    grounds = ["--grounds", write_grounds(tmp_path / "grounds.csv", [0, 1, 2, 0, 1, 2])]
+    alone = evaluate(scores, *CLASSES, *grounds)
+    found = evaluate(scores, *CLASSES, *grounds, "--against", tmp_path / "others.parquet")
+    assert found.json["metrics"] == alone.json["metrics"]
+    against = found.json["against"]
+    assert against["metrics"] == evaluate(tmp_path / "others.parquet", *CLASSES, *grounds).json["metrics"]
+
+    def difference(weights):
+        first, second = (class_statistic(np.array(LABELS), np.array(one), 0.5)(weights) for one in (SCORES, others))
+        return first - second
+
+    expected = bootstrap(difference, np.array([0, 1, 2, 0, 1, 2]), 200)
+    for (key, metric), interval in zip(against["difference"].items(), expected, strict=True):
+        values = found.json["metrics"][key]["value"] - against["metrics"][key]["value"]
+        ends = (metric["value"], metric["low"], metric["high"])
+        assert ends == pytest.approx((values, interval.low, interval.high)), key
+    auc = against["difference"]["roc_auc"]
+    (line,) = (one for one in found.lines[10:] if one.startswith("ROC AUC"))
+    shown = [f"{against['metrics']['roc_auc']['value']:.4f}", *(f"{auc[end]:+.4f}" for end in ("value", "low", "high"))]
+    assert line.replace(" to ", " ").split()[2:] == shown
+
+
+def test_a_model_against_itself_differs_by_nothing(evaluate, masks):
+    found = evaluate(masks, *MASKS, "--against", masks)
+    for metric in found.json["against"]["difference"].values():
+        assert [metric[end] for end in ("value", "low", "high")] == [0, 0, 0]
+    assert found.json["against"]["metrics"] == found.json["metrics"]
+    assert "Against masks.parquet:" in found.lines
+
+
+def test_faults_of_the_other_model_name_its_file(evaluate, scores, tmp_path):
+    write_scores(tmp_path / "others.parquet", PATHS[1:], np.full(5, 0.5))
+    found = evaluate(scores, *CLASSES, "--against", tmp_path / "others.parquet")
+    assert (found.status, found.lines) == (1, [])
+    assert f"error: {tmp_path / 'others.parquet'}: 1 path ({PATHS[0]}) is not predicted" in found.error
 
 
 def test_the_grounds_are_found_wherever_the_archives_are(evaluate, sample_copy, scores, monkeypatch):
@@ -257,6 +331,7 @@ def test_a_true_mask_of_other_colours_is_named(evaluate, sample_copy, masks):
         "--threshold nan",
         "--replicates 0",
         "--model-index",
+        "--model-index --model-name mine --against b.csv",
         "--model-name mine",
         "--json away/a.json",
     ],

@@ -34,7 +34,7 @@ from rock_glacier.grounds.overlaps import find_overlaps
 from rock_glacier.grounds.pixels import pack_pixels
 from rock_glacier.parallel import Workers
 from rock_glacier.scoring import THRESHOLD
-from rock_glacier.scoring.truth import read_ground_numbers
+from rock_glacier.scoring.truth import read_clusters
 from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES, load_archives
 
 MOST_FOLDS = 5
@@ -64,8 +64,9 @@ def read_tiles(data_dir: str, workers: Workers) -> TileSet:
     """
     arrays = to_arrays(load_archives(data_dir=data_dir, split="+".join(SPLIT_NAMES)), rgb=False)
     paths, images = arrays["path"].tolist(), arrays["image"]
-    numbers = read_ground_numbers(None, data_dir, paths)
-    if numbers is None:
+    clusters = read_clusters(None, data_dir, paths)
+    numbers = clusters.numbers
+    if clusters.grounds is None:
         overlaps = find_overlaps([pack_pixels(image) for image in images])
         numbers = np.array(number_grounds(len(paths), [(one.a, one.b) for one in overlaps]), np.intp)
     return TileSet(describe_tiles("Describing tiles", images[..., :3], workers), arrays["labels"], numbers)

@@ -22,18 +22,22 @@ def report(found: Mapping[str, Any]) -> Iterator[str]:
     from rock_glacier.scoring.evaluation import METRICS
 
     config, bootstrap, matrix = found["config"], found["bootstrap"], found["confusion_matrix"]
+    level = f"{bootstrap['level'] * 100:g} % interval"
     grounds = "" if found["grounds"] is None else f" in {count(found['grounds'], 'ground')}"
     yield f"{config}, {found['split']}: {count(found['tiles'], 'tile')}{grounds}"
     yield ""
-    yield f"{'metric':<22}{'value':>11}   {bootstrap['level'] * 100:g} % interval"
+    yield f"{'metric':<22}{'value':>11}   {level}"
     for key, metric in found["metrics"].items():
-        if metric["value"] is None:
-            yield f"{METRICS[config][key]:<22}{'not defined':>11}"
-            continue
-        ends = "none" if metric["low"] is None else f"{metric['low']:.4f} to {metric['high']:.4f}"
-        remark = "   (0 is best)" if key == "brier_score" else ""
-        yield f"{METRICS[config][key]:<22}{metric['value']:>11.4f}   {ends}{remark}"
+        remark = "   (0 is best)" if key == "brier_score" and metric["value"] is not None else ""
+        yield f"{METRICS[config][key]:<22}{_shown(metric)}{remark}"
     yield ""
+    if other := found.get("against"):
+        yield f"Against {Path(other['predictions']).name}:"
+        yield f"{'metric':<22}{'value':>11}{'difference':>15}   {level}"
+        for key, metric in other["metrics"].items():
+            value = "not defined" if metric["value"] is None else f"{metric['value']:.4f}"
+            yield f"{METRICS[config][key]:<22}{value:>11}    {_shown(other['difference'][key], '+')}"
+        yield ""
     yield f"{matrix['unit']:<32}{'predicted':>30}"
     yield f"{'true':<32}{matrix['classes'][0]:>15}{matrix['classes'][1]:>15}"
     for name, (first, second) in zip(matrix["classes"], matrix["counts"], strict=True):
@@ -43,12 +47,22 @@ def report(found: Mapping[str, Any]) -> Iterator[str]:
         rule = f"A tile is glaciar from a score of {found['threshold']:g} up."
     else:
         rule = f"A boundary may be {found['boundary_tolerance']:g} pixels off."
+    clusters = count(bootstrap["clusters"], bootstrap["over"][:-1])
     method = (
         f"Intervals: expanded percentiles of {bootstrap['replicates']} replicates that draw {bootstrap['over']} with "
-        f"replacement, seed {bootstrap['seed']}."
+        f"replacement, seed {bootstrap['seed']}: {clusters}, effectively {bootstrap['effective_clusters']:.1f} by "
+        "their sizes."
     )
     for text in (f"{rule} {method}", *(f"Note: {note}" for note in found["notes"])):
         yield from textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_long_words=False)
+
+
+def _shown(metric: Mapping[str, Any], sign: str = "") -> str:
+    """Return value and interval of a metric or, with the sign "+", of a difference."""
+    if metric["value"] is None:
+        return "not defined"
+    ends = "none" if metric["low"] is None else f"{metric['low']:{sign}.4f} to {metric['high']:{sign}.4f}"
+    return f"{metric['value']:>{sign}11.4f}   {ends}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,13 +81,23 @@ up to 8 bits is grey, with the values 0 and 1 or 0 and 255, or black and white
 as the dataset's masks are. Every tile of the split is predicted once, in any
 order.
 
-Intervals are computed by drawing grounds, because tiles that share ground are
-not independent. Without grounds.csv they are too narrow; the report says so.
+Intervals are computed by drawing grounds where the split has at least 30, else
+blocks of grounds, because tiles that share ground are not independent. The
+effective number of these clusters is the squared sum of their sizes by the sum
+of their squares; below 10, intervals are unreliable. Without grounds.csv they
+are too narrow. The report says so.
+
+With --against, both models have the same replicates, so that the interval of a
+difference is that of the pair. Above 0, the first model scores higher (for the
+Brier score, worse).
 
 Exit status: 0 for success, 1 for a fault in the predictions or the dataset, 2
 for wrong usage.""",
     )
     parser.add_argument("predictions", metavar="PREDICTIONS", type=Path, help="file or folder of predictions")
+    parser.add_argument(
+        "--against", metavar="PREDICTIONS", type=Path, help="predictions of another model, to compare with"
+    )
     parser.add_argument(
         "--data-dir", metavar="DATA_DIR", help="take the truth from this folder of archives (default: from the Hub)"
     )
@@ -85,7 +109,7 @@ for wrong usage.""",
         "--grounds",
         metavar="FILE",
         type=Path,
-        help="CSV file with the columns path and ground (default: grounds.csv beside the dataset, if there is one)",
+        help="a grounds.csv of build_archives.py (default: grounds.csv beside the dataset, if there is one)",
     )
     parser.add_argument(
         "--threshold",
@@ -121,6 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--revision is of the Hub dataset: leave out --data-dir")
     if options.model_index != (options.model_name is not None):
         parser.error("--model-index and --model-name go together: give both or neither")
+    if options.model_index and options.against is not None:
+        parser.error("--model-index shows one model: leave out --against")
     if not 0 <= options.threshold <= 1:  # NaN included
         parser.error(f"--threshold is {options.threshold}; it is a probability, from 0 to 1")
     if options.json and (options.json.is_dir() or not options.json.parent.is_dir()):
@@ -135,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.predictions,
             options.name,
             options.split,
+            options.against,
             data_dir=options.data_dir,
             repo_id=options.repo_id,
             revision=options.revision,

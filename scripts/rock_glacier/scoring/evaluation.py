@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from rock_glacier.console import count
 from rock_glacier.scoring import REPLICATES, THRESHOLD
-from rock_glacier.scoring.bootstrap import FEW_GROUNDS, LEVEL, Statistic, bootstrap
+from rock_glacier.scoring.bootstrap import FEW_CLUSTERS, LEVEL, Statistic, Weights, bootstrap, effective_number
 from rock_glacier.scoring.class_metrics import CLASS_METRICS, class_statistic
 from rock_glacier.scoring.mask_metrics import (
     MASK_METRICS,
@@ -25,7 +25,7 @@ from rock_glacier.scoring.mask_metrics import (
     mask_statistic,
 )
 from rock_glacier.scoring.predictions import Mask, Scores, match_tiles, read_masks, read_scores
-from rock_glacier.scoring.truth import decode_true_mask, find_snapshot, load_truth, read_ground_numbers
+from rock_glacier.scoring.truth import decode_true_mask, find_snapshot, load_truth, read_clusters
 from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES
 
 METRICS = dict(zip(CONFIG_NAMES, (CLASS_METRICS, MASK_METRICS), strict=True))
@@ -36,6 +36,7 @@ def evaluate(
     predictions: Path,
     config: str,
     split: str,
+    against: Path | None = None,
     *,
     data_dir: str | None,
     repo_id: str,
@@ -51,6 +52,7 @@ def evaluate(
         predictions: file or folder of predictions.
         config: name of the config.
         split: name of the split.
+        against: file or folder of another model's predictions, to compare with.
         data_dir: folder of archives, or URL of one, that holds the truth; None for the Hub.
         repo_id: the Hub dataset.
         revision: its branch, tag or commit.
@@ -62,74 +64,87 @@ def evaluate(
     Returns:
         what was found, for a JSON file; None for what is not known or defined. `metrics` holds value and interval of
         each of the config's `METRICS`, `confusion_matrix` the `counts` with a row for each true class and a column for
-        each predicted one, `notes` what limits the numbers, a sentence each.
+        each predicted one, `notes` what limits the numbers, a sentence each. With `against`, the entry of this name
+        holds `predictions`, `metrics` and `confusion_matrix` of the other model, and as `difference` each metric less
+        that of the other, with the interval of the differences in the same replicates.
 
     Raises:
         PredictionError: the predictions do not fit.
         ArchiveError: the archives or the grounds have a fault.
         Exception: whatever else loading the dataset raises.
     """
-    of_tiles = config == CONFIG_NAMES[0]
+    files = [predictions] if against is None else [predictions, against]
     # Faults of the predictions are found first, because loading takes longer.
-    read: Callable[[Path], tuple[list[str], Any]] = read_scores if of_tiles else read_masks
-    names, predicted = read(predictions)
+    read: Callable[[Path], tuple[list[str], Any]] = read_scores if config == CONFIG_NAMES[0] else read_masks
+    contents = [read(file) for file in files]
     folder = data_dir
     if folder is None:
         folder = str(find_snapshot(repo_id, revision))
         revision = Path(folder).name
     truth = load_truth(config, split, data_dir, repo_id, revision)
     paths = list(truth["path"])
-    rows = match_tiles(predictions, names, paths, split)
-    numbers = read_ground_numbers(grounds, folder, paths)
-    if of_tiles:
-        statistic, found, notes = _compare_scores(truth, rows, predicted, threshold)
-    else:
-        statistic, found, notes = _compare_masks(truth, rows, predicted)
-    values = statistic(np.ones((1, len(rows))))[0].tolist()
-    intervals = bootstrap(statistic, np.arange(len(rows)) if numbers is None else numbers, replicates, seed)
-    metrics = {
-        key: {
-            "value": _or_none(value),
-            "low": _or_none(interval.low),
-            "high": _or_none(interval.high),
-            "undefined_replicates": interval.undefined,
-        }
-        for key, value, interval in zip(METRICS[config], values, intervals, strict=True)
-    }
-    number = None if numbers is None else int(numbers.max()) + 1
+    rows = [match_tiles(file, names, paths, split) for file, (names, _) in zip(files, contents, strict=True)]
+    clusters = read_clusters(grounds, folder, paths)
+    compared = [
+        _compare_scores(truth, of_file, predicted, threshold)
+        if config == CONFIG_NAMES[0]
+        else _compare_masks(truth, of_file, predicted)
+        for of_file, (_, predicted) in zip(rows, contents, strict=True)
+    ]
+    found, *others = _with_intervals(config, [one.statistic for one in compared], clusters.numbers, replicates, seed)
     source = {"repo_id": repo_id, "revision": revision, "data_dir": data_dir}
-    return {
+    number = int(clusters.numbers.max()) + 1
+    report: dict[str, Any] = {
         "config": config,
         "split": split,
         "dataset": {name: value for name, value in source.items() if value is not None},
         "predictions": str(predictions),
-        "tiles": len(rows),
-        "grounds": number,
+        "tiles": len(paths),
+        "grounds": clusters.grounds,
         "bootstrap": {
-            "over": "tiles" if number is None else "grounds",
+            "over": clusters.over,
+            "clusters": number,
+            "effective_clusters": round(effective_number(clusters.numbers), 2),
             "replicates": replicates,
             "seed": seed,
             "level": LEVEL,
         },
-        "metrics": metrics,
-        **found,
-        "notes": [*_notes_on_intervals(config, number, metrics, replicates), *notes],
+        "metrics": found,
+        **compared[0].settings,
+        "confusion_matrix": compared[0].matrix,
     }
+    notes = [*_notes_on_intervals(config, report["bootstrap"], found), *compared[0].notes]
+    if against is not None:
+        report["against"] = {
+            "predictions": str(against),
+            "metrics": others[0],
+            "difference": others[1],
+            "confusion_matrix": compared[1].matrix,
+        }
+        notes += [f"{against.name}: {note}" for note in compared[1].notes]
+    return {**report, "notes": notes}
+
+
+class _Compared(NamedTuple):
+    """Predictions compared with the truth."""
+
+    statistic: Statistic
+    settings: dict[str, float]
+    matrix: dict[str, Any]
+    notes: list[str]
 
 
 def _compare_scores(
     truth: datasets.Dataset, rows: npt.NDArray[np.intp], predicted: Scores, threshold: float
-) -> tuple[Statistic, dict[str, Any], list[str]]:
+) -> _Compared:
     labels, scores = np.array(truth["labels"], np.int64), np.empty(len(rows))
     scores[rows] = predicted
     counts = np.bincount(2 * labels + (scores >= threshold), minlength=4).reshape(2, 2).tolist()
     matrix = {"unit": "tiles", "classes": list(CLASS_NAMES), "counts": counts}
-    return class_statistic(labels, scores, threshold), {"threshold": threshold, "confusion_matrix": matrix}, []
+    return _Compared(class_statistic(labels, scores, threshold), {"threshold": threshold}, matrix, [])
 
 
-def _compare_masks(
-    truth: datasets.Dataset, rows: npt.NDArray[np.intp], predicted: Iterator[Mask]
-) -> tuple[Statistic, dict[str, Any], list[str]]:
+def _compare_masks(truth: datasets.Dataset, rows: npt.NDArray[np.intp], predicted: Iterator[Mask]) -> _Compared:
     counts = np.empty((len(rows), 7), np.int64)
     pairs = zip(rows.tolist(), predicted, strict=True)
     for row, mask in tqdm(pairs, "masks", len(rows), unit=" masks", disable=None, leave=False):
@@ -140,8 +155,32 @@ def _compare_masks(
         f"{count(len(counts), 'tile')}; boundary F1 those where neither has a boundary, {without_boundary}."
     )
     matrix = {"unit": "pixels", "classes": ["background", "rock glacier"], "counts": mask_confusion(counts).tolist()}
-    found = {"boundary_tolerance": TOLERANCE, "confusion_matrix": matrix}
-    return mask_statistic(counts), found, [note]
+    return _Compared(mask_statistic(counts), {"boundary_tolerance": TOLERANCE}, matrix, [note])
+
+
+def _with_intervals(
+    config: str, statistics: Sequence[Statistic], clusters: npt.NDArray[np.intp], replicates: int, seed: int
+) -> list[dict[str, dict[str, Any]]]:
+    """Return value and interval of each metric, for each model; then, of two models, those of the difference."""
+
+    def statistic(weights: Weights) -> npt.NDArray[np.float64]:
+        values = [of_model(weights) for of_model in statistics]
+        differences = [values[0] - values[1]] if len(values) == 2 else []
+        return np.concatenate([*values, *differences], axis=1)
+
+    values = statistic(np.ones((1, clusters.size)))[0].tolist()
+    metrics = [
+        {
+            "value": _or_none(value),
+            "low": _or_none(interval.low),
+            "high": _or_none(interval.high),
+            "undefined_replicates": interval.undefined,
+        }
+        for value, interval in zip(values, bootstrap(statistic, clusters, replicates, seed), strict=True)
+    ]
+    keys = list(METRICS[config])
+    parts = range(0, len(metrics), len(keys))
+    return [dict(zip(keys, metrics[start : start + len(keys)], strict=True)) for start in parts]
 
 
 def _or_none(number: float) -> float | None:
@@ -149,17 +188,21 @@ def _or_none(number: float) -> float | None:
 
 
 def _notes_on_intervals(
-    config: str, grounds: int | None, metrics: Mapping[str, Mapping[str, Any]], replicates: int
+    config: str, bootstrap: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
-    if grounds is None:
+    over, effective = bootstrap["over"], bootstrap["effective_clusters"]
+    if over == "tiles":
         yield (
             "The intervals are too narrow: without a grounds.csv each tile is drawn by itself, as if neighbours were "
             "independent. Give --grounds, the file that build_archives.py writes."
         )
-    elif grounds == 1:
-        yield "There are no intervals: all tiles are of one ground, which says nothing about another."
-    elif grounds < FEW_GROUNDS:
-        yield f"The intervals are unreliable: {grounds} grounds are few, and the intervals come out too narrow."
+    if bootstrap["clusters"] == 1:
+        yield f"There are no intervals: all tiles are of one {over[:-1]}, which says nothing about another."
+    elif effective < FEW_CLUSTERS:
+        yield (
+            f"The intervals are unreliable and come out too narrow: {count(bootstrap['clusters'], over[:-1])} are "
+            f"effectively {effective:.1f} by their sizes, fewer than {FEW_CLUSTERS}."
+        )
     undefined = [METRICS[config][key] for key, found in metrics.items() if found["value"] is None]
     if undefined:
         missing = "class in the truth" if config == CONFIG_NAMES[0] else "rock glacier in either mask"
@@ -170,4 +213,5 @@ def _notes_on_intervals(
         if found["value"] is not None and found["undefined_replicates"]
     ]
     if left_out:
-        yield f"Not defined in some of {replicates} replicates, which the intervals leave out: {', '.join(left_out)}."
+        replicates = f"some of {bootstrap['replicates']} replicates, which the intervals leave out"
+        yield f"Not defined in {replicates}: {', '.join(left_out)}."

@@ -1,11 +1,11 @@
-"""The truth of a split, from archives or from the Hub, and the ground of each tile."""
+"""The truth of a split, from archives or from the Hub, and the cluster of each tile for the bootstrap."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
@@ -18,6 +18,23 @@ from rock_glacier.arrays import decode_png
 from rock_glacier.masks import mask_to_class_indices
 from rock_glacier.scoring.predictions import Mask
 from rock_glacier_dataset import load_archives
+
+MANY_GROUNDS = 30
+"""Tiles of so many grounds are drawn by grounds, those of fewer by blocks."""
+
+
+class Clusters(NamedTuple):
+    """Clusters of tiles, which the bootstrap draws.
+
+    Attributes:
+        over: what they are: "grounds", "blocks" or "tiles".
+        numbers: shape (tiles,): number of each tile's cluster, from 0 without a gap.
+        grounds: number of grounds; None where they are not known.
+    """
+
+    over: str
+    numbers: npt.NDArray[np.intp]
+    grounds: int | None
 
 
 def find_snapshot(repo_id: str, revision: str | None) -> Path:
@@ -60,25 +77,25 @@ def decode_true_mask(tile: Mapping[str, Any]) -> Mask:
         raise ValueError(f"{tile['path']}: its true mask cannot be used ({error}); audit the archives") from None
 
 
-def read_ground_numbers(file: Path | None, folder: str, paths: list[str]) -> npt.NDArray[np.intp] | None:
-    """Read the ground of each tile.
+def read_clusters(file: Path | None, folder: str, paths: list[str]) -> Clusters:
+    """Read the cluster of each tile: its ground where there are `MANY_GROUNDS`, else its block.
 
     Args:
-        file: a grounds.csv; None for the one in `folder`, if there is one.
+        file: a grounds.csv; None for the one in `folder`, if there is one; without one each tile is a cluster.
         folder: folder of the dataset, or URL of one.
         paths: paths of the tiles.
-
-    Returns:
-        shape (tiles,), numbers from 0 without a gap; None where the folder has no grounds.csv.
 
     Raises:
         ArchiveError: the file is not a grounds.csv, or lacks one of the tiles.
         OSError: the file cannot be read.
     """
     try:
-        grounds = read_grounds(file or f"{os.path.expanduser(folder).rstrip('/')}/{GROUNDS_NAME}", paths)
+        rows = read_grounds(file or f"{os.path.expanduser(folder).rstrip('/')}/{GROUNDS_NAME}", paths)
     except FileNotFoundError:
         if file is not None:
             raise
-        return None
-    return np.unique([grounds[path].ground for path in paths], return_inverse=True)[1].ravel()
+        return Clusters("tiles", np.arange(len(paths)), None)
+    grounds = len({rows[path].ground for path in paths})
+    over, columns = ("grounds", 1) if grounds >= MANY_GROUNDS else ("blocks", 2)
+    places = [rows[path][1 : 1 + columns] for path in paths]
+    return Clusters(over, np.unique(places, axis=0, return_inverse=True)[1].ravel(), grounds)
