@@ -16,7 +16,7 @@ from rock_glacier.grounds.features import tile_features, transposed_descriptors
 from rock_glacier.grounds.pairs import SameGround
 from rock_glacier.grounds.same_ground import confirm_links, find_links, gradients
 from rock_glacier.grounds.turns import COMPOSED, INVERSE, MATRICES, turned
-from rock_glacier.sample.terrain import render_scene
+from rock_glacier.sample.terrain import make_ground, render_date
 from rock_glacier_dataset import TILE_SIZE
 
 
@@ -30,7 +30,8 @@ def rgba(rgb: np.ndarray) -> np.ndarray:
 
 
 def scene(seed: int) -> np.ndarray:
-    return render_scene(np.random.default_rng(seed), 384, rock_glaciers=False)[0]
+    rng = np.random.default_rng(seed)
+    return render_date(rng, make_ground(rng, 384, rock_glaciers=False))
 
 
 def on_another_date(rgb: np.ndarray, seed: int) -> np.ndarray:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,19 @@ from archive_contents import contents
 from conftest import SAMPLE_SIZES
 from source_folders import limited_file_size
 
+from rock_glacier.archives.grounds_file import GroundRow, read_grounds
 from rock_glacier.arrays import decode_png
 from rock_glacier.audit.checks import Audit, audit
+from rock_glacier.grounds.turns import COMPOSED, INVERSE, MATRICES, turned
 from rock_glacier.masks import mask_to_class_indices
 from rock_glacier.parallel import Workers
 from rock_glacier.sample.generate import Sample, make_sample_archives
 from rock_glacier.sample.sample_command import main
-from rock_glacier.sample.terrain import render_scene
+from rock_glacier.sample.terrain import make_ground, render_date
 from rock_glacier.sample.tiles import Scene, cut
 from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES, TILE_SIZE
 
-OVERLAPPING = {"overlap": 0.5, "validation": 8, "test": 8}
+OVERLAPPING = {"overlap": 0.9, "train": 24, "validation": 6, "test": 12, "seed": 1}
 
 
 def make(out: Path, **numbers: Any) -> Sample:
@@ -34,15 +38,43 @@ def make(out: Path, **numbers: Any) -> Sample:
 
 @pytest.fixture(scope="module")
 def overlapping(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four tiles of each class in validation and test, two of which overlap train tiles."""
+    """A sample of which nine tiles in ten are cut from scenes that the splits share, two scenes for each class."""
     out = tmp_path_factory.mktemp("overlapping") / "out"
     make(out, **OVERLAPPING)
     return out
 
 
 @pytest.fixture(scope="module")
+def truth(overlapping: Path) -> dict[str, GroundRow]:
+    return read_grounds(overlapping / "grounds.csv")
+
+
+@pytest.fixture(scope="module")
 def audited(overlapping: Path) -> Audit:
     return audit(overlapping, Workers(num_proc=1))
+
+
+def link(a: GroundRow, b: GroundRow) -> tuple[int, int, int]:
+    """Return the turn and the offset at which the second tile lies in the first."""
+    back = INVERSE[a.turn]
+    dx, dy = MATRICES[back] @ (b.x - a.x, b.y - a.y)
+    return int(COMPOSED[back, b.turn]), int(dx), int(dy)
+
+
+def shared(tile: npt.NDArray[np.uint8], dx: int, dy: int) -> npt.NDArray[np.uint8]:
+    """Cut out what a tile shares with another at this offset."""
+    return tile[max(dy, 0) : max(TILE_SIZE + min(dy, 0), 0), max(dx, 0) : max(TILE_SIZE + min(dx, 0), 0)]
+
+
+def tiles_of(folder: Path) -> dict[str, npt.NDArray[np.uint8]]:
+    """Decode all tiles and masks."""
+    return {path: decode_png(png) for split in SPLIT_NAMES for path, png in contents(folder, split).items()}
+
+
+def pairs_of_scenes(audited: Audit, truth: dict[str, GroundRow]) -> list[tuple[GroundRow, GroundRow]]:
+    """Return all pairs of tiles of one ground, in the order of the archives."""
+    pairs = itertools.combinations((truth[tile.path] for tile in audited.listing.tiles), 2)
+    return [(a, b) for a, b in pairs if a.ground == b.ground]
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -52,10 +84,6 @@ def files(folder: Path) -> dict[str, bytes]:
 def masks_of(folder: Path, split: str) -> dict[str, npt.NDArray[np.uint8]]:
     members = contents(folder, split)
     return {path: mask_to_class_indices(decode_png(png)) for path, png in members.items() if "/masks/" in path}
-
-
-def pairs_with_train(audited: Audit) -> list[dict[str, Any]]:
-    return [pair for pair in audited.overlaps if pair["a"].startswith("train/") and not pair["b"].startswith("train/")]
 
 
 def test_members_are_named_as_the_curators_do_and_stand_in_the_order_of_their_sha256(sample: Path) -> None:
@@ -74,10 +102,12 @@ def test_tiles_are_opaque_and_show_something(sample: Path) -> None:
 
 
 def test_each_glaciar_tile_has_a_place_of_its_own_and_a_fair_amount_of_rock_glacier(sample: Path) -> None:
-    scene = Scene(seed=20, split="train", class_name="glaciar", number=0, grid=2, tiles=4)  # has places with too little
-    overlapping = cut(scene, range(24))
-    assert len({tile.image for tile in (*cut(scene), *overlapping)}) == 28
-    masks = [mask_to_class_indices(decode_png(tile.mask or b"")) for tile in overlapping]
+    scene = Scene(
+        seed=0, number=0, class_name="glaciar", grid=2, dates=3, paths=[""] * 200
+    )  # more than it has room for
+    tiles = cut(scene)
+    assert len({tile.place[:2] for tile in tiles}) == 200
+    masks = [mask_to_class_indices(decode_png(tile.mask or b"")) for tile in tiles]
     for mask in (*masks_of(sample, "train").values(), *masks_of(sample, "test").values(), *masks):
         assert 0.09 <= mask.mean() < 1
 
@@ -117,54 +147,69 @@ def test_split_of_one_tile_has_a_glaciar_tile_with_its_mask(tmp_path: Path) -> N
 
 def test_audit_finds_nothing_in_a_sample(sample: Path) -> None:
     found = audit(sample, Workers(num_proc=1))
-    assert (found.findings, found.overlaps) == ([], [])
+    assert (found.findings, found.overlaps, found.same_ground) == ([], [], [])
 
 
-def test_the_share_that_was_asked_for_overlaps_train_tiles_and_nothing_else_is_found(audited: Audit) -> None:
-    assert {pair["b"] for pair in pairs_with_train(audited)} == {
-        f"{split}/{name}/{n:03d}.png" for split in SPLIT_NAMES[1:] for name in CLASS_NAMES for n in (2, 3)
+def test_the_share_that_was_asked_for_is_cut_from_scenes_of_all_splits(truth: dict[str, GroundRow]) -> None:
+    scenes = Counter(row.ground for row in truth.values())
+    cut_anew = [row for row in truth.values() if scenes[row.ground] > 1]
+    assert Counter(tuple(row.path.split("/")[:2]) for row in cut_anew) == {
+        (split, name): number for split, number in zip(SPLIT_NAMES, (11, 3, 5), strict=True) for name in CLASS_NAMES
     }
-    assert {finding.code for finding in audited.findings} == {"overlap-across-splits"}
+    for ground in {row.ground for row in cut_anew}:
+        rows = [row for row in cut_anew if row.ground == ground]
+        assert len({row.source for row in rows}) > 1
+        assert {row.path.split("/")[0] for row in rows} == {*SPLIT_NAMES}
+        assert len({row.path.split("/")[1] for row in rows}) == 1
+    assert {row.turn for row in cut_anew} == {*range(8)}
 
 
-def test_tiles_overlap_those_of_their_class_unturned_by_half_tiles_and_by_other_offsets(audited: Audit) -> None:
-    pairs = pairs_with_train(audited)
-    assert all(pair["a"].split("/")[1] == pair["b"].split("/")[1] and pair["turn"] == 0 for pair in pairs)
-    by_half_tiles = {pair["dx"] % 64 == pair["dy"] % 64 == 0 for pair in pairs}
-    assert by_half_tiles == {True, False}
+def test_overlaps_are_those_of_the_truth(overlapping: Path, audited: Audit, truth: dict[str, GroundRow]) -> None:
+    tiles, expected = tiles_of(overlapping), []
+    for a, b in pairs_of_scenes(audited, truth):
+        turn, dx, dy = link(a, b)
+        rectangle = shared(tiles[a.path], dx, dy)
+        colours = len(np.unique(rectangle.reshape(-1, 4), axis=0))
+        if a.source == b.source and min(rectangle.shape[:2]) >= 16 and colours >= 16:
+            pixels = rectangle.shape[0] * rectangle.shape[1]
+            expected.append({"a": a.path, "b": b.path, "turn": turn, "dx": dx, "dy": dy, "pixels": pixels})
+    assert len(expected) > 50
+    assert audited.overlaps == expected
 
 
-def test_masks_of_tiles_that_overlap_agree(overlapping: Path, audited: Audit) -> None:
-    masks = {path: mask for split in SPLIT_NAMES for path, mask in masks_of(overlapping, split).items()}
-    pairs = [pair for pair in pairs_with_train(audited) if "/glaciar/" in pair["a"]]
-    assert pairs
+def test_the_same_ground_of_two_dates_is_found_where_the_truth_has_it(
+    audited: Audit, truth: dict[str, GroundRow]
+) -> None:
+    found = {(one["a"], one["b"]): (one["turn"], one["dx"], one["dy"]) for one in audited.same_ground or []}
+    of_scenes = {(a.path, b.path): link(a, b) for a, b in pairs_of_scenes(audited, truth)}
+    for pair, (turn, dx, dy) in found.items():
+        assert turn == of_scenes[pair][0]
+        assert np.abs(np.subtract((dx, dy), of_scenes[pair][1:])).max() <= 1
+    overlapping = {(one["a"], one["b"]) for one in audited.overlaps}
+    most = [(pair, dx, dy) for pair, (_, dx, dy) in of_scenes.items() if pair not in overlapping]
+    most = [one for one in most if min(TILE_SIZE - abs(offset) for offset in one[1:]) >= 0.7 * TILE_SIZE]
+    assert len(most) > 10
+    assert {pair for pair, *_ in most} <= {*found}
+
+
+def test_masks_are_turned_with_their_tiles(overlapping: Path, audited: Audit) -> None:
+    tiles = tiles_of(overlapping)
+    pairs = [pair for pair in audited.overlaps if "/glaciar/" in pair["a"]]
+    assert {pair["turn"] for pair in pairs} == {*range(8)}
     for pair in pairs:
-        dx, dy = pair["dx"], pair["dy"]
-        a, b = (masks[pair[name].replace("glaciar", "masks")] for name in "ab")
-        of_a = a[max(dy, 0) : TILE_SIZE + min(dy, 0), max(dx, 0) : TILE_SIZE + min(dx, 0)]
-        of_b = b[max(-dy, 0) : TILE_SIZE + min(-dy, 0), max(-dx, 0) : TILE_SIZE + min(-dx, 0)]
-        assert np.array_equal(of_a, of_b)
-
-
-def test_overlap_leaves_the_train_split_as_it_is(sample: Path, overlapping: Path) -> None:
-    assert (overlapping / "train.zip").read_bytes() == (sample / "train.zip").read_bytes()
-
-
-@pytest.mark.parametrize(("train", "overlap"), [(2, 10), (1, 5)])
-def test_few_train_tiles_overlap_many_of_a_class_that_train_has(tmp_path: Path, train: int, overlap: int) -> None:
-    make(tmp_path / "out", train=train, validation=4, test=6, overlap=1)
-    found = audit(tmp_path / "out", Workers(num_proc=1))
-    assert {finding.code for finding in found.findings} == {"overlap-across-splits"}
-    assert len({pair["b"] for pair in pairs_with_train(found)}) == overlap
+        a, b = (tiles[pair[name].replace("glaciar", "masks")] for name in "ab")
+        of_b = shared(turned(b, pair["turn"]), -pair["dx"], -pair["dy"])
+        assert np.array_equal(shared(a, pair["dx"], pair["dy"]), of_b)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_rock_glacier_is_seen_where_its_mask_is(seed: int) -> None:
-    with_them, mask = render_scene(np.random.default_rng(seed), 256, rock_glaciers=True)
-    without, no_mask = render_scene(np.random.default_rng(seed), 256, rock_glaciers=False)
+    grounds = [make_ground(np.random.default_rng(seed), 256, rock_glaciers=has_them) for has_them in (True, False)]
+    with_them, without = (render_date(np.random.default_rng(seed), ground) for ground in grounds)
+    mask = grounds[0].mask
     squares = mask.reshape(2, TILE_SIZE, 2, TILE_SIZE).mean(axis=(1, 3))
     assert (squares >= 0.03).all()
-    assert not no_mask.any()
+    assert not grounds[1].mask.any()
     change = np.abs(with_them.astype(int) - without.astype(int)).mean(axis=-1)
     assert change[mask].mean() > 5 * change[~mask].mean()
     rough, smooth = (np.abs(np.diff(one.mean(axis=-1), axis=0))[mask[1:]].mean() for one in (with_them, without))

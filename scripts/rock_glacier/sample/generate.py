@@ -1,8 +1,8 @@
 """Sample archives: synthetic tiles and masks in the layout of the dataset.
 
 About half of each split's tiles are of each class; the odd one is a glaciar tile, so that a split of one tile has a
-mask. Each split, and each class in it, is cut from scenes of its own, so that tiles of two splits overlap only where
-`overlap` asks for it. Some 30 % of a glaciar tile is rock glacier, and 9 % at least.
+mask. Each split, and each class in it, is cut from scenes of its own, of one date each; but `overlap` of its tiles come
+from scenes that the splits share, of several dates. Some 30 % of a glaciar tile is rock glacier, and 9 % at least.
 
 The same seed and sizes give the same bytes, whatever the number of processes, and the same tiles, whatever the number
 of shards; other versions of numpy, Pillow or zlib may round or compress differently.
@@ -10,27 +10,27 @@ of shards; other versions of numpy, Pillow or zlib may round or compress differe
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import tempfile
 import zipfile
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
+from rock_glacier.archives.grounds_file import GroundRow, write_grounds
 from rock_glacier.archives.manifest import SAMPLE_VERSION, write_manifest
 from rock_glacier.archives.writer import WrittenArchive, mask_path, write_split
 from rock_glacier.files import new_output_folder
 from rock_glacier.parallel import Workers
 from rock_glacier.sample import DEFAULT_SIZES
 from rock_glacier.sample.faults import LEAST_TILES_FOR_FAULTS, describe_archives, plant_all
-from rock_glacier.sample.tiles import CutTile, Scene, cut
+from rock_glacier.sample.tiles import Scene, cut
 from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
 _SMALLEST_GRID, _LARGEST_GRID = 2, 8  # tiles along a side of a scene; a rock glacier is longer than a tile is wide
+_DATES = 3  # of a scene that the splits share
+_TILES_PER_SQUARE = 4  # of 128 x 128 pixels of such a scene
 _LEAST_TILES_FOR_PROCESSES = 1000  # starting them costs more than it saves in a smaller sample
 
 
@@ -69,7 +69,8 @@ def make_sample_archives(
         test: number of tiles in the test split, at least 1.
         shards: number of shards of each split, at most the number of its tiles.
         seed: seed of the tiles, at least 0.
-        overlap: share in [0, 1] of the validation and test tiles of each class that overlap train tiles of that class.
+        overlap: share in [0, 1] of the tiles of each split and class that are cut from scenes that the splits share, as
+            the curators do: at random places, on several dates, turned at random. With any, `grounds.csv` says where.
         faults: whether to plant one of each fault that the audit finds; the sample cannot be loaded then.
         num_proc: number of processes; by default one for each core, and one alone for a small sample.
         dask: address of a Dask scheduler whose workers to use instead.
@@ -86,14 +87,26 @@ def make_sample_archives(
     splits = {split: {"cordillera": size // 2, "glaciar": size - size // 2} for split, size in sizes.items()}
     if num_proc is None and (sum(sizes.values()) < _LEAST_TILES_FOR_PROCESSES or find_spec("joblib") is None):
         num_proc = 1
-    cuts = list(_plan_cuts(seed, splits, overlap))
+    scenes = [Scene(seed, number, *scene) for number, scene in enumerate(_plan_scenes(splits, overlap))]
     archives: list[WrittenArchive] = []
     planted: dict[str, str] = {}
+    rows: list[GroundRow] = []
     with new_output_folder(out) as folder:
-        scenes = Workers(num_proc, dask, progress).map("Rendering", cut, cuts, "scenes")
-        tiles = itertools.chain.from_iterable(scenes)
-        for split, size in sizes.items():
-            archives += _write_split(folder, split, splits[split], itertools.islice(tiles, size), shards)
+        with tempfile.TemporaryFile(dir=folder) as file, zipfile.ZipFile(file, "w") as rendered:
+            cut_scenes = Workers(num_proc, dask, progress).map("Rendering", cut, [(one,) for one in scenes], "scenes")
+            for scene, tiles in zip(scenes, cut_scenes, strict=True):
+                first = len(rows)
+                for path, (x, y, turn, date), image, mask in tiles:
+                    rendered.writestr(path, image)
+                    if mask is not None:
+                        rendered.writestr(mask_path(path), mask)
+                    ground = first if scene.dates > 1 else len(rows)  # tiles along a grid share none
+                    rows.append(GroundRow(path, ground, 0, x, y, turn, f"scene_{scene.number}_date_{date}"))
+            for split in splits:
+                paths = [row.path for row in rows if row.path.startswith(f"{split}/")]
+                archives += write_split(folder, split, dict(zip(paths, paths, strict=True)), rendered, shards=shards)
+        if overlap:
+            write_grounds(folder, rows)
         write_manifest(folder, version=SAMPLE_VERSION, splits=splits, archives=archives)
         if faults:
             planted, archives = plant_all(folder), describe_archives(folder)
@@ -118,40 +131,23 @@ def check_numbers(sizes: dict[str, int], *, shards: int, seed: int, overlap: flo
         raise ValueError(f"overlap is {overlap}; give a share from 0 to 1")
 
 
-def _plan_cuts(
-    seed: int, splits: dict[str, dict[str, int]], overlap: float
-) -> Iterator[tuple[Scene] | tuple[Scene, range]]:
-    """Yield what to cut, in the order split, class, id; tiles that overlap train tiles come last in their class."""
-    lent: Counter[str] = Counter()
-    for split, class_name in itertools.product(SPLIT_NAMES, CLASS_NAMES):
-        lenders = list(_plan_scenes(seed, "train", class_name, splits["train"][class_name]))
-        tiles = splits[split][class_name]
-        sharing = round(overlap * tiles) if lenders and split != "train" else 0
-        yield from ((scene,) for scene in _plan_scenes(seed, split, class_name, tiles - sharing))
-        for number, scene in enumerate(lenders):  # a place of each in turn
-            first, last = (
-                len(range(number, end, len(lenders))) for end in (lent[class_name], lent[class_name] + sharing)
-            )
-            if last > first:
-                yield scene, range(first, last)
-        lent[class_name] += sharing
+def _plan_scenes(splits: dict[str, dict[str, int]], overlap: float) -> Iterator[tuple[str, int, int, Sequence[str]]]:
+    """Yield each scene's class, grid, number of dates and paths of tiles."""
+    for class_name in CLASS_NAMES:
+        shared: list[str] = []
+        for split in SPLIT_NAMES:
+            paths = [f"{split}/{class_name}/{tile_id:03d}.png" for tile_id in range(splits[split][class_name])]
+            alone = len(paths) - round(overlap * len(paths))
+            shared += paths[alone:]
+            yield from _spread(class_name, paths[:alone], 1, 1)
+        yield from _spread(class_name, shared, _DATES, _TILES_PER_SQUARE)
 
 
-def _plan_scenes(seed: int, split: str, class_name: str, tiles: int) -> Iterator[Scene]:
-    """Yield scenes that give this number of tiles together; several scenes in a small sample, too."""
-    grid = min(max(math.ceil(math.sqrt(tiles / 4)), _SMALLEST_GRID), _LARGEST_GRID)
-    for number, first in enumerate(range(0, tiles, grid**2)):
-        yield Scene(seed, split, class_name, number, grid, min(grid**2, tiles - first))
-
-
-def _write_split(
-    folder: Path, split: str, counts: dict[str, int], tiles: Iterator[CutTile], shards: int
-) -> list[WrittenArchive]:
-    """Write a split's archives; `tiles` come in the order of class and id, which is not that of the archives."""
-    paths = [f"{split}/{name}/{tile_id:03d}.png" for name in CLASS_NAMES for tile_id in range(counts[name])]
-    with tempfile.TemporaryFile(dir=folder) as file, zipfile.ZipFile(file, "w") as rendered:
-        for path, tile in zip(paths, tiles, strict=True):
-            rendered.writestr(path, tile.image)
-            if tile.mask is not None:
-                rendered.writestr(mask_path(path), tile.mask)
-        return write_split(folder, split, dict(zip(paths, paths, strict=True)), rendered, shards=shards)
+def _spread(
+    class_name: str, paths: Sequence[str], dates: int, per_square: int
+) -> Iterator[tuple[str, int, int, Sequence[str]]]:
+    """Spread tiles evenly over scenes, several in a small sample, too."""
+    squares = len(paths) / per_square
+    grid = min(max(math.ceil(math.sqrt(squares / 4)), _SMALLEST_GRID), _LARGEST_GRID)
+    scenes = math.ceil(squares / grid**2)
+    yield from ((class_name, grid, dates, paths[scene::scenes]) for scene in range(scenes))

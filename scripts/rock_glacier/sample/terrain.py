@@ -60,57 +60,78 @@ LOOKS = (
 )
 """Dark blue ground, dark purple ground, patches of snow on blue ground, snow, and brown ground with snow."""
 
+_HAZE: Colour = (130, 145, 160)
 
-def render_scene(
-    rng: np.random.Generator, size: int, rock_glaciers: bool
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """Render a scene.
+
+class Ground(NamedTuple):
+    """The ground of a scene, the same on every date.
+
+    Attributes:
+        height: relief with rock glaciers and gullies.
+        mask: bool array of shape (size, size), True on a rock glacier.
+        drift: how well snow holds.
+        earth: where brown ground comes up first, of mean 0 and deviation 1.
+        albedo: brightness of the surface, about 1.
+    """
+
+    height: Field
+    mask: npt.NDArray[np.bool_]
+    drift: Field
+    earth: Field
+    albedo: Field
+
+
+def make_ground(rng: np.random.Generator, size: int, rock_glaciers: bool) -> Ground:
+    """Make the ground of a scene.
 
     Args:
-        rng: random generator.
+        rng: random generator of the ground.
         size: rows and columns, a multiple of 128.
         rock_glaciers: whether a rock glacier lies in each square of 128 x 128 pixels.
-
-    Returns:
-        red, green and blue, uint8 of shape (size, size, 3), and the mask, bool of shape (size, size), True on a rock
-        glacier.
     """
-    weights = np.array([look.weight for look in LOOKS])
-    look = LOOKS[rng.choice(len(LOOKS), p=weights / weights.sum())]
     noises = _noises(rng, size // 2, roughness=2.1, longest=30, shortest=1)
-    patchiness, ground = (_resize(noise, size) for noise in noises)
+    patchiness, earth = (_resize(noise, size) for noise in noises)
     height = _relief(rng, size)
     bed, massif = _smooth(height, 8), _smooth(height, 26)
     streaks, grain = _streaks(rng, bed, 2, 6), _streaks(rng, bed, 1, 3)
     rocky = _ramp(0.8 * patchiness + _standardise(height - massif), 0, 2.2)
     mask = np.zeros((size, size), np.bool_)
-    of_rock_glaciers = np.random.default_rng(rng.integers(2**63))  # so that all else is the same without them
     if rock_glaciers:
-        height, mask = _add_rock_glaciers(of_rock_glaciers, height, bed, massif, patchiness)
+        height, mask = _add_rock_glaciers(rng, height, bed, massif, patchiness)
         rocky = np.where(mask, np.float32(0.05), rocky)
     # Folded at zero, streaks become gullies with a sharp bed and rounded ribs between them.
     height = height + rocky * (1.8 * np.abs(streaks) + 0.45 * grain) + 0.05 * grain
-    light = _light(rng, height, look.contrast * rng.uniform(0.85, 1.15))
-    # Snow lies in hollows and high up, drifts down the slopes in streaks, and does not hold on rock and in the sun.
-    hollow = np.clip(0.6 * (_smooth(height, 4) - height), -0.9, 0.9)
-    depth = hollow + 0.6 * _standardise(massif) + 0.6 * patchiness + 0.45 * streaks + 0.08 * grain
-    depth += look.snowiness + rng.uniform(-0.5, 0.5) - 0.5 * rocky - 0.5 * light
+    # Snow lies in hollows and high up, drifts down the slopes in streaks, and does not hold on rock.
+    drift = np.clip(0.6 * (_smooth(height, 4) - height), -0.9, 0.9) + 0.6 * _standardise(massif)
+    drift += 0.6 * patchiness + 0.45 * streaks + 0.08 * grain - 0.5 * rocky
+    return Ground(height, mask, drift, earth, 1 + 0.04 * grain + 0.05 * streaks)
+
+
+def render_date(rng: np.random.Generator, ground: Ground) -> npt.NDArray[np.uint8]:
+    """Render a ground on a date.
+
+    Args:
+        rng: random generator of the date: season, sun, snow line, haze and noise.
+        ground: the ground.
+
+    Returns:
+        red, green and blue, uint8 array of shape (size, size, 3).
+    """
+    weights = np.array([look.weight for look in LOOKS])
+    look = LOOKS[rng.choice(len(LOOKS), p=weights / weights.sum())]
+    light = _light(rng, ground.height, look.contrast * rng.uniform(0.85, 1.15))
+    depth = ground.drift + look.snowiness + rng.uniform(-0.5, 0.5) - 0.5 * light
     snow = 0.35 * _ramp(depth, -1.4, 0.1) + 0.65 * _ramp(depth, -0.8, 0)
-    brown = _ramp(ground + 0.8 * light + look.brownness + rng.uniform(-1.3, -0.3), -0.7, 0.7)
-    albedo = 1 + 0.04 * grain + 0.05 * streaks
-    rgb = np.empty((size, size, 3), np.uint8)
+    brown = _ramp(ground.earth + 0.8 * light + look.brownness + rng.uniform(-1.3, -0.3), -0.7, 0.7)
+    haze, noise = rng.uniform(0, 0.12), 0.7 * rng.standard_normal(light.shape, np.float32)
+    lit, snow_lit = 0.5 * light * ground.albedo, 0.5 * light * (0.75 + 0.25 * ground.albedo)
+    rgb = np.empty((*light.shape, 3), np.uint8)
     for band in range(3):
-        rock, earth, white = (
-            shade[band] + 0.5 * light * brightness * (sun[band] - shade[band])
-            for shade, sun, brightness in (
-                (look.rock, look.rock_sun, albedo),
-                (look.brown, look.brown_sun, albedo),
-                (look.snow, look.snow_sun, 0.75 + 0.25 * albedo),
-            )
-        )
-        bare = rock + brown * (earth - rock)
-        rgb[..., band] = np.clip(bare + snow * (white - bare) + 0.5, 0, 255)
-    return rgb, mask
+        rock, rock_sun, earth, earth_sun, white, white_sun, haze_colour = (one[band] for one in (*look[:6], _HAZE))
+        bare = _mix(_mix(rock, rock_sun, lit), _mix(earth, earth_sun, lit), brown)
+        clear = _mix(bare, _mix(white, white_sun, snow_lit), snow)
+        rgb[..., band] = np.clip(_mix(clear, haze_colour, haze) + noise + 0.5, 0, 255)
+    return rgb
 
 
 def _relief(rng: np.random.Generator, size: int) -> Field:
@@ -249,6 +270,11 @@ def _squared_wavenumbers(size: int) -> Field:
 
 def _standardise(field: Field) -> Field:
     return ((field - field.mean()) / (field.std() + 1e-6)).astype(np.float32, copy=False)
+
+
+def _mix(first: Field | float, second: Field | float, share: Field | float) -> Field:
+    """Mix two values by the share of the second."""
+    return np.asarray(first + share * (second - first))
 
 
 def _ramp(field: Field, low: float, high: float) -> Field:

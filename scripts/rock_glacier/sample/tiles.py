@@ -1,14 +1,13 @@
 """The tiles of a sample, cut from synthetic scenes.
 
-A scene is cut along a grid, so that its tiles meet and do not overlap. Tiles of another split that are to overlap train
-tiles are cut from the same scene at other places.
+A scene of one date is cut along a grid, so that its tiles meet and do not overlap. A scene of several dates is cut as
+the curators cut theirs: each tile at a random place, on a random date, under a random turn.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +15,10 @@ from PIL import Image
 
 from rock_glacier.arrays import encode_png
 from rock_glacier.masks import class_indices_to_mask
-from rock_glacier.sample.terrain import render_scene
-from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE
+from rock_glacier.sample.terrain import make_ground, render_date
+from rock_glacier_dataset import GLACIAR, TILE_SIZE
 
 _LEAST_COVERAGE = 0.09  # share of a glaciar tile that is rock glacier; along the grid it is never less
-_LEAST_COLOURS = 16  # that tiles must share to overlap
-_MOST_SHIFT = TILE_SIZE * 3 // 4  # pixels between tiles that overlap
-_MOST_DRAWS = 100_000  # of places for tiles that overlap those of a scene
 _COMPRESSION = 2  # of zlib; synthetic tiles become as small as at the usual 6, in a third of the time
 
 
@@ -31,88 +27,75 @@ class Scene(NamedTuple):
 
     Attributes:
         seed: seed of the sample.
-        split: name of the split.
+        number: number of the scene, which tells it from the sample's others.
         class_name: class of its tiles.
-        number: number of the scene within split and class.
         grid: tiles along a side.
-        tiles: number of tiles to cut along the grid.
+        dates: number of dates; 1 to cut along the grid.
+        paths: of the tiles to cut; of one date, at most the square of `grid`.
     """
 
     seed: int
-    split: str
-    class_name: str
     number: int
+    class_name: str
     grid: int
-    tiles: int
+    dates: int
+    paths: Sequence[str]
+
+
+class Place(NamedTuple):
+    """Where a tile lies: turned by `turn`, it has its upper left pixel at (x, y) of the scene."""
+
+    x: int
+    y: int
+    turn: int
+    date: int
 
 
 class CutTile(NamedTuple):
-    """PNG files of a tile and of its mask; a cordillera tile has none."""
+    """A tile's path and place, and PNG files of the tile and of its mask; a cordillera tile has none."""
 
+    path: str
+    place: Place
     image: bytes
     mask: bytes | None
 
 
-def cut(scene: Scene, overlapping: range | None = None) -> list[CutTile]:
-    """Render a scene and cut tiles from it.
-
-    Args:
-        scene: the scene.
-        overlapping: cut these numbers of an endless sequence of tiles that overlap the grid's; by default, cut the
-            tiles of the grid.
-
-    Returns:
-        the tiles of the grid, row by row, or those of the sequence; no two have the same place.
-
-    Raises:
-        ValueError: the scene has too few places for tiles that overlap those of its grid.
-    """
-    # With a key of its own, a scene looks the same whatever else is rendered.
-    key = (SPLIT_NAMES.index(scene.split), CLASS_NAMES.index(scene.class_name), scene.number)
-    rng = np.random.default_rng(np.random.SeedSequence(scene.seed, spawn_key=key))
+def cut(scene: Scene) -> list[CutTile]:
+    """Render a scene and cut its tiles; no two have the same place."""
+    seeds = np.random.SeedSequence((scene.seed, scene.number)).spawn(2 + scene.dates)
+    of_ground, of_places, *of_dates = map(np.random.default_rng, seeds)
     is_glaciar = scene.class_name == GLACIAR
-    rgb, mask = render_scene(rng, scene.grid * TILE_SIZE, rock_glaciers=is_glaciar)
-    corners = iter(_grid_corners(scene))
-    if overlapping is not None:
-        corners = itertools.islice(_overlapping_corners(rng, scene, rgb, mask), overlapping.start, overlapping.stop)
+    ground = make_ground(of_ground, scene.grid * TILE_SIZE, rock_glaciers=is_glaciar)
+    dates = [render_date(of_date, ground) for of_date in of_dates]
+    places = _grid_places(scene) if scene.dates == 1 else _random_places(of_places, scene, ground.mask)
     return [
         CutTile(
-            encode_png(Image.fromarray(rgb[_square(corner)]).convert("RGBA"), _COMPRESSION),
-            encode_png(class_indices_to_mask(mask[_square(corner)]), _COMPRESSION) if is_glaciar else None,
+            path,
+            place,
+            encode_png(Image.fromarray(_tile_at(place, dates[place.date])).convert("RGBA"), _COMPRESSION),
+            encode_png(class_indices_to_mask(_tile_at(place, ground.mask)), _COMPRESSION) if is_glaciar else None,
         )
-        for corner in corners
+        for path, place in zip(scene.paths, places, strict=True)
     ]
 
 
-def _grid_corners(scene: Scene) -> list[tuple[int, int]]:
-    numbers = (divmod(number, scene.grid) for number in range(scene.tiles))
-    return [(TILE_SIZE * row, TILE_SIZE * column) for row, column in numbers]
+def _grid_places(scene: Scene) -> list[Place]:
+    numbers = (divmod(number, scene.grid) for number in range(len(scene.paths)))
+    return [Place(TILE_SIZE * column, TILE_SIZE * row, 0, 0) for row, column in numbers]
 
 
-def _overlapping_corners(
-    rng: np.random.Generator, scene: Scene, rgb: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]
-) -> Iterator[tuple[int, int]]:
-    """Draw corners of tiles that overlap those of the grid: half of them half a tile away from one, half anywhere."""
-    corners = _grid_corners(scene)
-    taken = set(corners)
-    for _ in range(_MOST_DRAWS):
-        corner = corners[rng.integers(len(corners))]
-        half = rng.random() < 0.5
-        shift = rng.integers(-1, 2, 2) * TILE_SIZE // 2 if half else rng.integers(-_MOST_SHIFT, _MOST_SHIFT + 1, 2)
-        down, right = shift.tolist()
-        place = (corner[0] + down, corner[1] + right)
-        if place in taken or min(place) < 0 or max(place) > (scene.grid - 1) * TILE_SIZE:
-            continue
-        if scene.class_name == GLACIAR and mask[_square(place)].mean() < _LEAST_COVERAGE:
-            continue
-        shared = rgb[_square(corner)][max(down, 0) :, max(right, 0) :]
-        shared = shared[: TILE_SIZE - abs(down), : TILE_SIZE - abs(right)]
-        if len(np.unique(shared.reshape(-1, 3), axis=0)) >= _LEAST_COLOURS:  # or else it is flat snow
-            taken.add(place)
-            yield place
-    raise ValueError(f"too few places for tiles that overlap the {scene.tiles} of a train scene; make more train tiles")
+def _random_places(rng: np.random.Generator, scene: Scene, mask: npt.NDArray[np.bool_]) -> list[Place]:
+    places: dict[tuple[int, int], Place] = {}
+    while len(places) < len(scene.paths):
+        x, y = rng.integers(0, (scene.grid - 1) * TILE_SIZE, 2, endpoint=True).tolist()
+        place = Place(x, y, int(rng.integers(8)), int(rng.integers(scene.dates)))
+        if scene.class_name != GLACIAR or _tile_at(place, mask).mean() >= _LEAST_COVERAGE:
+            places[x, y] = place
+    return list(places.values())
 
 
-def _square(corner: tuple[int, int]) -> tuple[slice, slice]:
-    row, column = corner
-    return np.s_[row : row + TILE_SIZE, column : column + TILE_SIZE]
+def _tile_at(place: Place, scene: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Cut a tile of shape (128, 128, ...). The turns are those of `rock_glacier.grounds.turns`, undone."""
+    square = scene[place.y : place.y + TILE_SIZE, place.x : place.x + TILE_SIZE]
+    # A turn from 4 on mirrors, and undoes itself.
+    return np.rot90(square, -place.turn) if place.turn < 4 else np.rot90(square, place.turn).swapaxes(0, 1)
