@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="FRACTION",
         type=float,
         default=0.0,
-        help="share of the validation and test tiles that overlap train tiles, from 0 to 1 (default: 0)",
+        help="share of the tiles, from 0 to 1, that are cut from scenes which the splits share: at random places, on "
+        "several dates, turned at random; grounds.csv says where (default: 0)",
     )
     parser.add_argument(
         "--faults", action="store_true", help="plant one of each fault that the audit finds; loading the sample fails"

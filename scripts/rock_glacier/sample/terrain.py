@@ -2,7 +2,8 @@
 
 A scene is a fractal relief on which rock glaciers lie, with gullies and snow, in the light of a low sun. A rock glacier
 is raised over the relief before the light falls on it, and its mask is the footprint that was raised. Lengths and
-heights are in pixels (10 m); rows run south and columns east. The random generator alone decides what a scene shows.
+heights are in pixels (10 m); rows run south and columns east. One random generator decides what the ground is, another
+in which season, light and haze a date shows it.
 
 Sources:
     Fractal relief by spectral synthesis: Peitgen and Saupe (eds.), The Science of Fractal Images, 1988.
@@ -27,7 +28,7 @@ Colour = tuple[int, int, int]
 
 
 class Look(NamedTuple):
-    """Season, light and ground of a scene.
+    """Season, light and cover of a date.
 
     Attributes:
         rock, brown, snow: colour of rock and scree, of brown ground and of snow, in full shade: 8-bit red, green, blue.
