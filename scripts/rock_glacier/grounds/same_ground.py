@@ -39,7 +39,6 @@ LEAST_CORRELATION = 0.25
 _LEAST_DEVIATION = 20  # correlation times the square root of the pixels, for rectangles of less than 6,400
 _NEIGHBOURS = 32  # that are looked up for each feature
 _SIZES = (0.8, 1.25)  # of a neighbour, by the size of the feature
-_GEOMETRY = ["x", "y", "size", "angle"]
 _ANGLE = 12  # degrees by which two features may differ from a quarter turn
 _FIELD = 3  # pixels in which votes are counted together
 _SEARCH = 3  # pixels by which a link is moved for the best correlation
@@ -47,7 +46,6 @@ _LEAST_SHARED = 16  # pixels in width and height of the rectangle
 _EXACT_SEARCH = 20_000  # features; more are searched in part, by their clusters
 _PROBES = 8
 _QUERIED_TILES = 256  # whose features are looked up at once
-_ADDED = 1 << 16  # descriptors that are added to the index at once
 
 LINK = np.dtype([("a", "i4"), ("b", "i4"), ("turn", "i2"), ("dx", "i2"), ("dy", "i2"), ("votes", "i4")])
 """Two tiles, `a` < `b`, a link from a to b (`rock_glacier.grounds.turns`), and its votes."""
@@ -67,58 +65,61 @@ def find_links(features: Sequence[np.ndarray], workers: Workers | None = None) -
     faiss.omp_set_num_threads(workers.num_proc)
     tiles = np.repeat(np.arange(len(features), dtype=np.int32), [len(of_tile) for of_tile in features])
     joined = np.concatenate([np.zeros(0, FEATURE), *features])
-    index = _index(joined["descriptor"])
+    descriptors = np.ascontiguousarray(joined["descriptor"])
+    geometry = np.column_stack([joined[name] for name in ("x", "y", "size", "angle")])
+    index = _empty_index(descriptors)
     ends = np.cumsum([0, *map(len, features)])
     found = [np.zeros(0, LINK)]
     with workers.bar(len(features), "Finding the same ground", "tiles") as bar:
         for first in range(0, len(features), _QUERIED_TILES):
             last = min(first + _QUERIED_TILES, len(features))
             span = slice(ends[first], ends[last])
-            votes = [_votes(index, joined, tiles, span, mirrored) for mirrored in (False, True)]
-            found.append(_best_links(np.concatenate(votes)))
+            if span.start < span.stop:  # the index holds the tiles before, and these
+                index.add(descriptors[span].astype(np.float32))
+                votes = [_votes(index, descriptors, geometry, tiles, span, mirrored) for mirrored in (False, True)]
+                found.append(_best_links(np.concatenate(votes)))
             bar.update(last - first)
     return np.concatenate(found)
 
 
-def _index(descriptors: npt.NDArray[np.uint8]) -> Any:
-    """Build the index of nearest neighbours, of 128 bytes for each descriptor."""
-    index: Any = faiss.IndexScalarQuantizer(128, faiss.ScalarQuantizer.QT_8bit_direct)
-    if len(descriptors) > _EXACT_SEARCH:
-        cells = int(2 * len(descriptors) ** 0.5)
-        coarse = faiss.IndexFlatL2(128)
-        kind = faiss.ScalarQuantizer.QT_8bit_direct
-        index = faiss.IndexIVFScalarQuantizer(coarse, 128, cells, kind, faiss.METRIC_L2, False)
-        index.nprobe = _PROBES
-        index.cp.niter = 5
-        sample = np.linspace(0, len(descriptors) - 1, min(len(descriptors), 40 * cells)).astype(np.intp)
-        index.train(descriptors[sample].astype(np.float32))
-    for start in range(0, len(descriptors), _ADDED):
-        index.add(descriptors[start : start + _ADDED].astype(np.float32))
+def _empty_index(descriptors: npt.NDArray[np.uint8]) -> Any:
+    """Prepare an index of nearest neighbours for descriptors, of 128 bytes for each."""
+    kind = faiss.ScalarQuantizer.QT_8bit_direct
+    if len(descriptors) <= _EXACT_SEARCH:
+        return faiss.IndexScalarQuantizer(128, kind)
+    cells = int(2 * len(descriptors) ** 0.5)
+    index = faiss.IndexIVFScalarQuantizer(faiss.IndexFlatL2(128), 128, cells, kind, faiss.METRIC_L2, False)
+    index.nprobe = _PROBES
+    index.cp.niter = 5
+    sample = np.linspace(0, len(descriptors) - 1, min(len(descriptors), 40 * cells)).astype(np.intp)
+    index.train(descriptors[sample].astype(np.float32))
     return index
 
 
 def _votes(
-    index: Any, features: np.ndarray, tiles: npt.NDArray[np.int32], span: slice, mirrored: bool
+    index: Any,
+    descriptors: npt.NDArray[np.uint8],
+    geometry: npt.NDArray[np.float32],
+    tiles: npt.NDArray[np.int32],
+    span: slice,
+    mirrored: bool,
 ) -> npt.NDArray[np.float64]:
     """Look some features up, as they are or as in the transposed tile; rows of a, b, turn, dx, dy for each vote."""
-    descriptors = np.ascontiguousarray(features["descriptor"][span])
-    descriptors = transposed_descriptors(descriptors) if mirrored else descriptors
-    if not len(descriptors):
-        return np.zeros((0, 5))
-    _, neighbours = index.search(descriptors.astype(np.float32), _NEIGHBOURS)
-    rows, columns = np.nonzero((neighbours >= 0) & (tiles[neighbours] < tiles[span, None]))
-    neighbours, rows = neighbours[rows, columns], rows + span.start
-    of_a, of_b = features[_GEOMETRY][neighbours], features[_GEOMETRY][rows]
-    sizes = of_b["size"] / of_a["size"]
+    queries = transposed_descriptors(descriptors[span]) if mirrored else descriptors[span]
+    _, neighbours = index.search(queries.astype(np.float32), _NEIGHBOURS)
+    earlier = (neighbours >= 0) & (tiles[neighbours] < tiles[span, None])
+    a = neighbours[earlier]
+    b = np.repeat(np.arange(span.start, span.stop), earlier.sum(1))
+    sizes = geometry[b, 2] / geometry[a, 2]
     # `numpy.rot90` takes 90 degrees from a feature's angle; a transposition takes the angle from 90 degrees.
-    quarters = ((of_a["angle"] + of_b["angle"] - 90) if mirrored else (of_b["angle"] - of_a["angle"])) / 90
-    nearest = np.rint(quarters)
-    fits = (np.abs(quarters - nearest) * 90 < _ANGLE) & (sizes > _SIZES[0]) & (sizes < _SIZES[1])
-    of_a, of_b, turns = of_a[fits], of_b[fits], nearest[fits].astype(np.int64) % 4 + 4 * mirrored
+    angles = geometry[a, 3] + geometry[b, 3] - 90 if mirrored else geometry[b, 3] - geometry[a, 3]
+    nearest = np.rint(angles / 90)
+    fits = (np.abs(angles - 90 * nearest) < _ANGLE) & (sizes > _SIZES[0]) & (sizes < _SIZES[1])
+    a, b, turns = a[fits], b[fits], nearest[fits].astype(np.int64) % 4 + 4 * mirrored
     centre = (TILE_SIZE - 1) / 2
-    places = np.einsum("nij,nj->ni", MATRICES[turns], np.column_stack([of_b["x"], of_b["y"]]) - centre) + centre
-    offsets = np.column_stack([of_a["x"], of_a["y"]]) - places
-    votes = np.column_stack([tiles[neighbours[fits]], tiles[rows[fits]], turns, offsets])
+    places = np.einsum("nij,nj->ni", MATRICES[turns], geometry[b, :2] - centre) + centre
+    offsets = geometry[a, :2] - places
+    votes = np.column_stack([tiles[a], tiles[b], turns, offsets])
     return votes[(np.abs(offsets) <= TILE_SIZE - _LEAST_SHARED).all(1)]
 
 
