@@ -1,4 +1,4 @@
-"""The leak, measured: on ground where random folds must score better than grouped ones, and on the real tiles."""
+"""The leak, measured: on ground where random folds must score better than others, and on the real tiles."""
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
 
@@ -29,13 +29,14 @@ from rock_glacier.baselines.leak_experiment import (
     TileSet,
     assign_classes,
     choose_folds,
+    count_parts,
     cross_validate,
     read_tiles,
 )
 from rock_glacier.grounds.components import number_grounds
 from rock_glacier.parallel import Workers
-from rock_glacier.sample.generate import make_sample_archives
-from rock_glacier_dataset import load_archives
+from rock_glacier.sample.terrain import render_scene
+from rock_glacier_dataset import CLASS_NAMES, load_archives
 
 SPLITS = ("train", "validation", "test")
 
@@ -57,6 +58,26 @@ def write_tiles(folder: Path, grounds: int) -> Path:
     return folder
 
 
+PLACE_TILES = 21
+"""Tiles of each place of `write_places`."""
+
+
+def write_places(folder: Path) -> Path:
+    """Write archives of a long place of each class, whose neighbouring tiles are of other dates."""
+    members: dict[str, list[tuple[str, bytes]]] = {split: [] for split in SPLITS}
+    for seed, name in enumerate(CLASS_NAMES):
+        whole = render_scene(np.random.default_rng(seed), 768, rock_glaciers=False)[0][:128] / 255
+        for number in range(PLACE_TILES):
+            tile = 20 + 50 * (number % 4) + 80 * whole[:, 32 * number : 32 * number + 128]
+            png, split = io.BytesIO(), SPLITS[number % 3]
+            Image.fromarray(tile.astype(np.uint8)).convert("RGBA").save(png, "PNG")
+            members[split].append((f"{split}/{name}/{number:03d}.png", png.getvalue()))
+    folder.mkdir()
+    for split, of_split in members.items():
+        write_archive(folder / f"{split}.zip", of_split)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[str]]:
     """The experiment on eight grounds of three tiles: the folder of archives and files, the figures and the lines."""
@@ -68,24 +89,31 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return folder, json.loads((folder / "leak.json").read_text()), printed.getvalue().splitlines()
 
 
-def test_random_folds_score_memory_and_grouped_ones_do_not(measured):
+def test_random_folds_score_memory_and_others_do_not(measured):
     _, figures, lines = measured
     assert figures["tiles"] == {"cordillera": 12, "glaciar": 12}
-    assert figures["grounds"] == {"all": 8, "largest": 3, "cordillera": 4, "glaciar": 4}
+    for part in ("places", "groups", "blocks"):
+        assert figures[part] == {"all": 8, "cordillera": 4, "glaciar": 4}
+    assert figures["left_out"] == 0
     for labelling in LABELLINGS:
         assert set(figures["scores"][labelling]) == {"linear", "forest", "nearest"}
         for scores in figures["scores"][labelling].values():
-            random, grouped = (scores[scheme]["balanced_accuracy"]["mean"] for scheme in SCHEMES)
+            random, groups, blocks = (scores[scheme]["balanced_accuracy"]["mean"] for scheme in SCHEMES)
             assert random > 0.75
-            assert random - grouped > 0.1
+            assert random - groups > 0.1
+            assert random - blocks > 0.1
             assert scores["random"]["familiar"] > 0.75
-            assert scores["grouped"]["familiar"] == 0
-    assert lines[0] == "tiles: 12 cordillera in 4 grounds, 12 glaciar in 4 grounds; the largest ground has 3"
-    assert lines[1] == "folds: 2; 2 repeats, seeds from 7"
+            assert scores["groups"]["familiar"] == scores["blocks"]["familiar"] == 0
+    assert lines[:4] == [
+        "cordillera: 12 tiles; 4 places, 4 groups, 4 blocks",
+        "glaciar: 12 tiles; 4 places, 4 groups, 4 blocks",
+        "left out: 0 tiles across the lines between blocks",
+        "folds: 2; 2 repeats, seeds from 7",
+    ]
     names = [f"{labelling} {model}" for labelling in LABELLINGS for model in figures["scores"][labelling]]
-    assert [line.partition(":")[0] for line in lines[2:]] == names
-    shown = [*scores["grouped"]["balanced_accuracy"].values()]
-    assert "grouped {:.2f} [{:.2f}, {:.2f}], difference".format(*shown) in lines[-1]
+    assert [line.partition(":")[0] for line in lines[4:]] == names
+    shown = [*scores["blocks"]["balanced_accuracy"].values()]
+    assert "blocks {:.2f} [{:.2f}, {:.2f}], difference".format(*shown) in lines[-1]
 
 
 def test_each_repeat_has_its_own_seed_and_control(measured):
@@ -94,10 +122,10 @@ def test_each_repeat_has_its_own_seed_and_control(measured):
     for labelling in LABELLINGS:
         expected: dict[str, list[float]] = {scheme: [] for scheme in SCHEMES}
         for scheme, seed in itertools.product(SCHEMES, (7, 8)):
-            labels = tiles.labels if labelling == "classes" else assign_classes(tiles.grounds, seed)
+            labels = tiles.labels if labelling == "classes" else assign_classes(tiles, seed)
             expected[scheme].append(cross_validate("nearest", scheme, tiles._replace(labels=labels), 2, seed)[0])
         found = figures["scores"][labelling]["nearest"]
-        difference = np.subtract(expected["random"], expected["grouped"])
+        difference = np.subtract(expected["random"], expected["blocks"])
         for values, numbers in (
             *((expected[scheme], found[scheme]["balanced_accuracy"]) for scheme in SCHEMES),
             (difference, found["difference"]),
@@ -126,7 +154,8 @@ def test_the_chart_of_the_card_shows_its_figures(tmp_path):
 def random_tiles(seed: int, number: int = 100) -> TileSet:
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(number, 5)).astype(np.float32)
-    return TileSet(features, rng.integers(0, 2, number), rng.integers(0, 12, number))
+    grounds = rng.integers(0, 12, number)
+    return TileSet(features, rng.integers(0, 2, number), grounds, grounds, grounds)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -146,35 +175,40 @@ def test_tiles_are_tested_by_models_that_were_not_trained_on_them():
 
 def test_where_only_one_class_is_left_to_train_on_it_is_predicted():
     classes = np.array([0, 0, 1, 1])
-    tiles = TileSet(np.eye(4, dtype=np.float32), classes, classes)
-    assert cross_validate("linear", "grouped", tiles, 2, 0) == (0, 0)
+    tiles = TileSet(np.eye(4, dtype=np.float32), classes, classes, classes, classes)
+    assert cross_validate("linear", "blocks", tiles, 2, 0) == (0, 0)
 
 
-def test_the_control_assigns_classes_to_whole_grounds():
-    grounds = np.repeat(np.arange(9), [50, 55, 57, 10, 10, 10, 8, 8, 4])
-    assigned = [assign_classes(grounds, seed) for seed in range(10)]
+@pytest.mark.parametrize("sizes", [[50, 55, 57, 10, 10, 10, 8, 8, 4], [162, 46, 92]])
+def test_the_control_assigns_whole_places_of_each_class_to_both_classes(sizes):
+    places = np.repeat(np.arange(len(sizes)), sizes)
+    own = (places >= len(sizes) // 3).astype(np.int64)
+    tiles = TileSet(np.zeros((len(own), 1), np.float32), own, places, places, places)
+    assigned = [assign_classes(tiles, seed) for seed in range(10)]
     for labels in assigned:
-        assert all(len(set(labels[grounds == one])) == 1 for one in range(9))
-        assert 0.25 < labels.mean() < 0.75
-    assert len({labels.tobytes() for labels in assigned}) > 5
+        assert all(len(set(labels[places == one])) == 1 for one in range(len(sizes)))
+        assert set(labels[own == 1]) == {0, 1}
+        assert 0.15 < labels.mean() < 0.85
+    assert len({labels.tobytes() for labels in assigned}) > len(sizes) // 2
 
 
-def on_grounds(grounds: int) -> TileSet:
+def on_grounds(grounds: int, groups: int = 40) -> TileSet:
     numbers = np.repeat(np.arange(grounds), 2)
-    return TileSet(np.zeros((2 * grounds, 1), np.float32), numbers % 2, numbers)
+    return TileSet(np.zeros((2 * grounds, 1), np.float32), numbers % 2, numbers % (2 * groups), numbers, numbers)
 
 
 @pytest.mark.parametrize(("grounds", "folds"), [(4, 2), (7, 3), (40, 5)])
-def test_there_are_as_many_folds_as_the_rarer_class_has_grounds_up_to_five(grounds, folds):
+def test_there_are_as_many_folds_as_a_class_has_blocks_or_groups_up_to_five(grounds, folds):
     assert choose_folds(on_grounds(grounds), None) == folds
     assert choose_folds(on_grounds(grounds), 2) == 2
+    assert choose_folds(on_grounds(grounds, groups=2), None) == 2
 
 
 @pytest.mark.parametrize(
     ("grounds", "folds", "message"),
     [
-        (3, None, "the glaciar tiles lie in 1 ground, too few for 2 folds; add tiles of other grounds"),
-        (4, 3, "tiles lie in 2 grounds, too few for 3 folds; give --folds 2, or add tiles"),
+        (3, None, "the glaciar tiles lie in 1 block, too few for 2 folds; add tiles of other ground"),
+        (4, 3, "tiles lie in 2 blocks, too few for 3 folds; give --folds 2, or add tiles"),
     ],
 )
 def test_too_few_grounds_are_named(grounds, folds, message):
@@ -192,33 +226,37 @@ def test_wrong_usage_has_status_2(tmp_path, monkeypatch, wrong):
     assert ended.value.code == 2
 
 
-def test_grounds_csv_beside_the_archives_goes_before_the_tiles_that_overlap(tmp_path):
-    """The twin of the next test."""
-    folder = tmp_path / "sample"
-    make_sample_archives(folder, train=4, validation=2, test=2, overlap=1)
+def test_a_place_is_cut_into_blocks_and_tiles_across_a_line_are_left_out(tmp_path):
+    """The twin of the next test: two places of one class each, larger than a tile."""
+    folder = write_places(tmp_path / "places")
     tiles = read_tiles(str(folder), Workers(1))
-    assert np.isin(tiles.grounds[4:], tiles.grounds[:4]).all()  # validation and test were cut over the ground of train
-    paths = load_archives(data_dir=folder, split="+".join(SPLITS))["path"]
-    rows = [f"{path},{number // 3}" for number, path in enumerate(paths)]
-    (folder / "grounds.csv").write_text("\n".join(["path,ground", *rows[::-1], ""]))
-    beside = read_tiles(str(folder), Workers(1))
-    assert beside.grounds.tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
-    assert np.array_equal(beside.features, tiles.features)
+    counts = count_parts(tiles)
+    assert counts["places"] == {"all": 2, "cordillera": 1, "glaciar": 1}
+    assert counts["blocks"]["cordillera"] == counts["blocks"]["glaciar"] == 3
+    assert tiles.left_out > 0
+    assert len(tiles.labels) + tiles.left_out == 2 * PLACE_TILES
+    assert choose_folds(tiles, None) == 3
+    assert cross_validate("nearest", "blocks", tiles, 3, 0)[1] == 0
+    assert cross_validate("nearest", "groups", tiles, 3, 0)[1] > 0.5
 
 
 def test_the_real_tiles_leak(real_archives, tmp_path):
-    """A quarter of the tiles; their grounds are those measured independently."""
+    """A quarter of the tiles; their groups are those measured independently."""
     folder = Path(shutil.copytree(real_archives, tmp_path / "real"))
     for archive in folder.glob("*.zip"):
         rewrite(archive, lambda members: [one for one in members if "/masks/" not in one[0].filename][::4])
     tiles = read_tiles(str(folder), Workers(1))
-    paths = load_archives(data_dir=folder, split="+".join(SPLITS))["path"]
-    places = {path: number for number, path in enumerate(paths)}
     with (real_archives.parent / "overlaps.csv").open() as pairs:
         named = [(row["a"], row["b"]) for row in csv.DictReader(pairs)]
-    overlaps = [(places[a], places[b]) for a, b in named if a in places and b in places]
-    assert tiles.grounds.tolist() == number_grounds(len(places), overlaps)
-    random, grouped = (
-        np.mean([cross_validate("nearest", scheme, tiles, 3, seed)[0] for seed in range(5)]) for scheme in SCHEMES
+    paths = load_archives(data_dir=folder, split="+".join(SPLITS))["path"]
+    numbers = {path: number for number, path in enumerate(paths)}
+    overlaps = [(numbers[a], numbers[b]) for a, b in named if a in numbers and b in numbers]
+    counts = count_parts(tiles)
+    assert counts["groups"]["all"] <= len(set(number_grounds(len(numbers), overlaps)))
+    assert counts["places"]["all"] <= counts["blocks"]["all"]
+    assert len(tiles.labels) + tiles.left_out == len(numbers)
+    folds = choose_folds(tiles, None)
+    random, _, blocks = (
+        np.mean([cross_validate("nearest", scheme, tiles, folds, seed)[0] for seed in range(3)]) for scheme in SCHEMES
     )
-    assert random - grouped > 0.05
+    assert random - blocks > 0.05

@@ -1,4 +1,4 @@
-"""The chart of the leak experiment: each model's scores under random and under grouped folds, with intervals."""
+"""The chart of the leak experiment: each model's scores under random folds, folds by groups and folds by blocks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from rock_glacier.console import count
+
 _MODEL_NAMES = {"linear": "logistic\nregression", "forest": "random\nforest", "nearest": "nearest\nneighbour"}
 _TITLES = {
     "classes": "The tiles' own classes",
-    "control": "Control: classes assigned at random",
+    "control": "Control: classes that mean nothing",
 }
 # Okabe and Ito's colours, distinct to the colour-blind (https://jfly.uni-koeln.de/color/); markers for prints in grey.
-_LOOKS = {"random": ("#D55E00", "o", 0.18), "grouped": ("#0072B2", "s", -0.2)}
+_LOOKS = {
+    "random": ("#D55E00", "o", 0.27, "random folds"),
+    "groups": ("#A3567F", "D", 0, "folds by groups"),
+    "blocks": ("#0072B2", "s", -0.27, "folds by blocks"),
+}
 _INK, _RULE = "#222222", "#8A8A8A"
 _SIZE = (4.2, 5.3)  # inches; on a page 390 pixels wide, letters of 8.5 points are 11 pixels high
 _FONT: dict[Any, Any] = {"font.family": "DejaVu Sans", "font.size": 8.5, "text.color": _INK, "axes.labelcolor": _INK}
@@ -35,35 +41,36 @@ def draw_leak(figures: Mapping[str, Any], file: Path) -> None:
         FigureCanvasAgg(figure)
         panels = figure.subplots(len(_TITLES), 1, sharex=True)
         for axes, (labelling, title) in zip(panels, _TITLES.items(), strict=True):
-            _draw_panel(axes, figures["scores"][labelling], named=labelling == "classes")
+            _draw_panel(axes, figures["scores"][labelling])
             axes.set_title(title, weight="bold", size=8.5, loc="left")
         panels[-1].set_xlabel("balanced accuracy")
+        look: dict[str, Any] = {"ncols": len(_LOOKS), "frameon": False, "handletextpad": 0, "columnspacing": 1}
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="upper center", labelcolor="linecolor", **look)
         caption = (
-            f"{sum(figures['tiles'].values())} tiles in {figures['grounds']['all']} grounds; {figures['folds']} folds, "
-            f"{figures['repeats']} repeats.\nDot: mean. Bar: the middle 95 % of the repeats."
+            f"{sum(figures['tiles'].values())} tiles of {count(figures['places']['all'], 'place')}, in "
+            f"{count(figures['groups']['all'], 'group')} and {count(figures['blocks']['all'], 'block')}; "
+            f"{figures['folds']} folds, {count(figures['repeats'], 'repeat')}.\n"
+            "Dot: mean. Bar: the middle 95 % of the repeats."
         )
         figure.text(0.02, 0.015, caption, size=6.8, va="bottom")
-        figure.subplots_adjust(left=0.22, right=0.97, top=0.95, bottom=0.165, hspace=0.27)
+        figure.subplots_adjust(left=0.22, right=0.97, top=0.905, bottom=0.165, hspace=0.27)
         figure.savefig(file, format="png", dpi=300, metadata={"Software": None})
 
 
-def _draw_panel(axes: Axes, scores: Mapping[str, Any], *, named: bool) -> None:
+def _draw_panel(axes: Axes, scores: Mapping[str, Any]) -> None:
     axes.axvline(0.5, color=_RULE, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     for row, model in enumerate(scores):
-        for scheme, (colour, marker, shift) in _LOOKS.items():
+        for scheme, (colour, marker, shift, name) in _LOOKS.items():
             numbers, y = scores[model][scheme]["balanced_accuracy"], shift - row
             low, mean, high = numbers["low"], numbers["mean"], numbers["high"]
             axes.plot([low, high], [y, y], color=colour, linewidth=3, solid_capstyle="butt", alpha=0.5)
-            axes.plot(mean, y, marker, color=colour, markersize=5.5, zorder=3)
+            axes.plot(mean, y, marker, color=colour, markersize=5.5, zorder=3, label=name if row == 0 else None)
             # Away from the line of guessing, where there is room.
             end, step, side = (high, 6, "left") if mean >= 0.5 else (low, -6, "right")
             label: dict[str, Any] = {"textcoords": "offset points", "color": colour}
             axes.annotate(f"{mean:.2f}", (end, y), xytext=(step, 0), ha=side, va="center", **label)
-            if named and row == 0:
-                box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-                axes.annotate(f"{scheme} folds", (mean, y), xytext=(0, 7.5), ha="center", bbox=box, **label)
     axes.set_yticks([-row for row in range(len(scores))], [_MODEL_NAMES[model] for model in scores])
-    axes.set_ylim(-len(scores) + 0.5, 0.75)
+    axes.set_ylim(-len(scores) + 0.5, 0.5)
     axes.set_xlim(0.15, 1.05)
     axes.set_xticks([0.25, 0.5, 0.75, 1], ["0.25", "0.5: guessing", "0.75", "1"])
     axes.tick_params(length=0, colors=_INK, labelbottom=True)

@@ -13,15 +13,14 @@ from rock_glacier.console import add_options, count, positive, run, say
 
 def result_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each result of the experiment."""
-    grounds = figures["grounds"]
-    counts = ", ".join(
-        f"{number} {name} in {count(grounds[name], 'ground')}" for name, number in figures["tiles"].items()
-    )
-    yield f"tiles: {counts}; the largest ground has {grounds['largest']}"
+    for name, number in figures["tiles"].items():
+        parts = ", ".join(count(figures[part][name], part[:-1]) for part in ("places", "groups", "blocks"))
+        yield f"{name}: {count(number, 'tile')}; {parts}"
+    yield f"left out: {count(figures['left_out'], 'tile')} across the lines between blocks"
     yield f"folds: {figures['folds']}; {count(figures['repeats'], 'repeat')}, seeds from {figures['seed']}"
     for labelling, models in figures["scores"].items():
         for model, scores in models.items():
-            shown = {name: _shown(scores[name]["balanced_accuracy"]) for name in ("random", "grouped")}
+            shown = {name: _shown(scores[name]["balanced_accuracy"]) for name in ("random", "groups", "blocks")}
             shown["difference"] = _shown(scores["difference"])
             yield f"{labelling} {model}: {', '.join(f'{name} {text}' for name, text in shown.items())}"
 
@@ -35,12 +34,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="""\
 Measure how much of a score is memory of the ground: the same models, features
-and seeds under random folds, and under folds that keep each ground whole; with
-the tiles' own classes and, as a control, with classes assigned to grounds at
-random, so that only the ground can be learned.""",
+and seeds under random folds, under folds by groups of tiles that share
+identical pixels, and under folds by blocks, which share no ground; with the
+tiles' own classes and, as a control, with classes that mean nothing, assigned
+to whole places at random, so that only places can be learned.""",
         epilog="""\
-The tiles of all splits are taken together. Grounds are those of grounds.csv
-beside the archives or, without one, tiles that overlap.
+The tiles of all splits are taken together. Places are found as the audit finds
+grounds, and cut into blocks as build_archives.py cuts them; tiles across a line
+are left out under all folds. Where a fold leaves one class to train on, this
+class is predicted.
 
   python scripts/leak_experiment.py data_v01 --out leak.png --json leak.json
 
@@ -56,7 +58,7 @@ figures. Exit status: 0 for success, 1 for a failure, 2 for wrong usage.""",
         "--folds",
         metavar="N",
         type=positive,
-        help="number of folds (default: 5, or as many as the grounds of the rarer class)",
+        help="number of folds (default: 5, or as many as the blocks or groups of a class)",
     )
     parser.add_argument("--out", metavar="FILE.png", type=Path, help="draw the scores and their intervals")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to this file as well")

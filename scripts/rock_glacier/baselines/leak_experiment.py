@@ -1,15 +1,21 @@
-"""Measure the value of a leak: the same models under random folds, and under folds that keep grounds whole.
+"""Measure the value of a leak: the same models under random folds, folds by groups, and folds by blocks.
 
-Tiles of one ground are alike. Under random folds a model is tested on ground that it was trained on; where each ground
-goes to one fold, it is not. Both cross-validations have the same tiles, features, models, seeds and number of folds.
+Tiles of one ground are alike. Under random folds a model is tested on ground that it was trained on. Folds by groups
+keep tiles together that share identical pixels, directly or through others; the same ground on another date may still
+be in another fold. Folds by blocks share no ground: each place, that is each ground, is cut by straight lines as in
+`build_archives.py`, in three parts of equal shares where it is large enough. The tiles across a line are left out, of
+all three kinds of folds, so that these have the same tiles, features, models, seeds and number.
+
+Where a fold leaves only one class to train on, this class is predicted. Scores are of all tiles together, so that a
+fold may lack a class.
 
 The interval of a score, and of the difference of two, is that of its repeats, each with other folds and another seed of
-the model; it says nothing about other tiles.
+the model; it says nothing about other tiles. Few blocks can be put into folds in one way only.
 
-Grouped folds also leave less varied ground to train on, so the difference is not the leak alone. Hence the control:
-classes are assigned to whole grounds at random, anew in each repeat, so that only the ground can be learned. What
-random folds score there above 0.5 is memory of the ground and nothing else; what grouped folds score there is what this
-procedure gives for ignorance, which may be below 0.5.
+Folds by groups and by blocks also leave less varied ground to train on, so the difference is not the leak alone. Hence
+the control: the places of each class are assigned to two new classes, anew in each repeat, so that the new classes mean
+nothing and only places can be learned. What a kind of folds scores there above 0.5 is memory of places; what folds by
+blocks score there is what this procedure gives for ignorance, which may be below 0.5.
 
 The experiment does not show how well rock glaciers can be recognised.
 """
@@ -26,70 +32,91 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from rock_glacier.arrays import to_arrays
+from rock_glacier.audit.checks import audit
 from rock_glacier.baselines.classifiers import CLASSIFIER_NAMES, Labels, fit, predict
 from rock_glacier.baselines.features import TILE_FEATURE_NAMES, Features, describe_tiles
 from rock_glacier.console import count
+from rock_glacier.curation.blocks import assign_blocks
 from rock_glacier.grounds.components import number_grounds
-from rock_glacier.grounds.overlaps import find_overlaps
-from rock_glacier.grounds.pixels import pack_pixels
 from rock_glacier.parallel import Workers
 from rock_glacier.scoring import THRESHOLD
-from rock_glacier.scoring.truth import read_clusters
 from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES, load_archives
 
 MOST_FOLDS = 5
-"""Number of folds by default, where both classes lie in so many grounds."""
+"""Number of folds by default, where both classes lie in so many groups and blocks."""
 
-SCHEMES = ("random", "grouped")
+SCHEMES = ("random", "groups", "blocks")
 
 LABELLINGS = ("classes", "control")
-"""The tiles' own classes; and classes assigned to grounds at random."""
+"""The tiles' own classes; and new classes that mean nothing, of whole places."""
 
 _DIGITS = 4
 
 
 class TileSet(NamedTuple):
-    """Tiles to cross-validate: features of shape (tiles, features), labels and ground numbers of shape (tiles,)."""
+    """Tiles to cross-validate.
+
+    Attributes:
+        features: shape (tiles, features).
+        labels: shape (tiles,).
+        groups: shape (tiles,): number of each tile's group; tiles that share identical pixels are of one group.
+        blocks: shape (tiles,): number of each tile's block, unlike those of other places.
+        places: shape (tiles,): number of each tile's place.
+        left_out: number of tiles that lie across a line, and are none of these.
+    """
 
     features: Features
     labels: Labels
-    grounds: npt.NDArray[np.intp]
+    groups: npt.NDArray[np.int64]
+    blocks: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+    left_out: int = 0
 
 
 def read_tiles(data_dir: str, workers: Workers) -> TileSet:
-    """Read the tiles of all splits, with the grounds of the `grounds.csv` beside them or, without one, by overlap.
+    """Read the tiles of all splits, and find their groups, places and blocks.
 
     Raises:
-        ArchiveError: the archives, or the grounds, have a fault.
+        ArchiveError: the archives have a fault.
+        ValueError: there is too little ground to cut into blocks.
     """
     arrays = to_arrays(load_archives(data_dir=data_dir, split="+".join(SPLIT_NAMES)), rgb=False)
-    paths, images = arrays["path"].tolist(), arrays["image"]
-    clusters = read_clusters(None, data_dir, paths)
-    numbers = clusters.numbers
-    if clusters.grounds is None:
-        overlaps = find_overlaps([pack_pixels(image) for image in images])
-        numbers = np.array(number_grounds(len(paths), [(one.a, one.b) for one in overlaps]), np.intp)
-    return TileSet(describe_tiles("Describing tiles", images[..., :3], workers), arrays["labels"], numbers)
+    numbers = {path: number for number, path in enumerate(arrays["path"].tolist())}
+    found = audit(data_dir, workers)
+    groups = number_grounds(len(numbers), [(numbers[pair["a"]], numbers[pair["b"]]) for pair in found.overlaps])
+    order = np.argsort([numbers[tile.path] for tile in found.listing.tiles])
+    places, x, y = (column[order] for column in (found.positions.ground, found.positions.x, found.positions.y))
+    cut = assign_blocks(places.tolist(), x, y, arrays["labels"].tolist(), [1] * len(SPLIT_NAMES)).blocks
+    kept = cut >= 0
+    blocks = np.unique([places[kept], cut[kept]], axis=1, return_inverse=True)[1].ravel()
+    features = describe_tiles("Describing tiles", arrays["image"][kept][..., :3], workers)
+    left_out = int((~kept).sum())
+    return TileSet(features, arrays["labels"][kept], np.array(groups)[kept], blocks, places[kept], left_out)
 
 
-def count_grounds(tiles: TileSet) -> dict[str, int]:
-    """Count the grounds in which each class lies."""
-    return {name: len(np.unique(tiles.grounds[tiles.labels == label])) for label, name in enumerate(CLASS_NAMES)}
+def count_parts(tiles: TileSet) -> dict[str, dict[str, int]]:
+    """Count the groups, blocks and places of all tiles and of each class."""
+    masks = {"all": tiles.labels >= 0, **{name: tiles.labels == label for label, name in enumerate(CLASS_NAMES)}}
+    parts = {name: getattr(tiles, name) for name in ("groups", "blocks", "places")}
+    return {
+        part: {name: len(np.unique(numbers[mask])) for name, mask in masks.items()} for part, numbers in parts.items()
+    }
 
 
 def choose_folds(tiles: TileSet, folds: int | None) -> int:
     """Return the number of folds: what was asked for, or as many as both classes allow.
 
     Raises:
-        ValueError: a class lies in too few grounds to be in each fold.
+        ValueError: a class lies in too few groups or blocks to be in each fold.
     """
-    fewest, name = min((number, name) for name, number in count_grounds(tiles).items())
+    counts = count_parts(tiles)
+    fewest, name, part = min((counts[part][name], name, part) for part in SCHEMES[1:] for name in CLASS_NAMES)
     chosen = folds or min(MOST_FOLDS, max(fewest, 2))
     if fewest < chosen:
         remedy = f"give --folds {fewest}, or add" if fewest >= 2 else "add"
         raise ValueError(
-            f"the {name} tiles lie in {count(fewest, 'ground')}, too few for {chosen} folds; {remedy} tiles of other "
-            "grounds"
+            f"the {name} tiles lie in {count(fewest, part[:-1])}, too few for {chosen} folds; {remedy} tiles of other "
+            "ground"
         )
     return chosen
 
@@ -106,38 +133,44 @@ def cross_validate(model: str, scheme: str, tiles: TileSet, folds: int, seed: in
 
     Returns:
         balanced accuracy over all tiles, each tested by a model that was not trained on it, and the share of the tiles
-        whose ground that model was trained on.
+        of whose block that model was trained on others.
     """
-    features, labels, grounds = tiles
-    splitter = (StratifiedKFold if scheme == "random" else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
+    features, labels = tiles.features, tiles.labels
+    groups = None if scheme == "random" else getattr(tiles, scheme)
+    splitter = (StratifiedKFold if groups is None else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
     predicted, familiar = np.zeros_like(labels), 0
-    for train, test in splitter.split(features, labels, None if scheme == "random" else grounds):
-        if np.ptp(labels[train]) == 0:  # whole grounds may leave only one class to train on
+    for train, test in splitter.split(features, labels, groups):
+        if np.ptp(labels[train]) == 0:  # whole blocks may leave only one class to train on
             predicted[test] = labels[train][0]
         else:
             scores = predict(fit(model, features[train], labels[train], seed), features[test])
             predicted[test] = scores >= THRESHOLD
-        familiar += int(np.isin(grounds[test], grounds[train]).sum())
+        familiar += int(np.isin(tiles.blocks[test], tiles.blocks[train]).sum())
     return float(balanced_accuracy_score(labels, predicted)), familiar / len(labels)
 
 
-def assign_classes(grounds: npt.NDArray[np.intp], seed: int) -> Labels:
-    """Assign classes to whole grounds at random: each in turn to the class that has fewer tiles by then.
+def assign_classes(tiles: TileSet, seed: int) -> Labels:
+    """Assign whole places to two new classes, which mean nothing: the places of each class go to both.
+
+    Each place in turn goes to the new class that has fewer tiles of the place's own class by then or, where they are
+    equal, fewer tiles.
 
     Args:
-        grounds: shape (tiles,).
-        seed: seed of the order of the grounds.
+        tiles: whose places to assign.
+        seed: seed of the order of the places.
     """
-    numbers, place, sizes = np.unique(grounds, return_inverse=True, return_counts=True)
-    tiles, classes = np.zeros(len(CLASS_NAMES), np.int64), np.zeros(len(numbers), np.int64)
-    for ground in np.random.default_rng(seed).permutation(len(numbers)):
-        classes[ground] = tiles.argmin()
-        tiles[classes[ground]] += sizes[ground]
+    _, first, place, sizes = np.unique(tiles.places, return_index=True, return_inverse=True, return_counts=True)
+    by_class = np.zeros((len(CLASS_NAMES), len(CLASS_NAMES)), np.int64)  # own, then new
+    classes = np.zeros(len(sizes), np.int64)
+    for one in np.random.default_rng(seed).permutation(len(sizes)):
+        own = tiles.labels[first[one]]
+        classes[one] = np.lexsort((by_class.sum(0), by_class[own]))[0]
+        by_class[own, classes[one]] += sizes[one]
     return classes[place.ravel()]
 
 
 def experiment(tiles: TileSet, folds: int, repeats: int, seed: int, workers: Workers) -> dict[str, Any]:
-    """Cross-validate every classifier under both schemes, with the tiles' own classes and with the control's.
+    """Cross-validate every classifier under all schemes, with the tiles' own classes and with the control's.
 
     Args:
         tiles: what to cross-validate.
@@ -149,11 +182,11 @@ def experiment(tiles: TileSet, folds: int, repeats: int, seed: int, workers: Wor
     Returns:
         the figures, for a JSON file. `scores` holds for each labelling, model and scheme the mean and the interval over
         repeats of `balanced_accuracy`, and the share of `familiar` tiles; and for each labelling and model the same of
-        the `difference`, random less grouped balanced accuracy.
+        the `difference`, balanced accuracy of random folds less that of folds by blocks.
     """
     seeds = range(seed, seed + repeats)
     labelled = {("classes", one): tiles for one in seeds}
-    labelled |= {("control", one): tiles._replace(labels=assign_classes(tiles.grounds, one)) for one in seeds}
+    labelled |= {("control", one): tiles._replace(labels=assign_classes(tiles, one)) for one in seeds}
     runs = list(itertools.product(LABELLINGS, CLASSIFIER_NAMES, SCHEMES, seeds))
     arguments = [(model, scheme, labelled[labelling, one], folds, one) for labelling, model, scheme, one in runs]
     found = dict(zip(runs, workers.map("Cross-validating", cross_validate, arguments, "runs"), strict=True))
@@ -166,15 +199,12 @@ def experiment(tiles: TileSet, folds: int, repeats: int, seed: int, workers: Wor
                 "balanced_accuracy": _interval(accuracies[scheme]),
                 "familiar": round(float(familiar.mean()), _DIGITS),
             }
-        difference = _interval(accuracies["random"] - accuracies["grouped"])
+        difference = _interval(accuracies["random"] - accuracies["blocks"])
         scores[labelling][model] = {**of_model, "difference": difference}
     return {
         "tiles": {name: int((tiles.labels == label).sum()) for label, name in enumerate(CLASS_NAMES)},
-        "grounds": {
-            "all": len(np.unique(tiles.grounds)),
-            "largest": int(np.bincount(tiles.grounds).max()),
-            **count_grounds(tiles),
-        },
+        "left_out": tiles.left_out,
+        **count_parts(tiles),
         "folds": folds,
         "repeats": repeats,
         "seed": seed,
