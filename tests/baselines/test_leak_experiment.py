@@ -35,7 +35,7 @@ from rock_glacier.baselines.leak_experiment import (
 )
 from rock_glacier.grounds.components import number_grounds
 from rock_glacier.parallel import Workers
-from rock_glacier.sample.terrain import render_scene
+from rock_glacier.sample.terrain import make_ground, render_date
 from rock_glacier_dataset import CLASS_NAMES, load_archives
 
 SPLITS = ("train", "validation", "test")
@@ -66,7 +66,8 @@ def write_places(folder: Path) -> Path:
     """Write archives of a long place of each class, whose neighbouring tiles are of other dates."""
     members: dict[str, list[tuple[str, bytes]]] = {split: [] for split in SPLITS}
     for seed, name in enumerate(CLASS_NAMES):
-        whole = render_scene(np.random.default_rng(seed), 768, rock_glaciers=False)[0][:128] / 255
+        rng = np.random.default_rng(seed)
+        whole = render_date(rng, make_ground(rng, 768, False))[:128] / 255
         for number in range(PLACE_TILES):
             tile = 20 + 50 * (number % 4) + 80 * whole[:, 32 * number : 32 * number + 128]
             png, split = io.BytesIO(), SPLITS[number % 3]
