@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,16 +68,6 @@ class Audit(NamedTuple):
                 covered[split_of(path) or ""].append(shape.coverage)
         return {split: np.array(shares) for split, shares in covered.items()}
 
-    def count_pairs(self) -> Counter[tuple[str, str]]:
-        """Count the overlapping pairs by the splits of their tiles, which are in the order of `SPLIT_NAMES`."""
-        splits = ((split_of(pair["a"]) or "", split_of(pair["b"]) or "") for pair in self.overlaps)
-        return Counter((min(pair, key=SPLIT_NAMES.index), max(pair, key=SPLIT_NAMES.index)) for pair in splits)
-
-    @property
-    def pairs_across_splits(self) -> int:
-        """Number of overlapping pairs whose tiles are in two splits."""
-        return sum(number for (a, b), number in self.count_pairs().items() if a != b)
-
     @property
     def errors(self) -> int:
         """Number of findings that are errors."""
@@ -97,6 +87,17 @@ class Audit(NamedTuple):
             "same_ground": self.same_ground,
             "grounds": int(self.positions.ground.max(initial=-1)) + 1,
         }
+
+
+def count_pairs(pairs: Iterable[Mapping[str, Any]]) -> Counter[tuple[str, str]]:
+    """Count pairs of tiles, rows of the JSON, by the splits of their tiles, in the order of `SPLIT_NAMES`."""
+    splits = (sorted((split_of(pair[side]) or "" for side in "ab"), key=SPLIT_NAMES.index) for pair in pairs)
+    return Counter((a, b) for a, b in splits)
+
+
+def count_across_splits(pairs: Iterable[Mapping[str, Any]]) -> int:
+    """Count the pairs whose tiles are in two splits."""
+    return sum(number for (a, b), number in count_pairs(pairs).items() if a != b)
 
 
 def audit(data_dir: str | os.PathLike[str], workers: Workers | None = None, *, same_ground: bool = True) -> Audit:

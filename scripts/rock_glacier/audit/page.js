@@ -3,7 +3,8 @@
 (() => {
   const BATCH = 50; // findings that are drawn at once
   const PRINTED = 500; // findings that a print holds at most
-  const SCALE = 1.3; // of an overlapping pair, in CSS pixels for each of its own
+  const SCALE = 1.25; // of a pair of tiles, in CSS pixels for each of its own
+  const MARGIN = 8; // around the tiles of a pair
   const SVG = "http://www.w3.org/2000/svg";
 
   const { findings, pictures: pictureRows, tileSize } = JSON.parse(document.getElementById("report").textContent);
@@ -93,52 +94,49 @@
     return figure;
   }
 
-  // Tile a's pixel (x, y) is tile b's (x - dx, y - dy): b lies by (dx, dy) from a.
-  function pairFigure({ a, b, dx, dy, pixels }) {
-    const [left, top] = [Math.min(0, dx), Math.min(0, dy)];
-    const [width, height] = [tileSize + Math.abs(dx), tileSize + Math.abs(dy)];
-    const margin = 3;
-    const across = `${Math.abs(dx)} pixels ${dx < 0 ? "left" : "right"}`;
-    const down = `${Math.abs(dy)} ${dy < 0 ? "up" : "down"}`;
+  // Side by side, tile b turned to fit: tile a's pixel (x, y) is then tile b's (x - dx, y - dy).
+  function pairFigure({ a, b, turn, dx, dy }) {
+    const size = { width: tileSize, height: tileSize };
+    const [across, high] = [2 * (tileSize + MARGIN) + MARGIN, tileSize + 2 * MARGIN];
     const figure = drawing("svg", {
-      viewBox: `${left - margin} ${top - margin} ${width + 2 * margin} ${height + 2 * margin}`,
-      width: Math.round(SCALE * width),
-      height: Math.round(SCALE * height),
+      viewBox: `0 0 ${across} ${high}`,
+      width: SCALE * across,
+      height: SCALE * high,
       role: "img",
-      "aria-label": `${a} and, ${across} and ${down} of it, ${b}; they share ${pixels} pixels`,
+      "aria-label": `${a} and ${b}, at turn=${turn}, dx=${dx}, dy=${dy}, with frames around what both show`,
     });
-    const places = [[a, 0, 0], [b, dx, dy]].map(([path, x, y]) => [
-      pictures.get(path),
-      { x, y, width: tileSize, height: tileSize },
-    ]);
-    for (const [picture, at] of places) {
-      if (picture?.tile) figure.append(drawing("image", { href: picture.tile, ...at }));
-      else figure.append(drawing("rect", { class: "missing", ...at }));
+    // As numpy.rot90 by turn % 4, then transposed where turn is 4 or more.
+    const half = tileSize / 2;
+    const fitted = `${turn >= 4 ? "matrix(0 1 1 0 0 0) " : ""}rotate(${-90 * (turn % 4)} ${half} ${half})`;
+    for (const [letter, path, transform, left, x, y] of [
+      ["a", a, "", MARGIN, Math.max(0, dx), Math.max(0, dy)],
+      ["b", b, fitted, 2 * MARGIN + tileSize, Math.max(0, -dx), Math.max(0, -dy)],
+    ]) {
+      const picture = pictures.get(path);
+      const tile = drawing("g", { transform });
+      if (picture?.tile) tile.append(drawing("image", { href: picture.tile, ...size }));
+      else tile.append(drawing("rect", { class: "missing", ...size }));
+      if (picture?.overlay) tile.append(drawing("image", { class: "overlay", href: picture.overlay, ...size }));
+      const shared = { x, y, width: tileSize - Math.abs(dx), height: tileSize - Math.abs(dy) };
+      figure.append(
+        drawing(
+          "g",
+          { transform: `translate(${left} ${MARGIN})` },
+          tile,
+          drawing("rect", { class: "edge", ...size }),
+          drawing("rect", { class: "shared-under", ...shared }),
+          drawing("rect", { class: "shared", ...shared }),
+          drawing("text", { x: 6, y: 17 }, letter),
+        ),
+      );
     }
-    for (const [picture, at] of places) { // above both tiles, so that it shows where their masks disagree
-      if (picture?.overlay) figure.append(drawing("image", { class: "overlay", href: picture.overlay, ...at }));
-    }
-    figure.append(drawing("rect", { class: "edge", x: 0, y: 0, width: tileSize, height: tileSize }));
-    figure.append(drawing("rect", { class: "edge b", x: dx, y: dy, width: tileSize, height: tileSize }));
-    const shared = {
-      x: Math.max(0, dx),
-      y: Math.max(0, dy),
-      width: tileSize - Math.abs(dx),
-      height: tileSize - Math.abs(dy),
-    };
-    figure.append(drawing("rect", { class: "shared-under", ...shared }));
-    figure.append(drawing("rect", { class: "shared", ...shared }));
-    // Each letter stands in the corner of its tile that is farthest from the other tile.
-    const [xOfA, xOfB] = dx >= 0 ? [6, dx + tileSize - 15] : [tileSize - 15, dx + 6];
-    const [yOfA, yOfB] = dy >= 0 ? [17, dy + tileSize - 6] : [tileSize - 6, dy + 17];
-    figure.append(drawing("text", { x: xOfA, y: yOfA }, "a"), drawing("text", { x: xOfB, y: yOfB }, "b"));
     return element("figure", { class: "pair" }, figure);
   }
 
-  function pairLegend({ a, b }) {
+  function pairLegend({ a, b, turn }) {
     const missing = [a, b].some((path) => !pictures.get(path)?.tile);
     const ending = missing ? "; a picture is left out." : ".";
-    const shared = `; they share the dashed frame${ending}`;
+    const shared = `${turn ? ", turned to fit" : ""}; the dashed frames hold what both show${ending}`;
     return element("p", { class: "quiet" }, "a is ", ...breakable(a), ", b is ", ...breakable(b), shared);
   }
 

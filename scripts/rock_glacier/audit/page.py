@@ -23,10 +23,11 @@ import numpy as np
 from markupsafe import Markup
 
 from rock_glacier.archives.listing import split_of
-from rock_glacier.audit.checks import Audit
+from rock_glacier.audit.checks import Audit, count_across_splits, count_pairs
 from rock_glacier.audit.findings import CODES, ERROR, WARNING, Code, Finding
-from rock_glacier.audit.pictures import read_pictures
-from rock_glacier_dataset import CLASS_NAMES, GLACIAR, MASKS, SPLIT_FOLDERS, SPLIT_NAMES, TILE_SIZE
+from rock_glacier.audit.mosaics import draw_grounds
+from rock_glacier.audit.pictures import image_uri, read_pictures
+from rock_glacier_dataset import CLASS_NAMES, GLACIAR, MASKS, SPLIT_FOLDERS, SPLIT_NAMES, TILE_SIZE, ArchiveError
 
 MOST_FINDINGS = 10_000
 """Largest number of findings in a page; the JSON holds all."""
@@ -37,6 +38,10 @@ MOST_PICTURES = 3_000
 GALLERY_TILES = 12
 """Number of tiles of each split and class in the gallery."""
 
+MOST_MOSAICS = 3
+"""Largest number of grounds that are drawn in a page, some 100 KB each."""
+
+_MOSAIC_QUALITY = 60  # of WebP
 _MOST_WITHOUT_SCRIPT = 100  # findings in the page as text, for where its script does not run
 _STEMS = "|".join(itertools.chain.from_iterable(SPLIT_FOLDERS.values()))
 _TILE_PATH = re.compile(rf"(?:{_STEMS})/(?:{'|'.join(CLASS_NAMES)})/[0-9]{{1,18}}\.png")
@@ -49,7 +54,11 @@ def report_page(found: Audit) -> str:
     Everything that comes from the archives is escaped.
     """
     chosen = _take_turns(found.findings)[:MOST_FINDINGS]
-    pairs = {(pair["a"], pair["b"]): pair for pair in found.overlaps}
+    pairs = {(pair["a"], pair["b"]): pair for pair in (*found.overlaps, *(found.same_ground or ()))}
+    try:
+        mosaics, no_mosaics = draw_grounds(found, MOST_MOSAICS), ""
+    except ArchiveError as fault:
+        mosaics, no_mosaics = [], str(fault).replace(f"{found.listing.folder}/", "")
     gallery = _gallery(found)
     of_gallery = dict.fromkeys(path for *_, tiles in gallery for path in tiles)
     named = dict.fromkeys(path for number in chosen for path in _tiles_of(found.findings[number]))
@@ -63,7 +72,11 @@ def report_page(found: Audit) -> str:
         classes=CLASS_NAMES,
         most_of_a_split=max(sum(counts.values()) for counts in found.tiles.values()),
         ground_sizes=Counter(Counter(found.grounds.values()).values()),
-        pairs=found.count_pairs(),
+        overlaps=count_pairs(found.overlaps),
+        same_ground=count_pairs(found.same_ground or ()),
+        across_splits=count_across_splits(pairs.values()),
+        mosaics=[(one, image_uri(one.image, "webp", quality=_MOSAIC_QUALITY)) for one in mosaics],
+        no_mosaics=no_mosaics,
         coverages=found.coverages(),
         codes=Code,
         numbers=Counter((finding.code, finding.severity) for finding in found.findings),
@@ -87,7 +100,7 @@ def _tiles_of(finding: Finding) -> list[str]:
     path = _MASK_PATH.sub(rf"\1/{GLACIAR}/\2", finding.path)
     if not _TILE_PATH.fullmatch(path):
         return []
-    if finding.code not in ("duplicate-pixels", "overlap-across-splits"):
+    if finding.code not in ("duplicate-pixels", "overlap-across-splits", "same-ground-across-splits"):
         return [path]
     return list(dict.fromkeys([path, *_TILE_PATH.findall(finding.message)]))[:2]
 

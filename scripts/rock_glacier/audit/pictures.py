@@ -71,7 +71,7 @@ def read_pictures(listing: Listing, paths: Iterable[str]) -> dict[str, Picture]:
             pictures[path] = pictures[path]._replace(overlay=draw_overlay(pixels), share=share)
         else:
             tile = Image.fromarray(pixels).convert("RGB")
-            pictures[path] = pictures[path]._replace(tile=_uri(tile, "webp", quality=_QUALITY, method=2))
+            pictures[path] = pictures[path]._replace(tile=image_uri(tile, "webp", quality=_QUALITY, method=2))
     return pictures
 
 
@@ -112,10 +112,11 @@ def draw_overlay(mask: npt.NDArray[np.uint8]) -> str:
     places[others] = _OTHER
     image = Image.fromarray(places)
     image.putpalette([channel for colour in _OVERLAY_COLOURS for channel in colour[:3]])
-    return _uri(image, "png", bits=4, transparency=bytes(colour[3] for colour in _OVERLAY_COLOURS))
+    return image_uri(image, "png", bits=4, transparency=bytes(colour[3] for colour in _OVERLAY_COLOURS))
 
 
-def _uri(image: Image.Image, kind: str, **options: Any) -> str:
+def image_uri(image: Image.Image, kind: str, **options: Any) -> str:
+    """Encode an image as `data:` URI, in a format of Pillow with its options."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

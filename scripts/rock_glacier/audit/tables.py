@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rock_glacier.audit.checks import Audit
+from rock_glacier.audit.checks import Audit, count_across_splits
 from rock_glacier.console import count
 from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
@@ -28,8 +28,15 @@ def report_lines(found: Audit) -> Iterator[str]:
             console.print(table)
         yield "\n".join(map(str.rstrip, captured.get().splitlines())) + "\n"
     tiles, grounds = len(found.grounds), len(set(found.grounds.values()))
-    pairs = f"{count(len(found.overlaps), 'overlapping pair')} ({found.pairs_across_splits:,} across splits)"
+    pairs = f"{count(len(found.overlaps), 'overlapping pair')} ({count_across_splits(found.overlaps):,} across splits)"
     yield f"{count(tiles, 'tile')} on {count(grounds, 'ground')}, {pairs}"
+    if found.same_ground is None:
+        yield "the same ground was searched by identical pixels alone (--without-same-ground)"
+    else:
+        across = f"{count_across_splits(found.same_ground):,} across splits"
+        yield f"{count(len(found.same_ground), 'other pair')} of the same ground ({across})"
+    if unclosed := len(found.positions.unclosed):
+        yield f"{count(unclosed, 'link')} {'contradicts' if unclosed == 1 else 'contradict'} stronger ones, left out"
     yield f"{count(found.errors, 'error')}, {count(found.warnings, 'warning')}"
 
 

@@ -16,8 +16,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="""\
 Draw the pictures of the dataset card: tiles of both classes, a tile with its
-mask, the classes and the mask coverage of each split, and two tiles that
-overlap. The archives are audited first; a fault ends the run.""",
+mask, the classes and the mask coverage of each split, two tiles that overlap,
+and the largest ground with its blocks. The archives are audited first; a fault
+ends the run.""",
         epilog="""\
 Pictures of a synthetic sample say so. A sample has version 0.0.0 in its
 manifest.json. The pictures in assets/ were made by

@@ -1,4 +1,4 @@
-"""Draw the pictures of the card: a mosaic of tiles, a tile with its mask, the splits, and two tiles that overlap.
+"""Draw the pictures of the card: tiles, a tile with its mask, the splits, two tiles that overlap, and a ground.
 
 Each function takes tiles and numbers and returns a matplotlib figure. The background is opaque, so that a picture looks
 the same on a light page and on a dark one; the letters are large, because a phone shows a picture at a quarter of its
@@ -22,7 +22,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 from PIL import Image
 
+from rock_glacier.audit.mosaics import Mosaic
 from rock_glacier.console import count
+from rock_glacier.grounds.turns import turned
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE
 
 SYNTHETIC = "Synthetic sample, not satellite images"
@@ -167,13 +169,14 @@ def draw_overlap(pair: Mapping[str, Any], a: PicturedTile, b: PicturedTile) -> F
     """Draw two tiles that overlap, and both laid on each other.
 
     Args:
-        pair: an overlap with turn 0, as in the audit: tile a's pixel (x, y) is tile b's pixel (x - dx, y - dy).
+        pair: an overlap, as in the audit: tile a's pixel (x, y) is pixel (x - dx, y - dy) of tile b under the turn.
         a: the tile of that name.
         b: the tile of that name.
     """
     figure = _new_figure(690)
     dx, dy = pair["dx"], pair["dy"]
     size = (TILE_SIZE - abs(dx), TILE_SIZE - abs(dy))
+    b = b._replace(rgb=turned(b.rgb, pair["turn"]))
     panels = figure.subplots(1, 3)
     for axes, tile, corner in zip(panels, (a, b), ((max(dx, 0), max(dy, 0)), (max(-dx, 0), max(-dy, 0))), strict=False):
         split, name, _ = tile.path.split("/")
@@ -190,7 +193,19 @@ def draw_overlap(pair: Mapping[str, Any], a: PicturedTile, b: PicturedTile) -> F
     x, y = (TILE_SIZE + dx) / 2, (TILE_SIZE + dy) / 2
     together.set(xlim=(x - reach, x + reach), ylim=(y + reach, y - reach))
     text = f"Framed: the same ground, pixel for pixel, {_percent(pair['pixels'] / TILE_SIZE**2)} of each tile"
+    text += ". The second is turned to fit" if pair["turn"] else ""
     panels[0].set_xlabel(text, loc="left", color=_SHARED_COLOUR, labelpad=12)
+    return figure
+
+
+def draw_ground(mosaic: Mosaic) -> Figure:
+    """Draw a ground as a mosaic of its tiles."""
+    figure = _new_figure(900)
+    axes = figure.subplots()
+    axes.imshow(mosaic.image)
+    axes.set_axis_off()
+    blocks = f", with its {mosaic.blocks:,} blocks in colour" if mosaic.blocks > 1 else ""
+    _title(axes, f"A ground of {mosaic.tiles:,} tiles{blocks}")
     return figure
 
 

@@ -15,10 +15,12 @@ from rock_glacier.archives.listing import Listing, decode_member, open_members, 
 from rock_glacier.archives.manifest import SAMPLE_VERSION
 from rock_glacier.audit.checks import Audit, audit
 from rock_glacier.audit.findings import ERROR
+from rock_glacier.audit.mosaics import draw_grounds
 from rock_glacier.audit.parts import MaskShape
 from rock_glacier.figures.pictures import (
     MOSAIC_SHAPE,
     PicturedTile,
+    draw_ground,
     draw_overlap,
     draw_portrait,
     draw_splits,
@@ -31,8 +33,9 @@ from rock_glacier.files import new_output_file
 from rock_glacier.parallel import Workers
 from rock_glacier_dataset import CLASS_NAMES, MASKS, ROCK_GLACIER_COLOUR, TILE_SIZE, ArchiveError
 
-PORTRAIT, TILE_AND_MASK, SPLITS, OVERLAP = "portrait.webp", "tile_and_mask.webp", "splits.png", "overlap.webp"
-PICTURES = (PORTRAIT, TILE_AND_MASK, SPLITS, OVERLAP)
+PORTRAIT, TILE_AND_MASK, SPLITS = "portrait.webp", "tile_and_mask.webp", "splits.png"
+OVERLAP, GROUND = "overlap.webp", "ground.webp"
+PICTURES = (PORTRAIT, TILE_AND_MASK, SPLITS, OVERLAP, GROUND)
 
 _HARMLESS = ("overlap-across-splits", "same-ground-across-splits", "duplicate-pixels", "mask-empty")  # for pictures
 _BEST_COVERAGE = 0.25  # of a mask to show: enough to see, with enough of the mountain around it
@@ -63,7 +66,7 @@ def draw_pictures(data_dir: str | os.PathLike[str], workers: Workers | None = No
         seed: seed of the choice of the portrait's tiles.
 
     Raises:
-        ArchiveError: the archives have a fault other than shared ground or an empty mask.
+        ArchiveError: the archives have a fault other than shared ground or an empty mask, or grounds.csv does not fit.
         WorkerError: the workers cannot be reached, or one was killed.
     """
     audited = audit(data_dir, workers)
@@ -90,6 +93,10 @@ def draw_pictures(data_dir: str | os.PathLike[str], workers: Workers | None = No
         figures[OVERLAP] = draw_overlap(pair, tiles[pair["a"]], tiles[pair["b"]])
     else:
         left_out[OVERLAP] = "no two tiles overlap"
+    if mosaics := draw_grounds(audited, 1):
+        figures[GROUND] = draw_ground(mosaics[0])
+    else:
+        left_out[GROUND] = "no two tiles show the same ground"
     is_synthetic = audited.listing.manifest.get("version") == SAMPLE_VERSION
     for figure in figures.values() if is_synthetic else ():
         mark_as_synthetic(figure)
@@ -154,14 +161,16 @@ def clear_overlaps(overlaps: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         overlaps: of the audit: a, b, turn, dx, dy, pixels.
 
     Returns:
-        overlaps without a turn, of two splits and shifted both ways if there are any, the nearest to half a tile first.
+        overlaps of two splits, without a turn, and shifted both ways if there are any, the nearest to half a tile first.
     """
 
-    def dull(pair: Mapping[str, Any]) -> tuple[bool, bool]:
-        return split_of(pair["a"]) == split_of(pair["b"]), not (pair["dx"] and pair["dy"])
+    def dull(pair: Mapping[str, Any]) -> tuple[bool, bool, bool]:
+        return split_of(pair["a"]) == split_of(pair["b"]), pair["turn"] > 0, not (pair["dx"] and pair["dy"])
 
-    pairs = [pair for pair in overlaps if pair["turn"] == 0]
-    pairs.sort(key=lambda pair: (dull(pair), abs(pair["pixels"] / TILE_SIZE**2 - 0.5), pair["a"], pair["b"]))
+    def rank(pair: Mapping[str, Any]) -> tuple[Any, ...]:
+        return dull(pair), abs(pair["pixels"] / TILE_SIZE**2 - 0.5), pair["a"], pair["b"]
+
+    pairs = sorted(overlaps, key=rank)
     return [pair for pair in pairs if dull(pair) == dull(pairs[0])][:_SHORTLIST]
 
 

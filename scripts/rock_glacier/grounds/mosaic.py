@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from rock_glacier.grounds.turns import turned
 from rock_glacier_dataset import TILE_SIZE
@@ -18,42 +18,35 @@ _LARGEST = 800
 
 
 def draw_mosaic(
-    tile_of: Callable[[int], npt.NDArray[np.uint8]],
-    numbers: Sequence[int],
+    tiles: Iterable[npt.NDArray[np.uint8]],
     turns: Sequence[int],
     x: Sequence[int],
     y: Sequence[int],
     blocks: Sequence[int],
     largest: int = _LARGEST,
 ) -> Image.Image:
-    """Draw the tiles of a ground over one another, the first on top, and tint the blocks.
+    """Draw the tiles of a ground over one another, the last on top; where there are several blocks, tint them.
 
     Args:
-        tile_of: returns a tile by its number, uint8 of shape (128, 128, 4).
-        numbers: numbers of the ground's tiles.
+        tiles: the ground's tiles, uint8 arrays of shape (128, 128, 4); one at a time is taken.
         turns: turn of each.
-        x: column of each turned tile's upper left pixel in the ground, not negative.
+        x: column of each turned tile's upper left pixel in the ground.
         y: its row.
-        blocks: number of each tile's block; -1 for a tile that is left out, which gets an outline.
+        blocks: number of each tile's block.
         largest: width and height of the picture at most, in pixels.
 
     Returns:
         an RGB picture; white where no tile lies.
     """
-    size = (max(x) + TILE_SIZE, max(y) + TILE_SIZE)
-    mosaic = Image.new("RGB", size, "white")
-    for number, turn, left, top in reversed(list(zip(numbers, turns, x, y, strict=True))):
-        mosaic.paste(Image.fromarray(np.ascontiguousarray(turned(tile_of(number), turn)[..., :3])), (left, top))
-    tinted = mosaic.copy()
-    draw = ImageDraw.Draw(tinted)
-    for left, top, block in zip(x, y, blocks, strict=True):
-        if block >= 0:
+    places = np.stack([x, y], 1) - (min(x), min(y))
+    scale = min(1.0, largest / (places.max() + TILE_SIZE))
+    corners = np.rint(scale * np.hstack([places, places + TILE_SIZE])).astype(int)
+    mosaic = Image.new("RGB", tuple(corners[:, 2:].max(0).tolist()), "white")
+    for pixels, turn, (left, top, right, bottom), block in zip(tiles, turns, corners.tolist(), blocks, strict=True):
+        size = (max(1, right - left), max(1, bottom - top))
+        tile = Image.fromarray(np.ascontiguousarray(turned(pixels, turn)[..., :3])).resize(size, Image.Resampling.BOX)
+        if len(set(blocks)) > 1:
             colour = _BLOCK_COLOURS[block % len(_BLOCK_COLOURS)]
-            draw.rectangle((left, top, left + TILE_SIZE - 1, top + TILE_SIZE - 1), fill=colour)
-    mosaic = Image.blend(mosaic, tinted, _TINT)
-    draw = ImageDraw.Draw(mosaic)
-    for left, top, block in zip(x, y, blocks, strict=True):
-        if block < 0:
-            draw.rectangle((left, top, left + TILE_SIZE - 1, top + TILE_SIZE - 1), outline="#d00000")
-    mosaic.thumbnail((largest, largest))
+            tile = Image.blend(tile, Image.new("RGB", size, colour), _TINT)
+        mosaic.paste(tile, (left, top))
     return mosaic
