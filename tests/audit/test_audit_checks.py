@@ -7,9 +7,11 @@ from __future__ import annotations
 import csv
 import io
 import random
+import re
 import shutil
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,9 @@ from conftest import SAMPLE_SIZES
 from PIL import Image
 
 from rock_glacier.archives.writer import write_archive
-from rock_glacier.audit.checks import audit
+from rock_glacier.audit.checks import audit, count_across_splits
 from rock_glacier.audit.record import audit_record
+from rock_glacier.grounds.turns import turned
 from rock_glacier.parallel import Workers
 from rock_glacier.sample.faults import FAULTS
 from rock_glacier_dataset import BACKGROUND_COLOUR, EMPTY_MASK, ROCK_GLACIER_COLOUR
@@ -72,8 +75,15 @@ def test_real_archives_overlap_as_measured(real_archives):
     pairs = [(one["a"], one["b"], one["dx"], one["dy"], one["pixels"]) for one in found.overlaps]
     assert len(pairs) == len(rows) == 689
     assert rows <= {*pairs, *((b, a, -dx, -dy, pixels) for a, b, dx, dy, pixels in pairs)}
-    assert sum(finding.code == "overlap-across-splits" for finding in found.findings) == 351
-    assert found.as_json()["grounds"] == 23
+    codes = Counter(finding.code for finding in found.findings)
+    assert codes["overlap-across-splits"] == 351
+    with (real_archives.parent / "names.csv").open(newline="") as file:
+        places = {
+            row["path"]: re.sub(r"[_0-9]+$", "", row["tile"].removesuffix(".png")) for row in csv.DictReader(file)
+        }
+    assert len({(place, found.grounds[path]) for path, place in places.items()}) == len(set(places.values())) == 3
+    assert codes["same-ground-across-splits"] > 500
+    assert found.as_json()["grounds"] == 3
 
 
 @pytest.mark.parametrize(("folder", "number"), [("sample", 200), ("real_archives", 500)])
@@ -100,14 +110,15 @@ def test_a_tile_turned_is_a_duplicate(sample_copy, split, severity):
         add(sample_copy / f"{split}.zip", path, saved(copy))
     found = audit(sample_copy, ALONE)
     expected = [("duplicate-pixels", severity, path) for path in paths]
-    if split == "test":
-        expected.append(("overlap-across-splits", "error", first))
+    across = 4 * (split == "test")
+    expected += across * [("overlap-across-splits", "error", first)]
     assert [(one.code, one.severity, one.path) for one in found.findings] == expected
-    *turned, same = paths
-    assert found.overlaps == [{"a": first, "b": same, "turn": 0, "dx": 0, "dy": 0, "pixels": 128 * 128}]
-    assert found.grounds[same] == found.grounds[first]
-    assert found.pairs_across_splits == (split == "test")
-    assert len({found.grounds[path] for path in (first, *turned)}) == 4
+    assert len(found.overlaps) == 10
+    for pair in found.overlaps[:4]:
+        assert pair | {"b": "", "turn": 0} == {"a": first, "b": "", "turn": 0, "dx": 0, "dy": 0, "pixels": 128 * 128}
+        assert np.array_equal(turned(paths[pair["b"]], pair["turn"]), tile)
+    assert count_across_splits(found.overlaps) == across
+    assert len({found.grounds[path] for path in (first, *paths)}) == 1
 
 
 def test_an_overlap_with_a_tile_of_a_later_split_is_found_where_it_is(sample_copy):
@@ -227,17 +238,23 @@ def test_the_coverage_and_border_of_masks_are_measured_and_empty_ones_left_out(s
 
 
 def test_a_message_says_what_is_wrong_and_what_to_do(sample_copy):
-    codes = ("mask-values", "mask-empty", "duplicate-pixels", "overlap-across-splits")
+    codes = ("mask-values", "mask-empty", "duplicate-pixels", "overlap-across-splits", "same-ground-across-splits")
     for code in codes:
         FAULTS[code](sample_copy)
-    assert [finding.message for finding in audit(sample_copy, ALONE).findings] == [
+    messages = [finding.message for finding in audit(sample_copy, ALONE).findings]
+    messages[-1] = re.sub(r"\d+ matches, correlation \d\.\d\d", "measured", messages[-1])
+    assert messages == [
         "test.zip: test/masks/000.png: has 64 pixels of other colours than white and black; "
         "save it without antialiasing, opaque, in the two colours",
         "test.zip: test/masks/001.png: shows no rock glacier; "
         "draw it, or move test/glaciar/001.png to cordillera and remove the mask",
         "test/cordillera/000.png: has the pixels of train/cordillera/000.png, as they are, turned or mirrored; "
         "remove one, for no tile may stand in two splits",
-        "train/cordillera/001.png: shows the same ground as test/cordillera/001.png, on 8192 pixels at dx=64, dy=0; "
+        "train/cordillera/001.png: overlaps test/cordillera/001.png on 8192 pixels, at turn=0, dx=64, dy=0; "
+        "put both into one split, as build_archives.py does",
+        "train/cordillera/000.png: overlaps test/cordillera/000.png on 16384 pixels, at turn=5, dx=0, dy=0; "
+        "put both into one split, as build_archives.py does",
+        "train/glaciar/000.png: shows the same ground as test/glaciar/001.png (measured), at turn=0, dx=0, dy=0; "
         "put both into one split, as build_archives.py does",
     ]
 

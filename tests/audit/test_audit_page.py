@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import html.parser
 import io
 import itertools
@@ -23,6 +24,9 @@ from rock_glacier.audit.checks import audit
 from rock_glacier.audit.findings import Code, Finding
 from rock_glacier.audit.page import GALLERY_TILES, MOST_FINDINGS, MOST_PICTURES, report_page
 from rock_glacier.audit.pictures import draw_overlay
+from rock_glacier.audit.tables import report_lines
+from rock_glacier.grounds.pairs import Overlap
+from rock_glacier.grounds.positions import place_tiles
 from rock_glacier.parallel import Workers
 from rock_glacier.sample.faults import plant_all
 from rock_glacier_dataset import BACKGROUND_COLOUR
@@ -112,7 +116,7 @@ def test_valid_archives_get_a_page_that_says_so(valid):
 
 def test_verdict_counts_and_findings_are_in_the_page_without_its_script(page):
     text = Elements(page).text
-    assert text.index("16 errors, 0 warnings") < text.index("Counts") < text.index("Gallery") < text.index("By code")
+    assert text.index("18 errors, 0 warnings") < text.index("Counts") < text.index("Gallery") < text.index("By code")
     assert all(
         re.search(rf"{code.code} {re.escape(code.sentence)} [1-9] 0 ", text) for code in Code
     )  # errors, warnings
@@ -153,13 +157,15 @@ def test_each_tile_is_in_the_page_once(page):
 
 
 def test_a_finding_has_its_tiles_its_pair_its_splits_and_classes(page):
-    rows = {finding["code"]: finding for finding in report_of(page)["findings"]}
+    rows = {finding["code"]: finding for finding in reversed(report_of(page)["findings"])}
     overlap, mask, archive = (rows[code] for code in ("overlap-across-splits", "mask-values", "archive-unreadable"))
     pair = {"a": "train/cordillera/001.png", "b": "test/cordillera/001.png", "turn": 0, "dx": 64, "dy": 0}
     assert overlap["pair"] == {**pair, "pixels": 8192}
     assert (overlap["splits"], overlap["classes"]) == (["train", "test"], ["cordillera"])
     assert rows["duplicate-pixels"]["tiles"] == ["test/cordillera/000.png", "train/cordillera/000.png"]
-    assert "pair" not in rows["duplicate-pixels"]
+    assert rows["duplicate-pixels"]["pair"]["turn"] == 5
+    same = rows["same-ground-across-splits"]["pair"]
+    assert (same["a"], same["b"], same["dx"], same["dy"]) == ("train/glaciar/000.png", "test/glaciar/001.png", 0, 0)
     assert (mask["tiles"], mask["splits"], mask["classes"]) == (["test/glaciar/000.png"], ["test"], ["glaciar"])
     assert (archive["tiles"], archive["splits"], archive["classes"]) == ([], ["validation"], [])
 
@@ -167,7 +173,7 @@ def test_a_finding_has_its_tiles_its_pair_its_splits_and_classes(page):
 def test_faulty_tiles_are_shown_as_far_as_they_can_be_decoded(page):
     shown = gallery_of(page)
     assert shown["test/glaciar/000.png"] == ""  # damaged
-    assert shown["test/glaciar/001.png"].startswith("data:image/webp")  # RGB
+    assert shown["train/glaciar/001.png"].startswith("data:image/webp")  # RGB
     ((path,),) = [finding["tiles"] for finding in report_of(page)["findings"] if finding["code"] == "mask-orphan"]
     tile, overlay, share = report_of(page)["pictures"][path]
     assert tile == ""
@@ -232,10 +238,24 @@ def test_archives_that_cannot_be_read_get_a_page(sample_copy):
 
 
 def test_the_gallery_says_how_many_tiles_there_are(valid):
-    more = {f"train/glaciar/{number}.png": number for number in range(1234)}
-    elements = Elements(report_page(valid._replace(grounds=more)))
+    listing = copy.copy(valid.listing)
+    tile = next(tile for tile in listing.tiles if "/glaciar/" in tile.path)
+    listing.tiles = [tile._replace(path=f"train/glaciar/{number}.png") for number in range(1234)]
+    found = valid._replace(listing=listing, positions=place_tiles(1234, [], []))
+    elements = Elements(report_page(found))
     assert f"train, glaciar {GALLERY_TILES} of 1,234 tiles" in elements.text
     assert len([one for one in elements.of("span") if "data-path" in one]) == GALLERY_TILES
+
+
+def test_links_that_contradict_others_are_counted(valid):
+    one = Overlap(0, 1, 0, 3, 4, 125 * 124)
+    for unclosed, said in (
+        ([one], "1 link contradicts stronger ones"),
+        ([one] * 2, "2 links contradict stronger ones"),
+    ):
+        found = valid._replace(positions=valid.positions._replace(unclosed=unclosed))
+        assert f"{said} and" in Elements(report_page(found)).text
+        assert any(line.startswith(said) for line in report_lines(found))
 
 
 def test_the_page_says_what_is_left_out_and_shows_some_of_each_code(valid):

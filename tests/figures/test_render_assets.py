@@ -8,6 +8,7 @@ import io
 import itertools
 import random
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import matplotlib
@@ -21,11 +22,13 @@ from matplotlib.text import Text
 from PIL import Image
 
 from rock_glacier.audit.checks import audit
+from rock_glacier.audit.mosaics import draw_grounds
 from rock_glacier.audit.parts import MaskShape
 from rock_glacier.figures import pictures
 from rock_glacier.figures.figures_command import main
 from rock_glacier.figures.pictures import MOST_BYTES, SYNTHETIC, WIDTH, PicturedTile, encode
 from rock_glacier.figures.render import (
+    GROUND,
     OVERLAP,
     PICTURES,
     PORTRAIT,
@@ -39,6 +42,7 @@ from rock_glacier.figures.render import (
     read_tiles,
     write_pictures,
 )
+from rock_glacier.grounds.turns import turned
 from rock_glacier.parallel import Workers
 from rock_glacier.sample.faults import FAULTS
 from rock_glacier.sample.generate import make_sample_archives
@@ -164,7 +168,8 @@ def test_frames_hold_the_ground_that_two_tiles_share(audited):
             (frame,) = (patch for patch in axes.patches if isinstance(patch, Rectangle))
             (x, y), width, height = frame.get_xy(), int(frame.get_width()), int(frame.get_height())
             assert width * height == pair["pixels"]
-            framed.append(tile.rgb[int(y) :, int(x) :][:height, :width])
+            rgb = turned(tile.rgb, pair["turn"]) if tile is b else tile.rgb
+            framed.append(rgb[int(y) :, int(x) :][:height, :width])
         assert np.array_equal(framed[0], framed[1])
         dx, dy = pair["dx"], pair["dy"]
         assert list(figure.axes[2].images[0].get_extent()) == [dx, dx + 128, dy + 128, dy]
@@ -179,12 +184,19 @@ def test_overlaps_of_two_splits_go_before_those_within_a_split_whatever_the_orde
     across = [pair("train/glaciar/1", "test/glaciar/1", 40, 30), pair("train/glaciar/2", "test/glaciar/2", 90, 80)]
     straight = [pair("train/glaciar/3", "test/glaciar/3", 64, 0)]
     within = [pair("val/glaciar/4", "val/glaciar/5", 38, 38)]
-    turned = [pair("train/glaciar/6", "test/glaciar/6", 38, 38, turn=3)]
+    of_turns = [pair("train/glaciar/6", "test/glaciar/6", 38, 38, turn=3)]
     for seed in range(4):
-        assert clear_overlaps(random.Random(seed).sample(across + straight + within + turned, 5)) == across
+        assert clear_overlaps(random.Random(seed).sample(across + straight + within + of_turns, 5)) == across
     assert clear_overlaps(straight + within) == straight
     assert clear_overlaps(within) == within
-    assert clear_overlaps(turned) == []
+    assert clear_overlaps(of_turns + within) == of_turns
+
+
+def test_ground_is_the_largest_with_the_number_of_its_tiles(audited, drawn):
+    (mosaic,) = draw_grounds(audited, 1)
+    assert mosaic.tiles == max(Counter(audited.grounds.values()).values()) > 1
+    assert f"A ground of {mosaic.tiles} tiles" in texts(drawn.figures[GROUND])
+    assert np.array_equal(images(drawn.figures[GROUND])[0], mosaic.image)
 
 
 def test_portrait_shows_no_ground_twice_while_there_is_another(audited):
@@ -216,7 +228,7 @@ def test_what_cannot_be_shown_is_left_out_and_the_earlier_picture_removed(sample
         rewrite(path, lambda members: [member for member in members if "/masks/" not in member[0].filename])
     out = tmp_path / "assets"
     out.mkdir()
-    for name in (OVERLAP, "notes.txt"):
+    for name in (OVERLAP, GROUND, "notes.txt"):
         (out / name).write_bytes(b"of an earlier run")
     assert main([str(sample_copy), "--out", str(out), "--num-proc", "1"]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["notes.txt", PORTRAIT, SPLITS]
@@ -224,6 +236,7 @@ def test_what_cannot_be_shown_is_left_out_and_the_earlier_picture_removed(sample
     lines = [f"{out / name}: {(out / name).stat().st_size} bytes, of the dataset" for name in (PORTRAIT, SPLITS)]
     assert said.splitlines() == lines
     assert f"{OVERLAP}: left out, no two tiles overlap" in messages
+    assert f"{GROUND}: left out, no two tiles show the same ground" in messages
     assert f"{TILE_AND_MASK}: left out, no mask shows a rock glacier" in messages
     figures = draw_pictures(sample_copy, ALONE).figures
     assert not any(axes.collections for axes in figures[PORTRAIT].findobj(Axes))

@@ -36,7 +36,8 @@ def report_lines(found: Audit) -> Iterator[str]:
         across = f"{count_across_splits(found.same_ground):,} across splits"
         yield f"{count(len(found.same_ground), 'other pair')} of the same ground ({across})"
     if unclosed := len(found.positions.unclosed):
-        yield f"{count(unclosed, 'link')} {'contradicts' if unclosed == 1 else 'contradict'} stronger ones, left out"
+        verbs = ("contradicts", "was") if unclosed == 1 else ("contradict", "were")
+        yield "{} {} stronger ones and {} left out".format(count(unclosed, "link"), *verbs)
     yield f"{count(found.errors, 'error')}, {count(found.warnings, 'warning')}"
 
 

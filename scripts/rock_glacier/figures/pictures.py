@@ -204,6 +204,7 @@ def draw_ground(mosaic: Mosaic) -> Figure:
     axes = figure.subplots()
     axes.imshow(mosaic.image)
     axes.set_axis_off()
+    axes.set_anchor("W")
     blocks = f", with its {mosaic.blocks:,} blocks in colour" if mosaic.blocks > 1 else ""
     _title(axes, f"A ground of {mosaic.tiles:,} tiles{blocks}")
     return figure

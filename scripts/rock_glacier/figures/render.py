@@ -161,7 +161,7 @@ def clear_overlaps(overlaps: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         overlaps: of the audit: a, b, turn, dx, dy, pixels.
 
     Returns:
-        overlaps of two splits, without a turn, and shifted both ways if there are any, the nearest to half a tile first.
+        overlaps of two splits, without a turn and shifted both ways if there are any, the nearest to half a tile first.
     """
 
     def dull(pair: Mapping[str, Any]) -> tuple[bool, bool, bool]:
