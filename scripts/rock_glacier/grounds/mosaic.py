@@ -14,6 +14,7 @@ from rock_glacier_dataset import TILE_SIZE
 # Told apart in all common forms of colour blindness: Okabe and Ito, Color Universal Design, 2008.
 _BLOCK_COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"]
 _TINT = 0.25
+_NOTHING = "#808080"  # neither snow nor shadow
 _LARGEST = 800
 
 
@@ -36,12 +37,12 @@ def draw_mosaic(
         largest: width and height of the picture at most, in pixels.
 
     Returns:
-        an RGB picture; white where no tile lies.
+        an RGB picture; grey where no tile lies.
     """
     places = np.stack([x, y], 1) - (min(x), min(y))
     scale = min(1.0, largest / (places.max() + TILE_SIZE))
     corners = np.rint(scale * np.hstack([places, places + TILE_SIZE])).astype(int)
-    mosaic = Image.new("RGB", tuple(corners[:, 2:].max(0).tolist()), "white")
+    mosaic = Image.new("RGB", tuple(corners[:, 2:].max(0).tolist()), _NOTHING)
     for pixels, turn, (left, top, right, bottom), block in zip(tiles, turns, corners.tolist(), blocks, strict=True):
         size = (max(1, right - left), max(1, bottom - top))
         tile = Image.fromarray(np.ascontiguousarray(turned(pixels, turn)[..., :3])).resize(size, Image.Resampling.BOX)
