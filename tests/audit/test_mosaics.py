@@ -17,10 +17,11 @@ from rock_glacier.audit.mosaics import draw_grounds
 from rock_glacier.audit.page import report_page
 from rock_glacier.grounds.turns import turned
 from rock_glacier.parallel import Workers
-from rock_glacier.sample.terrain import render_scene
+from rock_glacier.sample.terrain import make_ground, render_date
 
 ALONE = Workers(1)
-SCENE = render_scene(np.random.default_rng(0), 384, rock_glaciers=False)[0]
+RNG = np.random.default_rng(0)
+SCENE = render_date(RNG, make_ground(RNG, 384, rock_glaciers=False))
 PLACES = {"train/cordillera/0.png": (10, 20, 0), "train/cordillera/1.png": (74, 40, 3)}
 PLACES |= {"test/cordillera/2.png": (100, 130, 6), "test/cordillera/3.png": (250, 20, 0)}
 
