@@ -86,7 +86,8 @@ def change_manifest(data_dir: Path, change: Callable[[dict], None]) -> None:  # 
 
 
 def take_curators_layout(data_dir: Path) -> None:
-    """Give a sample the layout of the curators' archives: no manifest, and tiles of validation below val in val.zip."""
+    """Give a sample the curators' layout: no manifest or grounds.csv, and tiles of validation below val in val.zip."""
+    (data_dir / "grounds.csv").unlink(missing_ok=True)
     members = contents(data_dir, "validation").items()
     for name in ("validation.zip", "manifest.json"):
         (data_dir / name).unlink()

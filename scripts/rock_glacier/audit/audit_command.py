@@ -26,7 +26,8 @@ Flat snow and shadow, another scale, and a rotation that is no quarter turn are
 out of reach.
 
 The page of --html is one file that needs no network: the verdict, the counts,
-tiles with their masks, and each finding with its tiles.
+the largest grounds as mosaics, tiles with their masks, and each finding with
+its tiles; of a pair that shares ground, the second is turned to fit.
 
 Exit status: 0 without errors (there may be warnings), 1 with errors or where
 the archives cannot be read at all, 2 for wrong usage.""",
