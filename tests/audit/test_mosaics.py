@@ -19,11 +19,14 @@ from rock_glacier.grounds.turns import turned
 from rock_glacier.parallel import Workers
 from rock_glacier.sample.terrain import make_ground, render_date
 
-ALONE = Workers(1)
 RNG = np.random.default_rng(0)
 SCENE = render_date(RNG, make_ground(RNG, 384, rock_glaciers=False))
-PLACES = {"train/cordillera/0.png": (10, 20, 0), "train/cordillera/1.png": (74, 40, 3)}
-PLACES |= {"test/cordillera/2.png": (100, 130, 6), "test/cordillera/3.png": (250, 20, 0)}
+PLACES = {
+    "train/cordillera/0.png": (10, 20, 0),
+    "train/cordillera/1.png": (74, 40, 3),
+    "test/cordillera/2.png": (100, 130, 6),
+    "test/cordillera/3.png": (250, 20, 0),
+}
 
 
 def at(x: int, y: int) -> np.ndarray:
@@ -41,21 +44,18 @@ def cut(folder: Path, places: dict[str, tuple[int, int, int]]) -> Path:
 
 
 def test_ground_is_drawn_as_it_lies(tmp_path):
-    (mosaic,) = draw_grounds(audit(cut(tmp_path, PLACES), ALONE), 3)
+    (mosaic,) = draw_grounds(audit(cut(tmp_path, PLACES), Workers(1)), 3)
     expected = np.full(SCENE.shape, 128, np.uint8)
     for x, y, _ in [*PLACES.values()][:3]:
         expected[y : y + 128, x : x + 128] = at(x, y)
     assert mosaic[:2] == (3, 1)
-    assert np.array_equal(mosaic.image, expected[20:258, 10:228])
+    assert np.array_equal(np.array(mosaic.image), expected[20:258, 10:228])
 
 
 def test_grounds_and_blocks_are_those_of_grounds_csv_where_there_is_one(tmp_path):
-    rows = [
-        GroundRow(path, int(number < 2), number % 2, 500 - 128 * number, 500, 0, "")
-        for number, path in enumerate(PLACES)
-    ]
+    rows = [GroundRow(path, place // 2, place % 2, 500 - 128 * place, 0, 0, "") for place, path in enumerate(PLACES)]
     write_grounds(cut(tmp_path, PLACES), rows)
-    found = audit(tmp_path, ALONE)
+    found = audit(tmp_path, Workers(1))
     mosaic, _ = draw_grounds(found, 3)
     assert (mosaic.tiles, mosaic.blocks, mosaic.image.size) == (2, 2, (256, 128))
     tinted = 0.75 * at(10, 20) + 0.25 * np.array([0xE6, 0x9F, 0])

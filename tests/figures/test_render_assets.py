@@ -194,7 +194,7 @@ def test_overlaps_of_two_splits_go_before_those_within_a_split_whatever_the_orde
 def test_the_largest_ground_is_drawn_with_the_number_of_its_tiles(audited, drawn):
     (mosaic,) = draw_grounds(audited, 1)
     assert f"A ground of {mosaic.tiles} tiles" in texts(drawn.figures[GROUND])
-    assert np.array_equal(images(drawn.figures[GROUND])[0], mosaic.image)
+    assert np.array_equal(images(drawn.figures[GROUND])[0], np.array(mosaic.image))
 
 
 def test_portrait_shows_no_ground_twice_while_there_is_another(audited):
