@@ -35,7 +35,6 @@ class Look(NamedTuple):
         rock_sun, brown_sun, snow_sun: the same in full sun; above 255 where the sensor saturates.
         brownness, snowiness: share of brown ground and of snow, as a shift of a standard normal field; -3 is none.
         contrast: factor on the difference between shade and sun.
-        weight: how often it is drawn, relative to the others.
     """
 
     rock: Colour
@@ -47,17 +46,14 @@ class Look(NamedTuple):
     brownness: float
     snowiness: float
     contrast: float
-    weight: float
 
 
 LOOKS = (
-    Look((31, 33, 36), (78, 94, 114), (36, 34, 34), (84, 86, 92), (60, 74, 92), (200, 225, 250), -2.4, -3, 0.8, 4),
-    Look((38, 34, 31), (82, 87, 107), (40, 35, 32), (83, 80, 89), (62, 66, 84), (150, 150, 165), -1.8, -3.5, 0.7, 3),
-    Look((36, 42, 50), (72, 86, 106), (48, 42, 38), (112, 104, 100), (84, 102, 128), (440, 440, 438), -2.3, 0, 1, 2),
-    Look((36, 42, 48), (120, 128, 138), (84, 72, 62), (320, 278, 238), (112, 124, 143), (470, 474, 478), -1, 0.8, 1, 3),
-    Look(
-        (38, 44, 52), (120, 132, 150), (42, 36, 32), (222, 194, 166), (88, 102, 124), (380, 377, 372), -0.5, 0.2, 1.1, 2
-    ),
+    Look((31, 33, 36), (78, 94, 114), (36, 34, 34), (84, 86, 92), (60, 74, 92), (200, 225, 250), -2.4, -3, 0.8),
+    Look((38, 34, 31), (82, 87, 107), (40, 35, 32), (83, 80, 89), (62, 66, 84), (150, 150, 165), -1.8, -3.5, 0.7),
+    Look((36, 42, 50), (72, 86, 106), (48, 42, 38), (112, 104, 100), (84, 102, 128), (440, 440, 438), -2.3, 0, 1),
+    Look((36, 42, 48), (120, 128, 138), (84, 72, 62), (320, 278, 238), (112, 124, 143), (470, 474, 478), -1, 0.8, 1),
+    Look((38, 44, 52), (120, 132, 150), (42, 36, 32), (222, 194, 166), (88, 102, 124), (380, 377, 372), -0.5, 0.2, 1.1),
 )
 """Dark blue ground, dark purple ground, patches of snow on blue ground, snow, and brown ground with snow."""
 
@@ -118,20 +114,19 @@ def render_date(rng: np.random.Generator, ground: Ground) -> npt.NDArray[np.uint
     Returns:
         red, green and blue, uint8 array of shape (size, size, 3).
     """
-    weights = np.array([look.weight for look in LOOKS])
-    look = LOOKS[rng.choice(len(LOOKS), p=weights / weights.sum())]
+    look = LOOKS[rng.integers(len(LOOKS))]
     light = _light(rng, ground.height, look.contrast * rng.uniform(0.85, 1.15))
     depth = ground.drift + look.snowiness + rng.uniform(-0.5, 0.5) - 0.5 * light
     snow = 0.35 * _ramp(depth, -1.4, 0.1) + 0.65 * _ramp(depth, -0.8, 0)
     brown = _ramp(ground.earth + 0.8 * light + look.brownness + rng.uniform(-1.3, -0.3), -0.7, 0.7)
     haze, noise = rng.uniform(0, 0.12), 0.7 * rng.standard_normal(light.shape, np.float32)
-    lit, snow_lit = 0.5 * light * ground.albedo, 0.5 * light * (0.75 + 0.25 * ground.albedo)
+    lit = 0.5 * light * ground.albedo
     rgb = np.empty((*light.shape, 3), np.uint8)
     for band in range(3):
-        rock, rock_sun, earth, earth_sun, white, white_sun, haze_colour = (one[band] for one in (*look[:6], _HAZE))
-        bare = _mix(_mix(rock, rock_sun, lit), _mix(earth, earth_sun, lit), brown)
-        clear = _mix(bare, _mix(white, white_sun, snow_lit), snow)
-        rgb[..., band] = np.clip(_mix(clear, haze_colour, haze) + noise + 0.5, 0, 255)
+        colours = zip(look[:6:2], look[1:6:2], strict=True)  # in full shade and in full sun
+        rock, earth, white = (_mix(shade[band], sun[band], lit) for shade, sun in colours)
+        clear = _mix(_mix(rock, earth, brown), white, snow)
+        rgb[..., band] = np.clip(_mix(clear, _HAZE[band], haze) + noise + 0.5, 0, 255)
     return rgb
 
 
@@ -168,14 +163,13 @@ def _add_rock_glaciers(
     """Raise a rock glacier near the middle of each square, flowing downslope; one that meets another ends."""
     size = len(height)
     slopes = np.array(np.gradient(massif))
-    raised, mask = height.copy(), np.zeros(height.shape, np.bool_)
+    raised, mask, places = height.copy(), np.zeros(height.shape, np.bool_), np.arange(size, dtype=np.float32)
     for middle in np.ndindex(size // TILE_SIZE, size // TILE_SIZE):
         row, column = ((np.array(middle) + rng.uniform(0.3, 0.7, 2)) * TILE_SIZE).astype(int).tolist()
         length = TILE_SIZE * rng.uniform(0.6, 1.15)
         reach = int(0.62 * length) + 20
-        rows = np.arange(max(row - reach, 0), min(row + reach, size), dtype=np.float32)[:, None]
-        columns = np.arange(max(column - reach, 0), min(column + reach, size), dtype=np.float32)
-        window = np.s_[int(rows[0, 0]) : int(rows[-1, 0]) + 1, int(columns[0]) : int(columns[-1]) + 1]
+        window = np.s_[max(row - reach, 0) : row + reach, max(column - reach, 0) : column + reach]
+        rows, columns = places[window[0], None], places[window[1]]
         south, east = slopes[:, row, column].tolist()
         down, right = -south / (math.hypot(south, east) + 1e-6), -east / (math.hypot(south, east) + 1e-6)
         warp = unrest[window]
