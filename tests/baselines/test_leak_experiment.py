@@ -42,7 +42,10 @@ SPLITS = ("train", "validation", "test")
 
 
 def write_tiles(folder: Path, grounds: int) -> Path:
-    """Write archives of grounds, each of three tiles that overlap and of a colour that does not depend on its class."""
+    """Write archives of grounds, each of two tiles that overlap and one of a darker date.
+
+    The colour of a ground does not depend on its class.
+    """
     members: dict[str, list[tuple[str, bytes]]] = {split: [] for split in SPLITS}
     for number in range(grounds):
         name = "cordillera" if number % 2 else "glaciar"
@@ -50,7 +53,8 @@ def write_tiles(folder: Path, grounds: int) -> Path:
         whole = ground(number, 256) // 4 + tone
         for tile, split in enumerate(SPLITS):
             png = io.BytesIO()
-            Image.fromarray(whole[:, 20 * tile : 20 * tile + 128]).convert("RGBA").save(png, "PNG")
+            pixels = whole[:, 20 * tile : 20 * tile + 128] * (0.9 if tile == 2 else 1)
+            Image.fromarray(pixels.astype(np.uint8)).convert("RGBA").save(png, "PNG")
             members[split].append((f"{split}/{name}/{number:03d}{tile}.png", png.getvalue()))
     folder.mkdir()
     for split, of_split in members.items():
@@ -93,21 +97,21 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 def test_random_folds_score_memory_and_others_do_not(measured):
     _, figures, lines = measured
     assert figures["tiles"] == {"cordillera": 12, "glaciar": 12}
-    for part in ("places", "groups", "blocks"):
-        assert figures[part] == {"all": 8, "cordillera": 4, "glaciar": 4}
+    assert figures["places"] == figures["blocks"] == {"all": 8, "cordillera": 4, "glaciar": 4}
+    assert figures["groups"] == {"all": 16, "cordillera": 8, "glaciar": 8}
     assert figures["left_out"] == 0
     for labelling in LABELLINGS:
         assert set(figures["scores"][labelling]) == {"linear", "forest", "nearest"}
         for scores in figures["scores"][labelling].values():
-            random, groups, blocks = (scores[scheme]["balanced_accuracy"]["mean"] for scheme in SCHEMES)
+            random, _, blocks = (scores[scheme]["balanced_accuracy"]["mean"] for scheme in SCHEMES)
             assert random > 0.75
-            assert random - groups > 0.1
             assert random - blocks > 0.1
             assert scores["random"]["familiar"] > 0.75
-            assert scores["groups"]["familiar"] == scores["blocks"]["familiar"] == 0
+            assert scores["groups"]["familiar"] > 0.25
+            assert scores["blocks"]["familiar"] == 0
     assert lines[:4] == [
-        "cordillera: 12 tiles; 4 places, 4 groups, 4 blocks",
-        "glaciar: 12 tiles; 4 places, 4 groups, 4 blocks",
+        "cordillera: 12 tiles; 4 places, 8 groups, 4 blocks",
+        "glaciar: 12 tiles; 4 places, 8 groups, 4 blocks",
         "left out: 0 tiles across the lines between blocks",
         "folds: 2; 2 repeats, seeds from 7",
     ]

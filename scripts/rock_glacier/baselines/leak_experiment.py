@@ -14,8 +14,9 @@ the model; it says nothing about other tiles. Few blocks can be put into folds i
 
 Folds by groups and by blocks also leave less varied ground to train on, so the difference is not the leak alone. Hence
 the control: the places of each class are assigned to two new classes, anew in each repeat, so that the new classes mean
-nothing and only places can be learned. What a kind of folds scores there above 0.5 is memory of places; what folds by
-blocks score there is what this procedure gives for ignorance, which may be below 0.5.
+nothing and only places can be learned. What random folds and folds by groups score there above folds by blocks is
+memory of the ground; what folds by blocks score there is what a place's other parts tell, or what this procedure gives
+for ignorance, which may be below 0.5.
 
 The experiment does not show how well rock glaciers can be recognised.
 """
@@ -80,7 +81,7 @@ def read_tiles(data_dir: str, workers: Workers) -> TileSet:
         ArchiveError: the archives have a fault.
         ValueError: there is too little ground to cut into blocks.
     """
-    arrays = to_arrays(load_archives(data_dir=data_dir, split="+".join(SPLIT_NAMES)), rgb=False)
+    arrays = to_arrays(load_archives(data_dir=data_dir, split="+".join(SPLIT_NAMES)))
     numbers = {path: number for number, path in enumerate(arrays["path"].tolist())}
     found = audit(data_dir, workers)
     groups = number_grounds(len(numbers), [(numbers[pair["a"]], numbers[pair["b"]]) for pair in found.overlaps])
@@ -89,7 +90,7 @@ def read_tiles(data_dir: str, workers: Workers) -> TileSet:
     cut = assign_blocks(places.tolist(), x, y, arrays["labels"].tolist(), [1] * len(SPLIT_NAMES)).blocks
     kept = cut >= 0
     blocks = np.unique([places[kept], cut[kept]], axis=1, return_inverse=True)[1].ravel()
-    features = describe_tiles("Describing tiles", arrays["image"][kept][..., :3], workers)
+    features = describe_tiles("Describing tiles", arrays["image"][kept], workers)
     left_out = int((~kept).sum())
     return TileSet(features, arrays["labels"][kept], np.array(groups)[kept], blocks, places[kept], left_out)
 
