@@ -179,7 +179,7 @@ def test_an_archive_that_only_the_manifest_has_is_named(sample_copy):
 
 def test_archives_that_belong_to_no_split_are_named(sample_copy):
     faulty = ["Train.zip", "masks.ZIP", "train-1-of-2.zip"]
-    for name in (*faulty, "zeros.png", "grounds.csv", "README.md"):
+    for name in (*faulty, "zeros.png", "grounds.csv", "dropped.csv", "README.md"):
         shutil.copyfile(sample_copy / "validation.zip", sample_copy / name)
     assert found_in(sample_copy) == [("archive-unreadable", "error", name) for name in faulty]
 

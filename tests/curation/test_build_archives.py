@@ -8,23 +8,30 @@ import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from archive_contents import contents
 from PIL import Image
-from source_folders import files_of, limited_file_size, save_mask, save_tile
+from source_folders import files_of, ground, limited_file_size, save_mask, save_tile
 
+from rock_glacier.archives.grounds_file import GroundRow
 from rock_glacier.audit.checks import audit
+from rock_glacier.curation import build as building
 from rock_glacier.curation.build_command import main
+from rock_glacier.grounds.turns import turned
 from rock_glacier.parallel import Workers
+from rock_glacier.sample.terrain import make_ground, render_date
 from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES, load_archives
 
 EVEN = ["--ratios", "1:1:1"]
+NOT_CUT = "3 splits need as many grounds, or larger ones that lines can cut; of 1, none is left for validation and test"
 
 
 @pytest.fixture
@@ -49,6 +56,25 @@ def overlapping(tmp_path):
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def two_places(tmp_path_factory):
+    """A folder of tiles of two places, one of each class, turned at random; neighbours are of two dates.
+
+    A tile's name gives its column and row, whose distance is 80 pixels.
+    """
+    folder = tmp_path_factory.mktemp("places")
+    (folder / "tiles").mkdir()
+    rng = np.random.default_rng(0)
+    for prefix in ("cordillera", "glaciar"):
+        scene = render_date(rng, make_ground(rng, 512, rock_glaciers=False))
+        dates = scene, (0.8 * scene + 30 + rng.normal(0, 2, scene.shape)).astype(np.uint8)
+        for number, (row, column) in enumerate(np.ndindex(3, 5)):
+            x, y = 80 * column, 80 * row
+            tile = turned(dates[number % 2][y : y + 128, x : x + 128], int(rng.integers(8)))
+            Image.fromarray(tile).save(folder / "tiles" / f"{prefix}_{column}_{row}.png")
+    return folder
+
+
 def command(folder, *options, tiles="tiles", out="out", masks="masks"):
     """Return the command's arguments for what lies in a folder; no masks where there is no folder of them."""
     given = ["--masks", str(folder / masks)] if (folder / masks).exists() else []
@@ -61,9 +87,13 @@ def build(folder, *options, **places):
     return main(command(folder, *options, **places))
 
 
-def rows_of(folder):
-    with (folder / "out" / "grounds.csv").open(encoding="utf-8", newline="") as file:
+def rows_of(folder, name="grounds.csv"):
+    with (folder / "out" / name).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def split_of(row):
+    return row["path"].split("/")[0]
 
 
 def into_splits(tiles, split_of):
@@ -83,30 +113,137 @@ def test_archives_pass_the_audit_and_load_in_both_configs(overlapping):
         splits = load_archives(config, data_dir=overlapping / "out", streaming=True)
         assert {split: len(list(dataset)) for split, dataset in splits.items()} == dict.fromkeys(SPLIT_NAMES, 6)
     rows = rows_of(overlapping)
-    assert list(rows[0]) == ["path", "ground", "source"]
+    assert list(rows[0]) == [*GroundRow._fields]
     assert sorted(row["source"] for row in rows) == sorted(path.name for path in (overlapping / "tiles").iterdir())
     assert len({(row["ground"], row["source"][:-6]) for row in rows}) == len({row["ground"] for row in rows}) == 6
 
 
-def test_real_tiles_share_no_ground_across_splits(real, tmp_path, capsys):
-    with zipfile.ZipFile(real / "raw_tiles.zip") as tiles, zipfile.ZipFile(real / "raw_masks.zip") as masks:
-        some = sorted(tiles.namelist())[::2]
-        tiles.extractall(tmp_path, some)
-        masks.extractall(tmp_path, {name.replace("tiles/", "masks/") for name in some} & {*masks.namelist()})
-    assert build(tmp_path) == 0
-    split_of = {row["source"]: row["path"].split("/")[0] for row in rows_of(tmp_path)}
+def test_grounds_are_cut_so_that_every_split_has_both_classes(two_places, tmp_path, capsys):
+    assert build(two_places, out=tmp_path / "out") == 0
+    rows, dropped = rows_of(tmp_path), rows_of(tmp_path, "dropped.csv")
+    assert list(dropped[0]) == ["source", "class", "ground", "x", "y"]
+    assert sorted(row["source"] for row in rows + dropped) == sorted(files_of(two_places / "tiles"))
+    assert {(split_of(row), row["source"].split("_")[0]) for row in rows} == {
+        (split, name) for split in SPLIT_NAMES for name in ("cordillera", "glaciar")
+    }
+    assert {(row["ground"], row["source"].split("_")[0]) for row in rows + dropped} == {
+        ("0", "cordillera"),
+        ("1", "glaciar"),
+    }
+    assert len({(row["ground"], row["block"]) for row in rows}) >= 6
+    assert audit(tmp_path / "out", Workers(1)).errors == 0
+    captured = capsys.readouterr()
+    share = f"{len(dropped) / 30:.1%}"
+    last = f"left out: {len(dropped)} tiles, {share} of all; dropped.csv names them"
+    assert captured.out.splitlines()[-1] == last
+    assert "warning: ground 0: is cut into 3 blocks; " in captured.err
+
+
+def test_random_split_has_the_places_too_and_says_that_it_leaks(two_places, tmp_path, capsys):
+    assert build(two_places, "--split", "random", out=tmp_path / "out") == 0
+    lines = capsys.readouterr().err.splitlines()
+    for what in ("[1-9][0-9]* pairs of tiles overlap", "[1-9][0-9]* other pairs show the same ground"):
+        assert any(re.search(f"--split random leaks: {what} across splits; use --split ground", one) for one in lines)
+    for name in ("cordillera", "glaciar"):
+        rows = [row for row in rows_of(tmp_path) if row["source"].startswith(name)]
+        assert {row["block"] for row in rows} == {"0"}
+        truth = np.array([row["source"][:-4].split("_")[1:] for row in rows], float) * 80
+        found = np.array([(row["x"], row["y"]) for row in rows], float)
+        distances = [np.linalg.norm(places[:, None] - places, axis=2) for places in (truth, found)]
+        assert abs(distances[0] - distances[1]).max() <= 4
+
+
+def real_pairs(real, split_of_source):
+    """Return the pairs of the real tiles that are known to overlap, where both are in a split."""
     with (real / "names.csv").open() as names, (real / "overlaps.csv").open() as overlaps:
         source_of = {row["path"]: row["tile"] for row in csv.DictReader(names)}
         pairs = [(source_of[row["a"]], source_of[row["b"]]) for row in csv.DictReader(overlaps)]
-    pairs = [(a, b) for a, b in pairs if {a, b} <= {*split_of}]
-    assert (len(pairs), len(split_of)) == (132, 150)
-    assert [(a, b) for a, b in pairs if split_of[a] != split_of[b]] == []
-    captured = capsys.readouterr()
-    assert "81 cordillera, 69 glaciar; 150 made RGBA" in captured.out
-    assert "has the pixels of train/glaciar/022.png, as they are, turned or mirrored" in captured.err
+    return [(a, b) for a, b in pairs if {a, b} <= {*split_of_source}]
+
+
+def test_real_archives_are_split_anew_and_share_no_ground(real, real_archives, tmp_path, capsys):
+    assert build(tmp_path, tiles=real_archives) == 0
+    rows, dropped = rows_of(tmp_path), rows_of(tmp_path, "dropped.csv")
+    assert len(rows) + len(dropped) == 300
+    assert len(dropped) <= 0.35 * 300
+    assert len({row["ground"] for row in rows}) == 3
+    assert {tuple(row["path"].split("/")[:2]) for row in rows} == {
+        (split, name) for split in SPLIT_NAMES for name in ("cordillera", "glaciar")
+    }
+    with (real / "names.csv").open() as names:
+        source_of = {row["path"]: row["tile"] for row in csv.DictReader(names)}
+    splits = {source_of[row["source"].partition("/")[2]]: split_of(row) for row in rows}
+    pairs = real_pairs(real, splits)
+    assert len(pairs) > 300
+    assert [(a, b) for a, b in pairs if splits[a] != splits[b]] == []
+    assert "audit: 0 errors, 1 warning" in capsys.readouterr().out
+
+
+def test_real_tiles_are_assigned_anew_where_the_audit_finds_what_the_search_missed(real, tmp_path, capsys):
+    with zipfile.ZipFile(real / "raw_tiles.zip") as tiles, zipfile.ZipFile(real / "raw_masks.zip") as masks:
+        some = sorted(tiles.namelist())[1::4]
+        tiles.extractall(tmp_path, some)
+        masks.extractall(tmp_path, {name.replace("tiles/", "masks/") for name in some} & {*masks.namelist()})
+    assert build(tmp_path) == 0
+    splits = {row["source"]: split_of(row) for row in rows_of(tmp_path)}
+    assert len(splits) + len(rows_of(tmp_path, "dropped.csv")) == len(some) == 75
+    assert [(a, b) for a, b in real_pairs(real, splits) if splits[a] != splits[b]] == []
+    assert "audit: 0 errors" in capsys.readouterr().out
     for config in CONFIG_NAMES:
-        splits = load_archives(config, data_dir=tmp_path / "out", streaming=True)
-        assert sum(1 for dataset in splits.values() for _ in dataset) == 150
+        datasets = load_archives(config, data_dir=tmp_path / "out", streaming=True)
+        assert sum(1 for dataset in datasets.values() for _ in dataset) == len(splits)
+
+
+def test_ground_that_the_first_search_missed_is_kept_together(two_places, tmp_path, monkeypatch):
+    found = []
+
+    def first_without_same_ground(*arguments):
+        found.append(audit(*arguments))
+        return found[-1]._replace(same_ground=[]) if len(found) == 1 else found[-1]
+
+    monkeypatch.setattr(building, "audit", first_without_same_ground)
+    assert build(two_places, out=tmp_path / "out") == 0
+    assert len(found) > 2
+    assert found[1].errors > 0
+    assert found[-1].errors == audit(tmp_path / "out", Workers(1)).errors == 0
+
+
+def test_splits_that_share_ground_after_three_rounds_are_an_error(overlapping, capsys, monkeypatch):
+    def always_finds_one(*arguments):
+        found = audit(*arguments)
+        first = {tile.archive.split: tile.path for tile in reversed(found.listing.tiles)}
+        if len(first) > 1:
+            pair = {"a": first["train"], "b": first["test"], "turn": 0, "dx": 0, "dy": 0}
+            return found._replace(same_ground=[{**pair, "matches": 9, "correlation": 0.5}])
+        return found
+
+    monkeypatch.setattr(building, "audit", always_finds_one)
+    before = files_of(overlapping)
+    assert build(overlapping) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert "after 3 assignments, splits share ground in 1 pair of tiles; remove a tile of each, such as " in line
+    assert files_of(overlapping) == before
+
+
+def test_tiles_that_match_across_splits_against_their_places_are_left_out(tmp_path, capsys):
+    ring = np.tile(ground(0, 1280), (1, 2, 1))
+    (tmp_path / "tiles").mkdir()
+    for number in range(20):
+        tile = ring[:, 64 * number : 64 * number + 128]
+        Image.fromarray(tile).save(tmp_path / "tiles" / f"cordillera_{number}.png")
+    assert build(tmp_path, *EVEN) == 0
+    assert audit(tmp_path / "out", Workers(1)).errors == 0
+    assert "warning: 1 tile left out because of a match in another split" in capsys.readouterr().err
+
+
+def test_copies_of_a_flat_tile_go_to_one_split(flat):
+    for number in range(3):
+        Image.new("RGB", (128, 128), (9, 9, 9)).save(flat / "tiles" / f"cordillera_9{number}.png")
+    assert build(flat, *EVEN) == 0
+    alike = [row for row in rows_of(flat) if row["source"].startswith("cordillera_9")]
+    assert len(alike) == 3
+    assert len({(row["ground"], row["x"], row["y"], split_of(row)) for row in alike}) == 1
+    assert audit(flat / "out", Workers(1)).errors == 0
 
 
 def test_ids_count_from_000_in_natural_order_and_members_have_the_order_of_their_sha256(flat):
@@ -211,12 +348,15 @@ def test_each_split_and_archive_has_a_line(flat, capsys):
     assert captured.err == ""
 
 
-def test_ground_that_is_too_large_is_named_with_the_excess(flat, capsys):
+def test_ground_that_no_line_cuts_is_named_with_what_is_missed(flat, capsys):
     for number in range(6, 18):
         save_tile(flat / "tiles" / f"cordillera_{number}.png", 5, 5 * (number - 5))
     assert build(flat, *EVEN) == 0
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "warning: the ground of cordillera_5.png has 13 cordillera tiles, 7 more than the target of" in line
+    captured = capsys.readouterr()
+    assert "warning: ground 5: no line cuts its 13 tiles apart; it stays whole" in captured.err
+    assert "has 13 of 18 tiles, 117% more than its share" in captured.err
+    assert "left out" not in captured.out
+    assert not (flat / "out" / "dropped.csv").exists()
 
 
 def test_class_on_too_few_grounds_and_transparent_tiles_are_named(flat, capsys):
@@ -225,7 +365,8 @@ def test_class_on_too_few_grounds_and_transparent_tiles_are_named(flat, capsys):
     Image.new("RGBA", (128, 128)).save(flat / "tiles" / "cordillera_1.png")
     assert build(flat, *EVEN) == 0
     captured = capsys.readouterr()
-    assert "has no cordillera tiles (target 0.7); add tiles of other ground" in captured.err
+    assert "cordillera: has 2 grounds for 3 splits" in captured.err
+    assert re.search("cordillera: [a-z]+ has none", captured.err)
     assert "1 tile with transparent pixels, the first cordillera_1.png" in captured.err
 
 
@@ -254,6 +395,24 @@ def one_scene(folder):
         save_tile(folder / "tiles" / f"cordillera_{number}.png", 1, 5 * number)
 
 
+def one_tile(folder):
+    shutil.rmtree(folder)
+    save_tile(folder / "tiles" / "cordillera_0.png", 0)
+
+
+def copies_of_one_tile(folder):
+    shutil.rmtree(folder)
+    for number in range(60):
+        save_tile(folder / "tiles" / f"cordillera_{number}.png", 0)
+
+
+def flat_tiles(folder):
+    shutil.rmtree(folder)
+    (folder / "tiles").mkdir(parents=True)
+    for number in range(9):
+        Image.new("RGB", (128, 128), (9, 9, 9)).save(folder / "tiles" / f"cordillera_{number}.png")
+
+
 def masks_beside_archives(folder):
     (folder / "tiles" / "train.zip").touch()
 
@@ -267,7 +426,10 @@ def bad_archive(folder):
     ("spoil", "named", "remedy"),
     [
         (no_images, "{}/tiles/glaciarRoca_3.png: cannot be used (is no PNG)", "or remove it"),
-        (one_scene, "3 splits need as many grounds, and there are 1", "add tiles of other ground"),
+        (one_scene, NOT_CUT, "add tiles of other ground"),
+        (one_tile, "3 splits need as many tiles, and there are 1", "add tiles"),
+        (copies_of_one_tile, NOT_CUT, "add tiles of other ground"),
+        (flat_tiles, NOT_CUT, "add tiles of other ground"),
         (masks_beside_archives, "{}/masks: is not read", "leave out --masks"),
         (bad_archive, "train.zip: cannot be read as a zip archive", "or build it again"),
     ],

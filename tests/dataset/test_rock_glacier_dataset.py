@@ -208,7 +208,8 @@ def test_validation_may_be_called_val(stem, first_part, streaming, sample_copy):
 
 
 def test_other_files_of_the_folder_are_passed_over(sample_copy):
-    names = ["zeros.png", "grounds.csv", "README.md", "train.zip.part", "training.zip", "train_masks.zip", "other.json"]
+    names = ["zeros.png", "grounds.csv", "dropped.csv", "README.md", "train.zip.part", "training.zip"]
+    names += ["train_masks.zip", "other.json"]
     for name in names:
         (sample_copy / name).write_text("nothing")
     (sample_copy / "nested").mkdir()

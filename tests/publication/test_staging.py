@@ -54,9 +54,11 @@ def assert_rows(branch: Path, archives: Path) -> None:
 
 def test_main_holds_card_parquet_and_papers_and_script_the_module_and_the_archives(sample_copy, tmp_path):
     write_grounds(sample_copy)
+    (sample_copy / "dropped.csv").write_text("not published")
     stage(sample_copy, tmp_path / "staged")
     main, script = digests_of(tmp_path / "staged" / "main"), digests_of(tmp_path / "staged" / "script")
-    archives = {f"data/{name}": digest for name, digest in digests_of(sample_copy).items() if name != "README.md"}
+    not_copied = ("README.md", "dropped.csv")
+    archives = {f"data/{name}": digest for name, digest in digests_of(sample_copy).items() if name not in not_copied}
     own = {"rock-glacier-dataset.py": hashlib.sha256((REPOSITORY / "rock_glacier_dataset.py").read_bytes()).hexdigest()}
     assert script == archives | own | {"README.md": script["README.md"]}
     pictures = {f"assets/{name}": digest for name, digest in digests_of(REPOSITORY / "assets").items()}

@@ -1,13 +1,18 @@
-"""Build archives: convert the sources, find their grounds, assign these to splits, write and audit the archives."""
+"""Build archives: convert the sources, find their grounds, assign these to splits, write and audit the archives.
+
+The search for the same ground is approximate: which pairs it finds depends on the other tiles too. Where the audit of
+the archives finds pairs across splits that the search before it missed, the tiles are assigned anew, with these pairs.
+"""
 
 from __future__ import annotations
 
+import csv
 import itertools
 import os
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,21 +25,32 @@ from rock_glacier.archives.manifest import write_manifest
 from rock_glacier.archives.writer import WrittenArchive, archive_name, mask_path, write_archive, write_split
 from rock_glacier.audit.checks import Audit, audit
 from rock_glacier.audit.findings import ERROR, Code
+from rock_glacier.console import count
 from rock_glacier.curation.assignment import assign_splits, count_tiles, target_counts
+from rock_glacier.curation.blocks import MARGIN, Assigned, assign_blocks
 from rock_glacier.curation.conversion import Facts, convert_sources
 from rock_glacier.curation.sources import Source, SourceError, fault, find_sources
 from rock_glacier.files import new_output_folder
 from rock_glacier.grounds.components import number_grounds
+from rock_glacier.grounds.pairs import Overlap, SameGround
+from rock_glacier.grounds.positions import Positions, place_tiles
 from rock_glacier.parallel import Workers
-from rock_glacier_dataset import CLASS_NAMES, RELEASE_SIZES, SPLIT_NAMES, ArchiveError, RockGlacierDataset
+from rock_glacier_dataset import CLASS_NAMES, RELEASE_SIZES, SPLIT_NAMES, TILE_SIZE, ArchiveError, RockGlacierDataset
 
 LEAKS = {
     Code.OVERLAP_ACROSS_SPLITS.code: "pairs of tiles overlap",
+    Code.SAME_GROUND_ACROSS_SPLITS.code: "other pairs show the same ground",
     Code.DUPLICATE_PIXELS.code: "tiles repeat others",
 }
 """Findings of ground that splits share, and what a finding stands for."""
 
+DROPPED_NAME = "dropped.csv"
+"""Names the tiles that are in no split: columns source, class, ground, x, y."""
+
 _PART = 64  # tiles that a worker converts at once
+_ROUNDS = 3  # of assigning and auditing
+
+_Link = Overlap | SameGround
 
 
 class Built(NamedTuple):
@@ -43,30 +59,25 @@ class Built(NamedTuple):
     Attributes:
         sources: the tiles.
         facts: facts about each tile.
-        grounds: number of each tile's ground.
-        splits: number of each tile's split.
-        target: target number of tiles of each split and class, shape (splits, classes).
+        positions: ground and place of each tile.
+        assigned: split and block of each tile.
+        target: target number of tiles of each split and class, of those that are kept, shape (splits, classes).
         archives: the archives, in the order in which they were written.
         audit: the audit of the archives.
     """
 
     sources: list[Source]
     facts: list[Facts]
-    grounds: list[int]
-    splits: list[int]
+    positions: Positions
+    assigned: Assigned
     target: npt.NDArray[np.float64]
     archives: list[WrittenArchive]
     audit: Audit
 
     @property
-    def labels(self) -> list[int]:
-        """Number of each tile's class."""
-        return [CLASS_NAMES.index(source.class_name) for source in self.sources]
-
-    @property
     def counts(self) -> npt.NDArray[np.int64]:
         """Number of tiles of each split and class, shape (splits, classes)."""
-        return count_tiles(self.splits, self.labels)
+        return count_tiles(*_kept(self.assigned, _labels(self.sources)))
 
 
 def build_archives(
@@ -81,7 +92,7 @@ def build_archives(
     seed: int = 0,
     workers: Workers | None = None,
 ) -> Built:
-    """Build archives with manifest.json and grounds.csv.
+    """Build archives with manifest.json and grounds.csv; and dropped.csv, where tiles are left out.
 
     The same files, options and seed give the same bytes with the same versions of numpy, scipy, Pillow and zlib.
 
@@ -90,8 +101,8 @@ def build_archives(
         out: folder to write; it may exist when it is empty. It appears when it is complete, or not at all.
         masks: folder of masks. Without any mask the archives are for `image-classification` alone.
         prefixes: the class of folders of this name, and of files whose names begin so.
-        split: "ground" assigns whole grounds, "random" single tiles; "keep" leaves tiles in the splits that their
-            folders or archives name.
+        split: "ground" assigns grounds, whole or in blocks, and leaves out tiles between blocks; "random" assigns
+            single tiles; "keep" leaves tiles in the splits that their folders or archives name.
         ratios: of train, validation and test, each above 0; by default those of the release.
         shards: archives of each split.
         seed: not negative.
@@ -100,7 +111,8 @@ def build_archives(
     Raises:
         SourceError: a tile or a mask does not fit, or they do not fit one another.
         ArchiveError: the archives that were read or built have a fault.
-        ValueError: there are not enough grounds for the splits, or tiles for the shards.
+        ValueError: there are not enough grounds for the splits, or tiles for the shards, or no assignment was found
+            by which splits share no ground.
         FileExistsError: `out` exists and is not an empty folder; it stays as it is.
         OSError: a folder cannot be read or written.
     """
@@ -110,36 +122,51 @@ def build_archives(
     sources = find_sources(tiles, masks, prefixes)
     if split == "keep":
         _check_kept_splits(sources)
-    labels = [CLASS_NAMES.index(source.class_name) for source in sources]
     ratios = ratios or list(RELEASE_SIZES.values())
     numbered = [f"{SPLIT_NAMES[0]}/{source.class_name}/{number}.png" for number, source in enumerate(sources)]
     with new_output_folder(out) as folder:
         with tempfile.TemporaryDirectory(prefix=".all-tiles-", dir=folder) as temporary:
             everything = Path(temporary) / archive_name(SPLIT_NAMES[0])
             facts = _convert_all(sources, numbered, everything, workers)
-            grounds = _find_grounds(numbered, facts, everything.parent, workers)
-            if split == "keep":
-                splits = [SPLIT_NAMES.index(source.split or "") for source in sources]
-            else:
-                units = grounds if split == "ground" else range(len(sources))
-                splits = assign_splits(units, labels, ratios, seed)
-            paths = _final_paths(sources, splits)
+            links = _links(audit(temporary, workers), numbered)
+            links += _links_of_flat_tiles(facts, links)
             with_masks = any(one.has_mask for one in facts)
-            archives = []
-            with zipfile.ZipFile(everything) as source:
-                for name in SPLIT_NAMES:
-                    of_split = {path: old for path, old in zip(paths, numbered, strict=True) if split_of(path) == name}
-                    archives += write_split(folder, name, of_split, source, masks=with_masks, shards=shards)
-        found = audit(folder, workers)
+            for _ in range(_ROUNDS):
+                positions, assigned = _assign(split, sources, links, ratios, seed)
+                paths = _final_paths(sources, assigned.splits.tolist())
+                archives = []
+                with zipfile.ZipFile(everything) as source:
+                    for name in SPLIT_NAMES:
+                        members = {path: numbered[tile] for path, tile in paths.items() if split_of(path) == name}
+                        archives += write_split(folder, name, members, source, masks=with_masks, shards=shards)
+                found = audit(folder, workers)
+                missed = [one for one in _links(found, paths) if len({*assigned.splits[[one.a, one.b]]}) > 1]
+                if split != "ground" or not missed:
+                    break
+                links += missed
+                for archive in archives:
+                    (folder / archive.name).unlink()
+            else:
+                a, b = (sources[tile].name for tile in missed[0][:2])
+                what = f"after {_ROUNDS} assignments, splits share ground in {count(len(missed), 'pair')} of tiles"
+                raise ValueError(f"{what}; remove a tile of each, such as {a} or {b}")
         _check_audit(found, may_leak=split != "ground")
         version = str(RockGlacierDataset.VERSION)
         record = {"tool": f"build_archives.py {version}", "errors": found.errors, "warnings": found.warnings}
         write_manifest(folder, version=version, splits=found.tiles, archives=archives, audit=record)
-        order = sorted(range(len(sources)), key=lambda number: (splits[number], number))
-        write_grounds(
-            folder, (GroundRow(paths[number], grounds[number], 0, 0, 0, 0, sources[number].name) for number in order)
-        )
-    return Built(sources, facts, grounds, splits, target_counts(labels, ratios), archives, found)
+        _write_places(folder, sources, paths, positions, assigned)
+    target = target_counts(_kept(assigned, _labels(sources))[1], ratios)
+    return Built(sources, facts, positions, assigned, target, archives, found)
+
+
+def _labels(sources: Iterable[Source]) -> list[int]:
+    return [CLASS_NAMES.index(source.class_name) for source in sources]
+
+
+def _kept(assigned: Assigned, labels: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Return the splits and labels of the tiles that are not left out."""
+    kept = assigned.splits >= 0
+    return assigned.splits[kept].tolist(), np.array(labels)[kept].tolist()
 
 
 def _check_folders(tiles: Path, out: Path, masks: Path | None) -> None:
@@ -179,25 +206,84 @@ def _convert_all(sources: Sequence[Source], paths: Sequence[str], archive: Path,
     return facts
 
 
-def _find_grounds(paths: Sequence[str], facts: Sequence[Facts], folder: Path, workers: Workers) -> list[int]:
-    """Number the grounds of the tiles in a folder's archive; tiles that repeat others are of one ground too."""
-    found = audit(folder, workers).grounds
-    first: dict[Hashable, int] = {}
-    pairs = []
-    for number, path in enumerate(paths):
-        for label in (found[path], facts[number].canonical_hash):
-            pairs.append((first.setdefault(label, number), number))
-    return number_grounds(len(paths), pairs)
+def _links(found: Audit, paths: Iterable[str]) -> list[_Link]:
+    """Return the pairs of an audit by the numbers of their sources, where `paths` are the tiles' paths."""
+    numbers = paths if isinstance(paths, Mapping) else {path: number for number, path in enumerate(paths)}
+    overlaps, same_ground = (
+        [{**row, "a": numbers[row["a"]], "b": numbers[row["b"]]} for row in rows]
+        for rows in (found.overlaps, found.same_ground or [])
+    )
+    return [*(Overlap(**row) for row in overlaps), *(SameGround(**row) for row in same_ground)]
 
 
-def _final_paths(sources: Sequence[Source], splits: Sequence[int]) -> list[str]:
-    """Number the tiles of each split and class from 000, in their order, as the curators number them."""
+def _links_of_flat_tiles(facts: Sequence[Facts], links: Sequence[_Link]) -> Iterator[Overlap]:
+    """Yield the pairs of equal tiles that have too few colours to overlap."""
+    known = {one[:2] for one in links}
+    first: dict[bytes, int] = {}
+    for number, one in enumerate(facts):
+        earlier = first.setdefault(one.canonical_hash, number)
+        if earlier != number and (earlier, number) not in known:
+            yield Overlap(earlier, number, 0, 0, 0, TILE_SIZE**2)
+
+
+def _assign(
+    split: str, sources: Sequence[Source], links: Sequence[_Link], ratios: Sequence[float], seed: int
+) -> tuple[Positions, Assigned]:
+    """Place the tiles by their links, and assign them to splits so that no link is between two splits."""
+    tiles, labels = len(sources), _labels(sources)
+    overlaps = [one for one in links if isinstance(one, Overlap)]
+    positions = place_tiles(tiles, overlaps, [one for one in links if isinstance(one, SameGround)])
+    if split != "ground":
+        kept = [SPLIT_NAMES.index(source.split or "") for source in sources] if split == "keep" else None
+        splits = np.array(kept or assign_splits(range(tiles), labels, ratios, seed))
+        return positions, Assigned(splits, np.zeros_like(splits), [])
+    # Places are exact in grounds of one date, which overlaps alone connect.
+    _, first = np.unique(number_grounds(tiles, (one[:2] for one in overlaps)), return_index=True)
+    dates = np.bincount(positions.ground[first])
+    margin = np.where(dates[positions.ground] > 1, MARGIN, 0)
+    assigned = assign_blocks(positions.ground.tolist(), positions.x, positions.y, labels, ratios, seed, margin)
+    left_out = 0
+    for a, b, *_ in links:  # some contradict the places
+        if -1 < assigned.splits[a] != assigned.splits[b] > -1:
+            tile = min(a, b, key=lambda tile: int(assigned.splits[tile]))  # of train, which has most
+            assigned.splits[tile] = assigned.blocks[tile] = -1
+            left_out += 1
+    if left_out:
+        assigned.notes.append(f"{count(left_out, 'tile')} left out because of a match in another split")
+    return positions, assigned
+
+
+def _final_paths(sources: Sequence[Source], splits: Sequence[int]) -> dict[str, int]:
+    """Number the tiles of each split and class from 000, in their order, as the curators number them.
+
+    Returns:
+        the number of each tile that is kept, by its path.
+    """
     given: Counter[tuple[int, str]] = Counter()
-    paths = []
-    for source, split in zip(sources, splits, strict=True):
-        paths.append(f"{SPLIT_NAMES[split]}/{source.class_name}/{given[split, source.class_name]:03d}.png")
-        given[split, source.class_name] += 1
+    paths = {}
+    for number, (source, split) in enumerate(zip(sources, splits, strict=True)):
+        if split >= 0:
+            paths[f"{SPLIT_NAMES[split]}/{source.class_name}/{given[split, source.class_name]:03d}.png"] = number
+            given[split, source.class_name] += 1
     return paths
+
+
+def _write_places(
+    folder: Path, sources: Sequence[Source], paths: Mapping[str, int], positions: Positions, assigned: Assigned
+) -> None:
+    """Write grounds.csv, and dropped.csv where tiles are left out."""
+    ground, turn, x, y = (column.tolist() for column in positions[:4])
+    splits, blocks = assigned.splits.tolist(), assigned.blocks.tolist()
+    in_order = sorted(paths.items(), key=lambda one: (splits[one[1]], one[1]))
+    write_grounds(
+        folder, (GroundRow(path, ground[n], blocks[n], x[n], y[n], turn[n], sources[n].name) for path, n in in_order)
+    )
+    dropped = [n for n, split in enumerate(splits) if split < 0]
+    if dropped:
+        with (folder / DROPPED_NAME).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["source", "class", "ground", "x", "y"])
+            writer.writerows([sources[n].name, sources[n].class_name, ground[n], x[n], y[n]] for n in dropped)
 
 
 def _check_audit(found: Audit, *, may_leak: bool) -> None:

@@ -45,7 +45,12 @@ def _parser() -> argparse.ArgumentParser:
 Build archives in splits that share no ground, from folders of tiles and masks
 or from archives. Tiles become RGBA, masks white and black; ids are numbered
 per split and class in the natural order of the sources. Writes manifest.json
-and grounds.csv as well: each tile's source, and which tiles share ground.""",
+and grounds.csv as well: each tile's source, and its ground, block and place.
+
+Tiles that overlap, or show the same ground on another date, are of one ground.
+Where whole grounds cannot give every split its share of both classes, straight
+lines cut the largest into blocks. Tiles across a line between two splits are
+left out; dropped.csv names them.""",
         epilog="""\
 TILES holds archives (train.zip, val.zip, test.zip), or PNG files of 128 x 128
 pixels, RGB or RGBA: in folders called cordillera and glaciar, or with the class
@@ -57,8 +62,9 @@ perhaps with _m behind it or mask_ before it.
   python scripts/audit_archives.py data
 
 The same files, options and seed give the same bytes. Prints a line for each
-split and archive. Exit status: 0 when all is written, 1 when something failed
-(OUT is as it was before), 2 for wrong usage.""",
+split and archive, and last the number of tiles left out, if there are any.
+Exit status: 0 when all is written, 1 when something failed (OUT is as it was
+before), 2 for wrong usage.""",
     )
     parser.add_argument("tiles", metavar="TILES", type=Path, help="folder of tiles, or of archives")
     add_options(parser, "out")
@@ -76,7 +82,7 @@ split and archive. Exit status: 0 when all is written, 1 when something failed
         "--split",
         choices=("ground", "random", "keep"),
         default="ground",
-        help="ground: tiles of one ground go to one split; random: each tile by itself; keep: as the folders or "
+        help="ground: by whole grounds or blocks of them; random: each tile by itself; keep: as the folders or "
         "archives say (default: %(default)s)",
     )
     parser.add_argument(
@@ -129,19 +135,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _results(built: Built) -> Iterator[str]:
     """Yield a line for each result."""
+    from rock_glacier.curation.build import DROPPED_NAME
     from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
-    counts, facts = built.counts, built.facts
-    of_classes = ", ".join(f"{n:,} {name}" for n, name in zip(counts.sum(0), CLASS_NAMES, strict=True))
+    counts, facts, grounds, splits = built.counts, built.facts, built.positions.ground.tolist(), built.assigned.splits
+    read = Counter(source.class_name for source in built.sources)
+    of_classes = ", ".join(f"{read[name]:,} {name}" for name in CLASS_NAMES)
     yield f"tiles: {of_classes}; {sum(one.tile_changed for one in facts):,} made RGBA"
     masks = sum(one.has_mask for one in facts)
     changed = sum(one.mask_changed for one in facts)
     yield f"masks: {masks:,}; {changed:,} made white and black" if masks else "masks: none"
-    ground, size = Counter(built.grounds).most_common(1)[0]
-    first = built.sources[built.grounds.index(ground)].name
-    yield f"grounds: {len(set(built.grounds)):,}; the largest has {count(size, 'tile')}, such as {first}"
+    ground, size = Counter(grounds).most_common(1)[0]
+    first = built.sources[grounds.index(ground)].name
+    yield f"grounds: {len(set(grounds)):,}; the largest has {count(size, 'tile')}, such as {first}"
     for number, split in enumerate(SPLIT_NAMES):
-        of_split = {one for one, its in zip(built.grounds, built.splits, strict=True) if its == number}
+        of_split = {one for one, its in zip(grounds, splits, strict=True) if its == number}
         tiles = (
             f"{n:,} {name} (target {round(target, 1):,g})"
             for name, n, target in zip(CLASS_NAMES, counts[number], built.target[number], strict=True)
@@ -150,6 +158,8 @@ def _results(built: Built) -> Iterator[str]:
     for archive in built.archives:
         yield f"{archive.name}: {count(archive.tiles, 'tile')}, {archive.bytes:,} bytes"
     yield f"audit: {count(built.audit.errors, 'error')}, {count(built.audit.warnings, 'warning')}"
+    if dropped := int((splits < 0).sum()):
+        yield f"left out: {count(dropped, 'tile')}, {dropped / len(splits):.1%} of all; {DROPPED_NAME} names them"
 
 
 def _warnings(built: Built, mode: str) -> Iterator[str]:
@@ -160,16 +170,9 @@ def _warnings(built: Built, mode: str) -> Iterator[str]:
     from rock_glacier.curation.build import LEAKS
     from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
-    sizes = Counter(zip(built.grounds, built.splits, built.labels, strict=True))
-    for (ground, number, label), size in sizes.items():
-        excess = int(size - built.target[number, label])
-        if mode == "ground" and size > 1 and excess > 0:
-            first, tiles = built.sources[built.grounds.index(ground)].name, count(size, f"{CLASS_NAMES[label]} tile")
-            what = f"{tiles}, {excess:,} more than the target of {SPLIT_NAMES[number]}"
-            yield f"the ground of {first} has {what}; it stays whole"
-    for number, label in np.argwhere((built.target > 0) & (built.counts == 0)):
-        what = f"{SPLIT_NAMES[number]} has no {CLASS_NAMES[label]} tiles (target {built.target[number, label]:.1f})"
-        yield f"{what}; add tiles of other ground"
+    yield from built.assigned.notes
+    for number, label in np.argwhere((built.target > 0) & (built.counts == 0)) if mode != "ground" else ():
+        yield f"{CLASS_NAMES[label]}: {SPLIT_NAMES[number]} has none"
     transparent = [source.name for source, one in zip(built.sources, built.facts, strict=True) if not one.is_opaque]
     if transparent:
         yield f"{count(len(transparent), 'tile')} with transparent pixels, the first {transparent[0]}"
