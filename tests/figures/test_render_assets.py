@@ -41,7 +41,7 @@ from rock_glacier.figures.render import (
     read_tiles,
     write_pictures,
 )
-from rock_glacier.grounds.turns import turned
+from rock_glacier.grounds.turns import INVERSE, turned
 from rock_glacier.parallel import Workers
 from rock_glacier.sample.faults import FAULTS
 from rock_glacier.sample.generate import make_sample_archives
@@ -159,16 +159,16 @@ def test_tiles_are_read_with_their_masks(leaky, audited):
 
 def test_frames_hold_the_ground_that_two_tiles_share(audited):
     assert audited.overlaps
-    for pair in audited.overlaps:
-        a, b = read_tiles(audited.listing, [pair["a"], pair["b"]]).values()
+    for found, turn in itertools.product(audited.overlaps, (0, 3, 6)):
+        a, b = read_tiles(audited.listing, [found["a"], found["b"]]).values()
+        pair, b = found | {"turn": turn}, b._replace(rgb=turned(turned(b.rgb, found["turn"]), INVERSE[turn]))
         figure = pictures.draw_overlap(pair, a, b)
-        framed = []
-        for axes, tile in zip(figure.axes, (a, b), strict=False):
+        framed: list[np.ndarray] = []
+        for axes in figure.axes[:2]:
             (frame,) = (patch for patch in axes.patches if isinstance(patch, Rectangle))
             (x, y), width, height = frame.get_xy(), int(frame.get_width()), int(frame.get_height())
             assert width * height == pair["pixels"]
-            rgb = turned(tile.rgb, pair["turn"]) if tile is b else tile.rgb
-            framed.append(rgb[int(y) :, int(x) :][:height, :width])
+            framed.append(images(figure)[len(framed)][int(y) :, int(x) :][:height, :width])
         assert np.array_equal(framed[0], framed[1])
         dx, dy = pair["dx"], pair["dy"]
         assert list(figure.axes[2].images[0].get_extent()) == [dx, dx + 128, dy + 128, dy]

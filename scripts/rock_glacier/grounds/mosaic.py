@@ -39,14 +39,16 @@ def draw_mosaic(
     Returns:
         an RGB picture; grey where no tile lies.
     """
-    places = np.stack([x, y], 1) - (min(x), min(y))
+    places = np.array([x, y], float).T
+    places -= places.min(0)
+    is_tinted = len(set(blocks)) > 1
     scale = min(1.0, largest / (places.max() + TILE_SIZE))
     corners = np.rint(scale * np.hstack([places, places + TILE_SIZE])).astype(int)
     mosaic = Image.new("RGB", tuple(corners[:, 2:].max(0).tolist()), _NOTHING)
     for pixels, turn, (left, top, right, bottom), block in zip(tiles, turns, corners.tolist(), blocks, strict=True):
         size = (max(1, right - left), max(1, bottom - top))
         tile = Image.fromarray(np.ascontiguousarray(turned(pixels, turn)[..., :3])).resize(size, Image.Resampling.BOX)
-        if len(set(blocks)) > 1:
+        if is_tinted:
             colour = _BLOCK_COLOURS[block % len(_BLOCK_COLOURS)]
             tile = Image.blend(tile, Image.new("RGB", size, colour), _TINT)
         mosaic.paste(tile, (left, top))
