@@ -14,7 +14,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -128,7 +128,7 @@ def build_archives(
         with tempfile.TemporaryDirectory(prefix=".all-tiles-", dir=folder) as temporary:
             everything = Path(temporary) / archive_name(SPLIT_NAMES[0])
             facts = _convert_all(sources, numbered, everything, workers)
-            links = _links(audit(temporary, workers), numbered)
+            links = _links(audit(temporary, workers), {path: number for number, path in enumerate(numbered)})
             links += _links_of_flat_tiles(facts, links)
             with_masks = any(one.has_mask for one in facts)
             for _ in range(_ROUNDS):
@@ -140,7 +140,7 @@ def build_archives(
                         members = {path: numbered[tile] for path, tile in paths.items() if split_of(path) == name}
                         archives += write_split(folder, name, members, source, masks=with_masks, shards=shards)
                 found = audit(folder, workers)
-                missed = [one for one in _links(found, paths) if len({*assigned.splits[[one.a, one.b]]}) > 1]
+                missed = [one for one in _links(found, paths) if assigned.splits[one.a] != assigned.splits[one.b]]
                 if split != "ground" or not missed:
                     break
                 links += missed
@@ -206,14 +206,14 @@ def _convert_all(sources: Sequence[Source], paths: Sequence[str], archive: Path,
     return facts
 
 
-def _links(found: Audit, paths: Iterable[str]) -> list[_Link]:
-    """Return the pairs of an audit by the numbers of their sources, where `paths` are the tiles' paths."""
-    numbers = paths if isinstance(paths, Mapping) else {path: number for number, path in enumerate(paths)}
-    overlaps, same_ground = (
-        [{**row, "a": numbers[row["a"]], "b": numbers[row["b"]]} for row in rows]
-        for rows in (found.overlaps, found.same_ground or [])
-    )
-    return [*(Overlap(**row) for row in overlaps), *(SameGround(**row) for row in same_ground)]
+def _links(found: Audit, numbers: Mapping[str, int]) -> list[_Link]:
+    """Return the pairs of an audit by the numbers of their sources, which are given by the tiles' paths."""
+
+    def numbered(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "a": numbers[row["a"]], "b": numbers[row["b"]]}
+
+    overlaps = (Overlap(**numbered(row)) for row in found.overlaps)
+    return [*overlaps, *(SameGround(**numbered(row)) for row in found.same_ground or [])]
 
 
 def _links_of_flat_tiles(facts: Sequence[Facts], links: Sequence[_Link]) -> Iterator[Overlap]:
