@@ -13,7 +13,6 @@ from rock_glacier.parallel import WorkerError, Workers
 from rock_glacier.sample.sample_command import main
 
 NUMBERS = [(number,) for number in range(20)]
-pytestmark = pytest.mark.xdist_group("cluster")  # so that one cluster is started
 
 
 def square(number: int) -> tuple[int, int]:

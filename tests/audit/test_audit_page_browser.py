@@ -23,10 +23,9 @@ from rock_glacier.parallel import Workers
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="left out: no Chromium to open the page in (apt install chromium)"),
-    pytest.mark.xdist_group("browser"),  # so that one browser is started
-]
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="left out: no Chromium to open the page in (apt install chromium)"
+)
 
 
 @pytest.fixture(scope="module")
