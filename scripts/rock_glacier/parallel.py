@@ -39,6 +39,7 @@ class Workers:
 
     def __init__(self, num_proc: int | None = None, dask: str | None = None, progress: bool = False) -> None:
         self.num_proc = num_proc or count_cores()
+        self.parts = 64 if dask else 8 * self.num_proc  # into which work is cut, so that all workers are busy
         self._dask = dask
         self._progress = progress
 

@@ -24,7 +24,6 @@ from rock_glacier.parallel import Workers
 from rock_glacier_dataset import ArchiveError, TileArchive
 
 _PART = 16  # tiles that a worker is given at once, at least
-_PARTS = 64  # of the tiles at most, for each begins by reading an archive's directory
 _PAIRS = 500  # that a worker compares at once, at least
 _KEPT_TILES = 1500  # that a worker keeps decoded while it compares pairs, 64 KiB each
 
@@ -57,7 +56,7 @@ def find_grounds(
     Raises:
         WorkerError: the workers cannot be reached, or one was killed.
     """
-    lookups = [(*part, table) for part in parts_of(tiles)]
+    lookups = [(*part, table) for part in parts_of(tiles, workers)]
     candidates = np.concatenate([np.zeros(0, CANDIDATE), *workers.map("Finding candidate pairs", _look_up, lookups)])
     # Of a pair that a piece's end divides, the larger overlap comes first.
     overlaps: dict[tuple[int, int], Overlap] = {}
@@ -68,9 +67,9 @@ def find_grounds(
     return Grounds(in_order, links, place_tiles(len(tiles), in_order, links or []))
 
 
-def parts_of(members: Sequence[ListedMember]) -> list[tuple[int, Sequence[ListedMember]]]:
-    """Cut members into parts for workers: the number of the first, and the members."""
-    size = max(_PART, -(-len(members) // _PARTS))
+def parts_of(members: Sequence[ListedMember], workers: Workers) -> list[tuple[int, Sequence[ListedMember]]]:
+    """Cut members into parts, as (number of the first, members); few, for each begins by reading a directory."""
+    size = max(_PART, -(-len(members) // workers.parts))
     return [(first, members[first : first + size]) for first in range(0, len(members), size)]
 
 
@@ -79,7 +78,7 @@ def _same_ground(
 ) -> list[SameGround]:
     from rock_glacier.grounds.same_ground import find_links
 
-    parts = [(part,) for _, part in parts_of(tiles)]
+    parts = [(part,) for _, part in parts_of(tiles, workers)]
     features = [one for part in workers.map("Detecting features", _describe, parts) for one in part]
     links = find_links(features, workers)
     known = np.fromiter((pair in overlaps for pair in links[["a", "b"]].tolist()), bool, len(links))
@@ -115,7 +114,7 @@ def _confirm(tiles: Sequence[ListedMember], pairs: np.ndarray, workers: Workers,
     ends = pairs[["a", "b"]].tolist()
     ground = np.array(number_grounds(len(tiles), ends), np.int64)
     pairs = pairs[np.argsort(ground[pairs["a"]], kind="stable")]
-    size = max(_PAIRS, -(-len(pairs) // _PARTS))
+    size = max(_PAIRS, -(-len(pairs) // workers.parts))
     pieces = []
     for start in range(0, len(pairs), size):
         piece = pairs[start : start + size]

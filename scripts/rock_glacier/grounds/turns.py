@@ -38,7 +38,10 @@ def turned(square: npt.NDArray[Any], turn: int) -> npt.NDArray[Any]:
         >>> turned(np.array([[1, 2], [3, 4]]), 5).tolist()
         [[2, 1], [4, 3]]
     """
-    square = np.rot90(square, turn % 4)
+    if turn % 4 >= 2:
+        square = square[::-1, ::-1]
+    if turn % 2:
+        square = square[:, ::-1].swapaxes(0, 1)
     return square.swapaxes(0, 1) if turn >= 4 else square
 
 
