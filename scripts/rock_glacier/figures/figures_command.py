@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="""\
 Draw the pictures of the dataset card: tiles of both classes, a tile with its
 mask, the classes and the mask coverage of each split, two tiles that overlap,
-and the largest ground with its blocks. The archives are audited first; a fault
+and the largest grounds with their blocks. The archives are audited first; a fault
 ends the run.""",
         epilog="""\
 Pictures of a synthetic sample say so. A sample has version 0.0.0 in its

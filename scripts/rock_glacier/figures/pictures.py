@@ -198,15 +198,16 @@ def draw_overlap(pair: Mapping[str, Any], a: PicturedTile, b: PicturedTile) -> F
     return figure
 
 
-def draw_ground(mosaic: Mosaic) -> Figure:
-    """Draw a ground as a mosaic of its tiles."""
+def draw_grounds_side_by_side(mosaics: Sequence[Mosaic]) -> Figure:
+    """Draw grounds as mosaics of their tiles."""
     figure = _new_figure(900)
-    axes = figure.subplots()
-    axes.imshow(mosaic.image)
-    axes.set_axis_off()
-    axes.set_anchor("W")
-    blocks = f", with its {mosaic.blocks:,} blocks in colour" if mosaic.blocks > 1 else ""
-    _title(axes, f"A ground of {mosaic.tiles:,} tiles{blocks}")
+    panels = figure.subplots(1, len(mosaics), squeeze=False)[0]
+    for axes, mosaic in zip(panels, mosaics, strict=True):
+        axes.imshow(mosaic.image)
+        axes.set_axis_off()
+        axes.set_anchor("NW")
+        blocks = f", its {mosaic.blocks:,} blocks in colour" if mosaic.blocks > 1 else ""
+        _title(axes, f"A ground of {mosaic.tiles:,} tiles{blocks}")
     return figure
 
 

@@ -20,7 +20,7 @@ from rock_glacier.audit.parts import MaskShape
 from rock_glacier.figures.pictures import (
     MOSAIC_SHAPE,
     PicturedTile,
-    draw_ground,
+    draw_grounds_side_by_side,
     draw_overlap,
     draw_portrait,
     draw_splits,
@@ -93,8 +93,8 @@ def draw_pictures(data_dir: str | os.PathLike[str], workers: Workers | None = No
         figures[OVERLAP] = draw_overlap(pair, tiles[pair["a"]], tiles[pair["b"]])
     else:
         left_out[OVERLAP] = "no two tiles overlap"
-    if mosaics := draw_grounds(audited, 1):
-        figures[GROUND] = draw_ground(mosaics[0])
+    if mosaics := draw_grounds(audited, 2):
+        figures[GROUND] = draw_grounds_side_by_side(mosaics)
     else:
         left_out[GROUND] = "no two tiles show the same ground"
     is_synthetic = audited.listing.manifest.get("version") == SAMPLE_VERSION
