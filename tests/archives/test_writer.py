@@ -97,7 +97,9 @@ def test_grounds_are_read_as_they_were_written(tmp_path: Path) -> None:
     [
         (b"", "has no column path, but none"),
         (b"path,place\na,0\n", "has no column ground, but path, place"),
-        (HEADER + b"a,0,0,0,0,0,x\nb,0,0,0\n", "line 3: ground, block, x, y and turn are not all whole numbers"),
+        (HEADER + b"a,0,0,0,0,0,x\nb,0,0,0\n", "line 3: ground, block, x and y must be whole numbers"),
+        (HEADER + b"a,0,0,0,0,8,x\n", "line 2: .* and turn one from 0 to 7"),
+        (HEADER + b"a,0,0,-1,0,0,x\n", "line 2: ground, block, x and y must"),
         (HEADER + b"a,0,0,0,0,0,x\na,1,0,0,0,0,x\n", "a stands twice"),
         (HEADER + b"\xff,0,0,0,0,0,x\n", "is no CSV"),
         (HEADER + b"b,0,0,0,0,0,x\n", "lacks 1 tile, the first a"),

@@ -21,7 +21,7 @@ from rock_glacier_dataset import TILE_SIZE
 
 
 def find_same_ground(tiles: list[np.ndarray]) -> list[SameGround]:
-    links = find_links([tile_features(tile) for tile in tiles])
+    links = find_links(map(tile_features, tiles), len(tiles))
     return confirm_links(links, lambda number: gradients(tiles[number]))
 
 

@@ -75,8 +75,10 @@ def read_grounds(file: str | os.PathLike[str], tiles: Iterable[str] = ()) -> dic
                 try:
                     ground, block, x, y, turn = (int(row[name]) for name in GroundRow._fields[1:-1])
                 except (TypeError, ValueError):
-                    what = "ground, block, x, y and turn are not all whole numbers"
-                    raise ArchiveError(f"{file}: line {reader.line_num}: {what}; {_REMEDY}") from None
+                    turn = -1
+                if not (0 <= turn < 8 and max(ground, block, x, y) < 2**31 and min(ground, block, x, y) >= 0):
+                    what = "ground, block, x and y must be whole numbers below 2**31, and turn one from 0 to 7"
+                    raise ArchiveError(f"{file}: line {reader.line_num}: {what}; {_REMEDY}")
                 if row["path"] in rows:
                     raise ArchiveError(f"{file}: {row['path']} stands twice; {_REMEDY}")
                 rows[row["path"]] = GroundRow(row["path"], ground, block, x, y, turn, row["source"])

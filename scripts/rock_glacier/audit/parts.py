@@ -1,7 +1,7 @@
 """The parts of an audit that run in worker processes.
 
-A worker opens the archives itself. What is sent between processes is small: members' places, anchor windows, hashes
-and findings, never pixels.
+A worker opens the archives itself. Members' places, anchor windows, hashes and findings are sent between processes, but
+no whole tiles.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-_FEATURES = 250  # of a tile, the strongest
+MOST_FEATURES = 250
+"""Number of features of a tile at most, the strongest."""
 
 FEATURE = np.dtype([("x", "f4"), ("y", "f4"), ("size", "f4"), ("angle", "f4"), ("descriptor", "u1", 128)])
 """A feature: its place and diameter in pixels, its angle in degrees (clockwise from the right), and its RootSIFT
@@ -22,7 +23,7 @@ _TRANSPOSED = np.arange(128).reshape(4, 4, 8)[::-1, :, -np.arange(8) % 8].ravel(
 @functools.cache
 def _detectors() -> tuple[Any, Any]:
     cv2.setNumThreads(1)  # tiles are spread over processes
-    return cv2.createCLAHE(2.0, (4, 4)), cv2.SIFT.create(_FEATURES, contrastThreshold=0.02)
+    return cv2.createCLAHE(2.0, (4, 4)), cv2.SIFT.create(MOST_FEATURES, contrastThreshold=0.02)
 
 
 def tile_features(rgba: npt.NDArray[np.uint8]) -> np.ndarray:
@@ -43,7 +44,7 @@ def tile_features(rgba: npt.NDArray[np.uint8]) -> np.ndarray:
         features["angle"] = [point.angle for point in points]
         sums = np.maximum(descriptors.sum(1, keepdims=True), 1)
         features["descriptor"] = np.rint(255 * np.sqrt(descriptors / sums))
-    return features[:_FEATURES]  # SIFT returns more where several are equally strong
+    return features[:MOST_FEATURES]  # SIFT returns more where several are equally strong
 
 
 def transposed_descriptors(descriptors: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -18,6 +18,9 @@ TOLERANCE = 6
 """Pixels by which a link may miss the place that the other links give a tile."""
 
 
+_ROUNDS = 5  # of least squares at most
+
+
 class Positions(NamedTuple):
     """The grounds of tiles, and the places of the tiles there.
 
@@ -54,10 +57,15 @@ def place_tiles(tiles: int, overlaps: Sequence[Overlap], same_ground: Sequence[S
     turns = np.array([one.turn for one in links], np.int64)
     exact = np.arange(len(links)) < len(overlaps)
     ground, turn, place = _along_tree(tiles, links, ends, exact)
-    shifts = np.einsum("nij,nj->ni", MATRICES[turn[ends[:, 0]]], shifts)
-    missed = np.abs(place[ends[:, 0]] + shifts - place[ends[:, 1]]).max(1, initial=0)
-    closed = (COMPOSED[turn[ends[:, 0]], turns] == turn[ends[:, 1]]) & (missed <= TOLERANCE)
-    place = _least_squares(place, ends[closed], shifts[closed], exact[closed])
+    a, b = ends.T
+    shifts = np.einsum("nij,nj->ni", MATRICES[turn[a]], shifts)
+    closed = np.zeros(len(links), bool)
+    for _ in range(_ROUNDS):  # errors add up along the tree, and a link that seemed to miss may fit after all
+        missed = np.abs(place[a] + shifts - place[b]).max(1, initial=0)
+        before, closed = closed, (COMPOSED[turn[a], turns] == turn[b]) & (missed <= TOLERANCE)
+        if (closed == before).all():
+            break
+        place = _least_squares(place, ends[closed], shifts[closed], exact[closed])
     for axis in (0, 1):
         least = np.full(ground.max(initial=-1) + 1, np.inf)
         np.minimum.at(least, ground, place[:, axis])

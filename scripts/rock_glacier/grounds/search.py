@@ -1,7 +1,7 @@
 """Find the grounds of archived tiles with worker processes.
 
-A worker opens the archives itself. What is sent between processes is small: members' places, anchor windows, features,
-links, never pixels. The index of features is one, in this process, and searched by all its cores.
+A worker opens the archives itself. Members' places, anchor windows, features and links are sent between processes, but
+no whole tiles. The index of features is one, in this process, and searched by all its cores.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def _same_ground(
     from rock_glacier.grounds.same_ground import find_links
 
     parts = [(part,) for _, part in parts_of(tiles, workers)]
-    features = [one for part in workers.map("Detecting features", _describe, parts) for one in part]
-    links = find_links(features, workers)
+    described = workers.map("Detecting features", _describe, parts)
+    links = find_links((one for part in described for one in part), len(tiles), workers)
     known = np.fromiter((pair in overlaps for pair in links[["a", "b"]].tolist()), bool, len(links))
     found = _confirm(tiles, links[~known], workers, "Confirming the same ground")
     return sorted(found)
