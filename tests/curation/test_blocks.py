@@ -233,6 +233,11 @@ def test_no_two_lines_through_a_strip_leave_out_fewer(seed: int) -> None:
     assert (assigned.splits < 0).sum() <= least < len(x)
 
 
+def test_many_tiles_are_cut_for_uneven_ratios() -> None:
+    tiles = joined(*(grid(0, label, 10_000, [*range(0, 1000, 200)], [0]) for label in (0, 1)))
+    assert (kept_tiles(assign_blocks(*tiles, [99, 0.5, 0.5]), tiles[3]) > 0).all()
+
+
 def test_copies_of_one_tile_cannot_be_split() -> None:
     with pytest.raises(ValueError, match="of 1, none is left for validation and test; add tiles of other ground"):
         assign_blocks([0] * 1000, [0] * 1000, [0] * 1000, [0] * 1000, RATIOS)

@@ -240,8 +240,7 @@ def _ways_to_cut(box: _Box, boxes: _Floats, labels: _Ints, lines: int, targets: 
     counts = _count_kept(by_parts, boxes, labels)
     alike = np.ceil(counts / np.maximum(_ALIKE * targets.shares[:, None] * targets.sizes, 1)).astype(np.int64)
     order = np.argsort(-counts.sum((1, 2)), kind="stable")
-    keys = np.ravel_multi_index(tuple(alike.reshape(len(alike), -1).T), tuple(alike.max(0).ravel() + 1))
-    picked = order[np.unique(keys[order], return_index=True)[1]]
+    picked = order[np.unique(alike.reshape(len(alike), -1)[order], axis=0, return_index=True)[1]]
     parts = []
     for cut, way in zip(picked // len(_WAYS), _WAYS[picked % len(_WAYS)].tolist(), strict=True):
         one_split = len(set(way[: len(by_parts[cut])])) == 1
