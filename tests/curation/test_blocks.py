@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from rock_glacier.curation.assignment import assign_splits, count_tiles, target_counts
-from rock_glacier.curation.blocks import MARGIN, TILE, TOLERANCE, Assigned, assign_blocks
+from rock_glacier.curation.blocks import MARGIN, MOST_LEFT_OUT, TILE, TOLERANCE, Assigned, assign_blocks
 from rock_glacier_dataset import RELEASE_SIZES
 
 RATIOS = list(RELEASE_SIZES.values())
@@ -231,6 +231,14 @@ def test_no_two_lines_through_a_strip_leave_out_fewer(seed: int) -> None:
                 least = min(least, len(x) - sum(split))
     assigned = assign_blocks([0] * 20, x, [0] * 20, [0] * 20, RATIOS, margin=0)
     assert (assigned.splits < 0).sum() <= least < len(x)
+
+
+def test_at_most_the_limit_is_left_out_whatever_target_is_missed() -> None:
+    sizes = {0: 21, 100: 36, 200: 21, 400: 11, 600: 11}  # only without the 36 would the splits be equal
+    tiles = joined(*(grid(0, 0, number, [x], [0]) for x, number in sizes.items()))
+    assigned = assign_blocks(*tiles, [1, 1, 1], margin=0)
+    assert (assigned.splits < 0).mean() <= MOST_LEFT_OUT
+    assert assigned.notes[-1].startswith("cordillera: test has ")
 
 
 def test_many_tiles_are_cut_for_uneven_ratios() -> None:

@@ -40,9 +40,9 @@ MOST_LEFT_OUT = 0.35
 _GROUNDS = 6  # of each class, the largest, that may be cut
 _ROUNDS = (18, 6), (12, 1), (12, 1)  # of cutting: lines along each axis of a ground, or of a part, and starts
 _ALIKE = 0.02  # ways whose tiles differ by less than about this share of the targets count as one
-# What it costs that a split lacks a class, to leave out tiles beyond MOST_LEFT_OUT, to miss a target beyond the
-# tolerance, and to depart from it within: tiles are shares of all, or of the target; to leave out a class costs 1.
-_LACKING, _TOO_MANY, _MISSED, _DEPARTURE = 1e5, 1e3, 10, 0.01
+# Costs where a split lacks a class, where more than MOST_LEFT_OUT of a class is left out, of what is beyond the
+# tolerance of a target, as a share of it, and of the departure within. Each share of a class left out costs itself.
+_LACKING, _TOO_MANY, _MISSED, _DEPARTURE = 1e8, 1e6, 10, 0.01
 
 _Ints = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float64]
@@ -111,7 +111,7 @@ class _Targets(NamedTuple):
         empty = tiles.sum(-1, keepdims=True) == 0
         lacking = ((tiles == 0) & (self.sizes > 0)).astype(np.int64) + empty
         left_out = (self.sizes - tiles.sum(-2)) / np.maximum(self.sizes, 1)
-        too_many = np.maximum(left_out - MOST_LEFT_OUT, 0)
+        too_many = (left_out > MOST_LEFT_OUT) * (1 + left_out)
         of_splits = _LACKING * lacking + _MISSED * beyond + _DEPARTURE * departures
         return of_splits.sum((-2, -1)) + (left_out + _TOO_MANY * too_many).sum(-1)
 
@@ -140,8 +140,8 @@ def assign_blocks(
 ) -> Assigned:
     """Assign grounds to splits, whole or in blocks.
 
-    What comes first: every split has both classes; at most `MOST_LEFT_OUT` of a class is left out; the targets are met;
-    few tiles are left out, as shares of their classes.
+    What comes first: every split has both classes; then at most `MOST_LEFT_OUT` of a class is left out; then the
+    targets are nearly met and few tiles are left out, as shares of their classes, one weighed against the other.
 
     Args:
         grounds: number of each tile's ground, from 0 without gaps.
