@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from rock_glacier.curation.assignment import assign_splits, count_tiles, target_counts
-from rock_glacier.curation.blocks import MARGIN, MOST_LEFT_OUT, TILE, TOLERANCE, Assigned, assign_blocks
-from rock_glacier_dataset import RELEASE_SIZES
+from rock_glacier.curation.blocks import MARGIN, MOST_LEFT_OUT, TOLERANCE, Assigned, assign_blocks
+from rock_glacier_dataset import RELEASE_SIZES, TILE_SIZE
 
 RATIOS = list(RELEASE_SIZES.values())
 
@@ -30,7 +30,7 @@ some_tiles = strategies.lists(
 def zone(ground: int, tiles: int, seed: int, width: int = 4000) -> Tiles:
     """Return tiles at random places of a zone, both classes mixed."""
     rng = np.random.default_rng([seed, ground])
-    x, y = rng.integers(0, width - TILE + 1, (2, tiles)).tolist()
+    x, y = rng.integers(0, width - TILE_SIZE + 1, (2, tiles)).tolist()
     return [ground] * tiles, x, y, rng.integers(0, 2, tiles).tolist()
 
 
@@ -77,10 +77,10 @@ def check(tiles: Tiles, assigned: Assigned, margin: int = MARGIN) -> None:
     for ground in np.unique(grounds):
         tile = np.flatnonzero((grounds == ground) & (splits >= 0))
         assert set(blocks[tile].tolist()) == set(range(blocks[tile].max(initial=-1) + 1))
-        near = (abs(place[tile, None] - place[tile]) < TILE + 2 * margin).all(-1)
+        near = (abs(place[tile, None] - place[tile]) < TILE_SIZE + 2 * margin).all(-1)
         one_split, one_block = (numbers[tile, None] == numbers[tile] for numbers in (splits, blocks))
         assert one_split[near | one_block].all()
-        assert one_block[(abs(place[tile, None] - place[tile]) < TILE).all(-1)].all()
+        assert one_block[(abs(place[tile, None] - place[tile]) < TILE_SIZE).all(-1)].all()
 
 
 @given(some_tiles, strategies.integers(0, 3), strategies.sampled_from([0, 3, 10]))
@@ -171,7 +171,7 @@ def test_lines_between_parts_of_one_split_leave_nothing_out(ratios: list[float])
     assert assigned.blocks.max() == 2
     place = np.column_stack(tiles[1:3])
     for tile in np.flatnonzero(assigned.splits < 0):
-        around = (abs(place - place[tile]) < TILE + 2 * MARGIN + 80).all(1)
+        around = (abs(place - place[tile]) < TILE_SIZE + 2 * MARGIN + 80).all(1)
         assert len(set(assigned.splits[around].tolist()) - {-1}) > 1
 
 
@@ -223,8 +223,8 @@ def test_no_split_is_empty_where_two_could_have_both_classes() -> None:
 def test_no_two_lines_through_a_strip_leave_out_fewer(seed: int) -> None:
     x = np.random.default_rng(seed).integers(0, 1200, 20)
     least = len(x)
-    for first, second in itertools.combinations(np.sort(x + TILE), 2):
-        parts = [(x + TILE <= first).sum(), ((x >= first) & (x + TILE <= second)).sum(), (x >= second).sum()]
+    for first, second in itertools.combinations(np.sort(x + TILE_SIZE), 2):
+        parts = [(x + TILE_SIZE <= first).sum(), ((x >= first) & (x + TILE_SIZE <= second)).sum(), (x >= second).sum()]
         for split in itertools.permutations(parts):
             target = np.array(RATIOS) / sum(RATIOS) * sum(split)
             if min(split) and (abs(split - target) <= np.maximum(TOLERANCE * target, 1)).all():

@@ -21,12 +21,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rock_glacier.console import count
 from rock_glacier.curation.assignment import assign_splits, count_tiles
 from rock_glacier.grounds.components import number_grounds
-from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
-
-TILE = 128
-"""Width and height of a tile, in pixels."""
+from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES, TILE_SIZE
 
 MARGIN = 3
 """Pixels to keep between a tile and a line: about the error of the places of tiles of two dates."""
@@ -172,7 +170,7 @@ def assign_blocks(
     largest = np.unique(np.argsort(-sizes, axis=0, kind="stable")[:_GROUNDS])
     may = np.isin(ground, largest)
     corners, margins = np.column_stack([x, y]).astype(float), np.broadcast_to(margin, ground.shape)[:, None]
-    tiles = _Tiles(ground[may], np.hstack([corners - margins, corners + TILE + margins])[may], label[may])
+    tiles = _Tiles(ground[may], np.hstack([corners - margins, corners + TILE_SIZE + margins])[may], label[may])
     cells = [_Cell(one, _EVERYWHERE, int(splits[ground == one][0])) for one in largest.tolist()]
     cells = _cut_cells(cells, tiles, _count(splits[~may], label[~may]), targets, np.random.default_rng(seed))
     splits[may], blocks[may] = _tiles_of_cells(cells, tiles)
@@ -193,7 +191,7 @@ def _count(numbers: _Ints, labels: _Ints, rows: int = len(SPLIT_NAMES)) -> _Ints
 def _what_was_done(ground: _Ints, blocks: _Ints, sizes: _Ints, tiles: _Tiles) -> Iterator[str]:
     for name, number in zip(CLASS_NAMES, (sizes > 0).sum(0).tolist(), strict=True):
         if 0 < number < len(SPLIT_NAMES):
-            yield f"{name}: has {number} ground{'s' * (number > 1)} for {len(SPLIT_NAMES)} splits"
+            yield f"{name}: has {count(number, 'ground')} for {len(SPLIT_NAMES)} splits"
     for one in np.unique(tiles.grounds).tolist():
         of_ground, boxes = blocks[ground == one], tiles.boxes[tiles.grounds == one]
         if of_ground.any():
@@ -271,9 +269,9 @@ def _halves(box: _Box, axis: int, lines: _Floats) -> Iterator[tuple[_Box, _Box]]
 def _lines(boxes: _Floats, labels: _Ints, most: int) -> tuple[_Floats, _Floats]:
     """Return up to so many lines across x and across y that have tiles on both sides.
 
-    If there are more, they stand by the quantiles of tiles that count as shares of their classes, by each the one that
-    the smallest share lies across. Lines along the far edges of tiles suffice: any other can move back to such an edge,
-    and fewer tiles lie across it.
+    Of more lines, those are returned that have the least weight of tiles across them, one for each quantile of the
+    weight before them; both classes weigh the same. Lines along the far edges of tiles suffice: any other can move back
+    to such an edge, and fewer tiles lie across it.
     """
     shares = 1 / np.bincount(labels, minlength=len(CLASS_NAMES)).clip(1)[labels]
     found = []

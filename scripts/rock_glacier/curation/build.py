@@ -237,10 +237,10 @@ def _assign(
         kept = [SPLIT_NAMES.index(source.split or "") for source in sources] if split == "keep" else None
         splits = np.array(kept or assign_splits(range(tiles), labels, ratios, seed))
         return positions, Assigned(splits, np.zeros_like(splits), [])
-    # Places are exact in grounds of one date, which overlaps alone connect.
+    # Places are exact in grounds that overlaps alone connect, without a second part of another date.
     _, first = np.unique(number_grounds(tiles, (one[:2] for one in overlaps)), return_index=True)
-    dates = np.bincount(positions.ground[first])
-    margin = np.where(dates[positions.ground] > 1, MARGIN, 0)
+    parts = np.bincount(positions.ground[first])
+    margin = np.where(parts[positions.ground] > 1, MARGIN, 0)
     assigned = assign_blocks(positions.ground.tolist(), positions.x, positions.y, labels, ratios, seed, margin)
     left_out = 0
     for a, b, *_ in links:  # some contradict the places
