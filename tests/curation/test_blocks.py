@@ -246,6 +246,48 @@ def test_many_tiles_are_cut_for_uneven_ratios() -> None:
     assert (kept_tiles(assign_blocks(*tiles, [99, 0.5, 0.5]), tiles[3]) > 0).all()
 
 
+def spots() -> Tiles:
+    """Return five tiles at each of six spots in a row, three of each class."""
+    return joined(*(grid(0, at // 3, 5, [200 * at], [0]) for at in range(6)))
+
+
+def test_no_two_blocks_share_a_pair_that_contradicts_the_places() -> None:
+    tiles = spots()
+    before = assign_blocks(*tiles, RATIOS)
+    linked = [
+        (a, b)
+        for a, b in itertools.combinations(range(30), 2)
+        if before.blocks[a] != before.blocks[b] and before.splits[a] == before.splits[b]
+    ]
+    assert linked
+    after = assign_blocks(*tiles, RATIOS, linked=linked)
+    assert all(-1 in after.blocks[[a, b]] for a, b in linked)
+    lacking = (kept_tiles(after, tiles[3]) == 0).sum()
+    assert sum(note.endswith(" has none") for note in after.notes) == lacking > 0
+
+
+def test_tile_of_most_links_that_contradict_the_places_is_left_out_alone() -> None:
+    tiles = spots()
+    before = assign_blocks(*tiles, RATIOS)
+    (most,) = np.flatnonzero(before.splits == 2)[:1].tolist()
+    linked = [(min(most, tile), max(most, tile)) for tile in np.flatnonzero(before.splits == 0).tolist()]
+    after = assign_blocks(*tiles, RATIOS, linked=linked)
+    assert np.flatnonzero(after.splits != before.splits).tolist() == [most]
+    assert after.splits[most] == after.blocks[most] == -1
+    assert "1 tile left out because of a match in another block" in after.notes
+
+
+def test_split_that_links_against_the_places_empty_is_named() -> None:
+    with pytest.raises(ValueError, match=r"none is left for .*(validation|test).*; add tiles of other ground"):
+        assign_blocks(*spots(), RATIOS, linked=list(itertools.combinations(range(30), 2)))
+
+
+def test_class_that_links_against_the_places_empty_is_named() -> None:
+    tiles = joined(grid(0, 0, 30, [*range(0, 1200, 200)], [0]), grid(0, 1, 1, [1200], [0]))
+    with pytest.raises(ValueError, match="none is left for glaciar; add tiles of other ground"):
+        assign_blocks(*tiles, RATIOS, linked=[(tile, 30) for tile in range(30)])
+
+
 def test_copies_of_one_tile_cannot_be_split() -> None:
     with pytest.raises(ValueError, match="of 1, none is left for validation and test; add tiles of other ground"):
         assign_blocks([0] * 1000, [0] * 1000, [0] * 1000, [0] * 1000, RATIOS)

@@ -232,7 +232,7 @@ def test_tiles_that_match_across_splits_against_their_places_are_left_out(tmp_pa
         Image.fromarray(tile).save(tmp_path / "tiles" / f"cordillera_{number}.png")
     assert build(tmp_path, *EVEN) == 0
     assert audit(tmp_path / "out", Workers(1)).errors == 0
-    assert "warning: 1 tile left out because of a match in another split" in capsys.readouterr().err
+    assert "warning: 1 tile left out because of a match in another block" in capsys.readouterr().err
 
 
 def test_copies_of_a_flat_tile_go_to_one_split(flat):

@@ -15,7 +15,8 @@ Targets are shares of the tiles that are kept. Counts of tiles have the shape (.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -135,6 +136,7 @@ def assign_blocks(
     ratios: Sequence[float],
     seed: int = 0,
     margin: npt.ArrayLike = MARGIN,
+    linked: Sequence[tuple[int, int]] = (),
 ) -> Assigned:
     """Assign grounds to splits, whole or in blocks.
 
@@ -149,9 +151,11 @@ def assign_blocks(
         ratios: of the splits, each above 0.
         seed: chooses among grounds of one size, and where the search starts.
         margin: pixels to keep between a tile and a line, for all tiles or for each; 0 where places are exact.
+        linked: numbers of two tiles of one ground that must not be in two blocks, even against their places: tiles are
+            left out, that of most such pairs first.
 
     Raises:
-        ValueError: a split would have no tile: there are too few, or too few grounds, and no line cuts them.
+        ValueError: a split or a class would have no tile: there are too few, or too few grounds, and no line cuts them.
 
     Example:
         >>> assign_blocks([0] * 4, [0, 100, 200, 400], [0] * 4, [0] * 4, [1, 1, 1], margin=0)[:2]
@@ -174,12 +178,30 @@ def assign_blocks(
     cells = [_Cell(one, _EVERYWHERE, int(splits[ground == one][0])) for one in largest.tolist()]
     cells = _cut_cells(cells, tiles, _count(splits[~may], label[~may]), targets, np.random.default_rng(seed))
     splits[may], blocks[may] = _tiles_of_cells(cells, tiles)
+    notes = [*_what_was_done(ground, blocks, sizes, tiles)]
+    left_out = _contradicting(linked, splits, blocks)
+    splits[left_out] = blocks[left_out] = -1
+    if left_out:
+        notes.append(f"{count(len(left_out), 'tile')} left out because of a match in another block")
     kept = _count(splits, label)
-    if not kept.sum(1).all():
-        empty = " and ".join(name for name, number in zip(SPLIT_NAMES, kept.sum(1), strict=True) if not number)
+    have_tiles = [*(kept.sum(1) > 0), *((kept.sum(0) > 0) | (targets.sizes == 0))]
+    if not all(have_tiles):
+        names = zip((*SPLIT_NAMES, *CLASS_NAMES), have_tiles, strict=True)
+        empty = " and ".join(name for name, has_tiles in names if not has_tiles)
         needed = f"{len(SPLIT_NAMES)} splits need as many grounds, or larger ones that lines can cut"
         raise ValueError(f"{needed}; of {len(sizes)}, none is left for {empty}; add tiles of other ground")
-    return Assigned(splits, blocks, [*_what_was_done(ground, blocks, sizes, tiles), *targets.missed(kept)])
+    return Assigned(splits, blocks, [*notes, *targets.missed(kept)])
+
+
+def _contradicting(linked: Iterable[tuple[int, int]], splits: _Ints, blocks: _Ints) -> list[int]:
+    """Return tiles without which no pair is in two blocks."""
+    found: list[int] = []
+    pairs = [(a, b) for a, b in linked if -1 < blocks[a] != blocks[b] > -1]
+    while pairs:
+        number = Counter(itertools.chain(*pairs))
+        found.append(max(number, key=lambda tile: (number[tile], -splits[tile])))  # of train, which has most tiles
+        pairs = [pair for pair in pairs if found[-1] not in pair]
+    return found
 
 
 def _count(numbers: _Ints, labels: _Ints, rows: int = len(SPLIT_NAMES)) -> _Ints:

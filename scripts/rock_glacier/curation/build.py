@@ -229,7 +229,7 @@ def _links_of_flat_tiles(facts: Sequence[Facts], links: Sequence[_Link]) -> Iter
 def _assign(
     split: str, sources: Sequence[Source], links: Sequence[_Link], ratios: Sequence[float], seed: int
 ) -> tuple[Positions, Assigned]:
-    """Place the tiles by their links, and assign them to splits so that no link is between two splits."""
+    """Place the tiles by their links, and assign them to splits so that no link is between two splits or blocks."""
     tiles, labels = len(sources), _labels(sources)
     overlaps = [one for one in links if isinstance(one, Overlap)]
     positions = place_tiles(tiles, overlaps, [one for one in links if isinstance(one, SameGround)])
@@ -241,16 +241,8 @@ def _assign(
     _, first = np.unique(number_grounds(tiles, (one[:2] for one in overlaps)), return_index=True)
     parts = np.bincount(positions.ground[first])
     margin = np.where(parts[positions.ground] > 1, MARGIN, 0)
-    assigned = assign_blocks(positions.ground.tolist(), positions.x, positions.y, labels, ratios, seed, margin)
-    left_out = 0
-    for a, b, *_ in links:  # some contradict the places
-        if -1 < assigned.splits[a] != assigned.splits[b] > -1:
-            tile = min(a, b, key=lambda tile: int(assigned.splits[tile]))  # of train, which has most
-            assigned.splits[tile] = assigned.blocks[tile] = -1
-            left_out += 1
-    if left_out:
-        assigned.notes.append(f"{count(left_out, 'tile')} left out because of a match in another split")
-    return positions, assigned
+    ground, linked = positions.ground.tolist(), [one[:2] for one in links]
+    return positions, assign_blocks(ground, positions.x, positions.y, labels, ratios, seed, margin, linked)
 
 
 def _final_paths(sources: Sequence[Source], splits: Sequence[int]) -> dict[str, int]:
