@@ -231,6 +231,16 @@ def test_a_model_against_itself_differs_by_nothing(evaluate, masks):
     assert "Against masks.parquet:" in found.lines
 
 
+def test_notes_on_two_models_name_whom_they_are_about(evaluate, scores, masks, tmp_path):
+    write_scores(tmp_path / "others.parquet", PATHS, np.full(6, 0.5))
+    found = evaluate(scores, *CLASSES, "--against", tmp_path / "others.parquet").json
+    notes = [note for note in found["notes"] if "Not defined in some of 200 replicates" in note]
+    assert [note.split(": ")[0] for note in notes] == ["scores.csv", "others.parquet", "Difference"]
+    assert f"ROC AUC in {found['against']['difference']['roc_auc']['undefined_replicates']}" in notes[2]
+    notes = evaluate(masks, *MASKS, "--against", masks).json["notes"]
+    assert sum(note.startswith("masks.parquet: Means over tiles leave out") for note in notes) == 2
+
+
 def test_faults_of_the_other_model_name_its_file(evaluate, scores, tmp_path):
     write_scores(tmp_path / "others.parquet", PATHS[1:], np.full(5, 0.5))
     found = evaluate(scores, *CLASSES, "--against", tmp_path / "others.parquet")

@@ -113,7 +113,7 @@ def evaluate(
         **compared[0].settings,
         "confusion_matrix": compared[0].matrix,
     }
-    notes = [*_notes_on_intervals(config, report["bootstrap"], found), *compared[0].notes]
+    notes = [*compared[0].notes, *_notes_on_metrics(config, replicates, found)]
     if against is not None:
         report["against"] = {
             "predictions": str(against),
@@ -121,8 +121,11 @@ def evaluate(
             "difference": others[1],
             "confusion_matrix": compared[1].matrix,
         }
-        notes += [f"{against.name}: {note}" for note in compared[1].notes]
-    return {**report, "notes": notes}
+        notes = [f"{predictions.name}: {note}" for note in notes]
+        of_other = [*compared[1].notes, *_notes_on_metrics(config, replicates, others[0])]
+        notes += [f"{against.name}: {note}" for note in of_other]
+        notes += [f"Difference: {note}" for note in _notes_on_metrics(config, replicates, others[1])]
+    return {**report, "notes": [*_notes_on_clusters(report["bootstrap"]), *notes]}
 
 
 class _Compared(NamedTuple):
@@ -187,9 +190,7 @@ def _or_none(number: float) -> float | None:
     return None if math.isnan(number) else number
 
 
-def _notes_on_intervals(
-    config: str, bootstrap: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]
-) -> Iterator[str]:
+def _notes_on_clusters(bootstrap: Mapping[str, Any]) -> Iterator[str]:
     over, effective = bootstrap["over"], bootstrap["effective_clusters"]
     if over == "tiles":
         yield (
@@ -203,6 +204,9 @@ def _notes_on_intervals(
             f"The intervals are unreliable and come out too narrow: {count(bootstrap['clusters'], over[:-1])} are "
             f"effectively {effective:.1f} by their sizes, fewer than {FEW_CLUSTERS}."
         )
+
+
+def _notes_on_metrics(config: str, replicates: int, metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     undefined = [METRICS[config][key] for key, found in metrics.items() if found["value"] is None]
     if undefined:
         missing = "class in the truth" if config == CONFIG_NAMES[0] else "rock glacier in either mask"
@@ -213,5 +217,5 @@ def _notes_on_intervals(
         if found["value"] is not None and found["undefined_replicates"]
     ]
     if left_out:
-        replicates = f"some of {bootstrap['replicates']} replicates, which the intervals leave out"
-        yield f"Not defined in {replicates}: {', '.join(left_out)}."
+        some = f"some of {replicates} replicates, which the intervals leave out"
+        yield f"Not defined in {some}: {', '.join(left_out)}."
