@@ -69,7 +69,7 @@ def test_reports_say_where_the_search_for_the_same_ground_was_left_out(leaky, tm
     options = ["--without-same-ground", "--html", str(page), "--json", str(report), "--num-proc", "1"]
     assert main([str(leaky), *options]) == 1
     for said in (capsys.readouterr().out, page.read_text(encoding="utf-8")):
-        assert "the same ground was searched by identical pixels alone" in said.lower()
+        assert "shared ground was searched for by identical pixels only" in said.lower()
     assert json.loads(report.read_text())["same_ground"] is None
 
 

@@ -38,7 +38,7 @@ the archives cannot be read at all, 2 for wrong usage.""",
     parser.add_argument(
         "--without-same-ground",
         action="store_true",
-        help="find the same ground by identical pixels alone, which is much faster",
+        help="search for shared ground by identical pixels only, which is much faster",
     )
     add_options(parser, "--num-proc", "--dask")
     options = parser.parse_args(arguments)

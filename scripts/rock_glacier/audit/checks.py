@@ -20,6 +20,7 @@ from rock_glacier.archives.listing import ListedMember, Listing, split_of
 from rock_glacier.audit import parts
 from rock_glacier.audit.findings import CODES, ERROR, WARNING, Code, Finding, finding_of
 from rock_glacier.audit.parts import MaskShape
+from rock_glacier.console import count
 from rock_glacier.grounds.overlaps import AnchorTable
 from rock_glacier.grounds.pairs import Overlap, SameGround
 from rock_glacier.grounds.positions import Positions
@@ -52,6 +53,13 @@ class Audit(NamedTuple):
     def tiles(self) -> dict[str, dict[str, int]]:
         """Number of tiles in each split and class."""
         return self.listing.counts()
+
+    @property
+    def links_left_out(self) -> str:
+        """How many links were left out and why, for a report; "" if none were."""
+        links = len(self.positions.unclosed)
+        verbs = ("contradicts", "was") if links == 1 else ("contradict", "were")
+        return "{} {} stronger ones and {} left out".format(count(links, "link"), *verbs) if links else ""
 
     @property
     def grounds(self) -> dict[str, int]:

@@ -31,13 +31,12 @@ def report_lines(found: Audit) -> Iterator[str]:
     pairs = f"{count(len(found.overlaps), 'overlapping pair')} ({count_across_splits(found.overlaps):,} across splits)"
     yield f"{count(tiles, 'tile')} on {count(grounds, 'ground')}, {pairs}"
     if found.same_ground is None:
-        yield "the same ground was searched by identical pixels alone (--without-same-ground)"
+        yield "shared ground was searched for by identical pixels only (--without-same-ground)"
     else:
         across = f"{count_across_splits(found.same_ground):,} across splits"
         yield f"{count(len(found.same_ground), 'other pair')} of the same ground ({across})"
-    if unclosed := len(found.positions.unclosed):
-        verbs = ("contradicts", "was") if unclosed == 1 else ("contradict", "were")
-        yield "{} {} stronger ones and {} left out".format(count(unclosed, "link"), *verbs)
+    if found.links_left_out:
+        yield found.links_left_out
     yield f"{count(found.errors, 'error')}, {count(found.warnings, 'warning')}"
 
 
