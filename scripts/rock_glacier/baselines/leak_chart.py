@@ -18,7 +18,8 @@ _TITLES = {
     "classes": "The tiles' own classes",
     "control": "Control: classes that mean nothing",
 }
-# Okabe and Ito's colours, distinct to the colour-blind (https://jfly.uni-koeln.de/color/); markers for prints in grey.
+# Vermilion and blue of Okabe and Ito (https://jfly.uni-koeln.de/color/), and their purple, darker so that
+# numbers in it can be read; markers for prints in grey.
 _LOOKS = {
     "random": ("#D55E00", "o", 0.27, "random folds"),
     "groups": ("#A3567F", "D", 0, "folds by groups"),

@@ -2,9 +2,10 @@
 
 Tiles of one ground are alike. Under random folds a model is tested on ground that it was trained on. Folds by groups
 keep tiles together that share identical pixels, directly or through others; the same ground on another date may still
-be in another fold. Folds by blocks share no ground: each place, that is each ground, is cut by straight lines as in
-`build_archives.py`, in three parts of equal shares where it is large enough. The tiles across a line are left out, of
-all three kinds of folds, so that these have the same tiles, features, models, seeds and number.
+be in another fold. Folds by blocks share no ground. A place is a ground; blocks are places, or parts of them, as
+`build_archives.py` makes them for three splits of equal shares of each class: where whole places do not meet these
+shares, the largest of each class may be cut by straight lines. Tiles across a line are left out of all three kinds of
+folds. Thus all kinds have the same tiles, features, models, seeds and number of folds.
 
 Where a fold leaves only one class to train on, this class is predicted. Scores are of all tiles together, so that a
 fold may lack a class.
@@ -133,8 +134,8 @@ def cross_validate(model: str, scheme: str, tiles: TileSet, folds: int, seed: in
         seed: seed of the folds and of the model.
 
     Returns:
-        balanced accuracy over all tiles, each tested by a model that was not trained on it, and the share of the tiles
-        of whose block that model was trained on others.
+        balanced accuracy over all tiles, each tested by a model that was not trained on it, and the share of tiles
+        whose block was also in the training set.
     """
     features, labels = tiles.features, tiles.labels
     groups = None if scheme == "random" else getattr(tiles, scheme)
