@@ -32,7 +32,7 @@ def pack_pixels(rgba: npt.NDArray[np.uint8]) -> Pixels:
 
 
 def canonical_hash(pixels: Pixels) -> bytes:
-    """Hash a tile so that it has the hash of each tile that it is when turned by quarters or mirrored, and no other.
+    """Hash a tile so that its eight turns, and no other tile, have the same hash.
 
     Example:
         >>> tile = np.arange(16, dtype=np.uint32).reshape(4, 4)

@@ -111,8 +111,18 @@ def manifest_mismatch(folder: Path) -> str:
 
 
 _PLANTERS: tuple[Callable[[Path], str], ...] = (
-    *(archive_unreadable, member_name, member_duplicate, png_corrupt, png_format, mask_missing, mask_orphan),
-    *(mask_format, mask_values, mask_empty, duplicate_pixels, overlap_across_splits),
+    archive_unreadable,
+    member_name,
+    member_duplicate,
+    png_corrupt,
+    png_format,
+    mask_missing,
+    mask_orphan,
+    mask_format,
+    mask_values,
+    mask_empty,
+    duplicate_pixels,
+    overlap_across_splits,
     same_ground_across_splits,
     manifest_mismatch,  # last, since each of the others rewrites the manifest
 )
