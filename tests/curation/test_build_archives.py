@@ -417,8 +417,9 @@ def masks_beside_archives(folder):
 
 
 def bad_archive(folder):
-    masks_beside_archives(folder)
-    shutil.rmtree(folder / "masks")
+    shutil.rmtree(folder)
+    (folder / "tiles").mkdir(parents=True)
+    (folder / "tiles" / "train.zip").touch()
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,13 @@ def test_files_of_systems_are_passed_over_and_links_are_followed(tmp_path: Path)
     assert found(tiles) == [("glaciar/1.png", "glaciar", None)]
 
 
+@pytest.mark.parametrize("name", ["glaciar_1.png", "glaciar/1.PNG"])
+def test_tiles_beside_archives_are_named(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "train.zip", "zeros.png", "assets/leak.png", name)
+    with pytest.raises(SourceError, match=f"{name}: lies beside archives, which are read alone; move it, or them"):
+        find_sources(tmp_path)
+
+
 def test_link_that_leads_in_a_circle_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "glaciar_1.png")
     (tmp_path / "again").symlink_to(tmp_path)

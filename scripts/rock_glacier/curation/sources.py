@@ -66,8 +66,8 @@ def find_sources(tiles: Path, masks: Path | None = None, prefixes: Mapping[str, 
         each glaciar tile has one.
 
     Raises:
-        SourceError: there are no tiles, a file is no PNG file, a tile's class or a mask's tile is not clear, or a
-            glaciar tile has no mask.
+        SourceError: there are no tiles, a file is no PNG file, a PNG file lies beside archives, a tile's class or a
+            mask's tile is not clear, or a glaciar tile has no mask.
         ArchiveError: the archives have a fault.
         OSError: a folder cannot be listed.
     """
@@ -76,6 +76,11 @@ def find_sources(tiles: Path, masks: Path | None = None, prefixes: Mapping[str, 
     if any(ARCHIVE_NAME.fullmatch(path.name) for path in tiles.iterdir()):
         if masks is not None:
             raise fault(masks, f"is not read, for {tiles} holds archives with their masks", "leave out --masks")
+        for path in sorted(tiles.rglob("*")):
+            parts = path.relative_to(tiles).parts
+            passed_over = any(part.startswith(".") or part in (*_PASSED_OVER, "assets") for part in parts)
+            if path.suffix.lower() == ".png" and not passed_over:  # assets: the pictures of the dataset's card
+                raise fault(path, "lies beside archives, which are read alone", "move it, or them")
         found = _sources_in_archives(tiles)
     else:
         found = _sources_in_folders(tiles, masks, {name: name for name in CLASS_NAMES} | dict(prefixes or {}))
