@@ -53,5 +53,16 @@ def test_too_few_blocks_of_a_class_are_named():
         block_folds(rows, 3)
 
 
+@pytest.mark.parametrize("path", ["mask.png", "train/glacier/000.png"])
+def test_path_that_is_no_tile_is_named(path):
+    with pytest.raises(ValueError, match=f"{path}: is no tile's path"):
+        block_folds({path: GroundRow(path, 0, 0, 0, 0, 0, path)}, 2)
+
+
+def test_no_tiles_are_named():
+    with pytest.raises(ValueError, match="there are no tiles to assign to 2 folds"):
+        block_folds({}, 2)
+
+
 def test_tiles_of_one_class_have_folds_as_well():
     assert set(block_folds(rows_of(MANY[8:]), 5).values()) == set(range(5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
@@ -27,7 +28,8 @@ def block_folds(grounds: Mapping[str, GroundRow], n: int, seed: int = 0) -> dict
         the number of each tile's fold, from 0, by path.
 
     Raises:
-        ValueError: the tiles of a class lie in too few blocks for so many folds, or `n` is below 2.
+        ValueError: there are no tiles, a path is no tile's, the tiles of a class lie in too few blocks for so many
+            folds, or `n` is below 2.
 
     Example:
         >>> names = [f"train/{name}/{number}.png" for number in range(3) for name in CLASS_NAMES]
@@ -35,7 +37,14 @@ def block_folds(grounds: Mapping[str, GroundRow], n: int, seed: int = 0) -> dict
         >>> sorted(block_folds(rows, 3).values())
         [0, 0, 1, 1, 2, 2]
     """
-    labels = np.array([CLASS_NAMES.index(path.split("/")[-2]) for path in grounds])
+    if not grounds:
+        raise ValueError(f"there are no tiles to assign to {n} folds; give rows of grounds.csv")
+    for path in grounds:
+        if PurePosixPath(path).parent.name not in CLASS_NAMES:
+            raise ValueError(
+                f"{path}: is no tile's path; give rows of grounds.csv by path, such as train/glaciar/000.png"
+            )
+    labels = np.array([CLASS_NAMES.index(PurePosixPath(path).parent.name) for path in grounds])
     places = np.array([(row.ground, row.block) for row in grounds.values()], np.int64).reshape(-1, 2)
     blocks = np.unique(places, axis=0, return_inverse=True)[1].ravel()
     for label, name in enumerate(CLASS_NAMES):
