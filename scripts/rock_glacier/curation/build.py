@@ -94,7 +94,8 @@ def build_archives(
 ) -> Built:
     """Build archives with manifest.json and grounds.csv; and dropped.csv, where tiles are left out.
 
-    The same files, options and seed give the same bytes with the same versions of numpy, scipy, Pillow and zlib.
+    The same files, options and seed give the same bytes with the same versions of numpy, scipy, Pillow, zlib, OpenCV
+    and faiss.
 
     Args:
         tiles: folder of tiles, RGB or RGBA, or of archives; see `find_sources`.

@@ -61,10 +61,11 @@ perhaps with _m behind it or mask_ before it.
   python scripts/build_archives.py tiles data --masks masks --class glaciarRoca=glaciar
   python scripts/audit_archives.py data
 
-The same files, options and seed give the same bytes. Prints a line for each
-split and archive, and last the number of tiles left out, if there are any.
-Exit status: 0 when all is written, 1 when something failed (OUT is as it was
-before), 2 for wrong usage.""",
+The same files, options and seed give the same bytes with the same versions of
+numpy, scipy, Pillow, zlib, OpenCV and faiss. Prints a line for each split and
+archive, and last the number of tiles left out, if there are any. Exit status:
+0 when all is written, 1 when something failed (OUT is as it was before), 2 for
+wrong usage.""",
     )
     parser.add_argument("tiles", metavar="TILES", type=Path, help="folder of tiles, or of archives")
     add_options(parser, "out")
