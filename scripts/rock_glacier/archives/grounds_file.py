@@ -53,13 +53,13 @@ def read_grounds(file: str | os.PathLike[str], tiles: Iterable[str] = ()) -> dic
 
     Args:
         file: path or URL of the file; it may have further columns.
-        tiles: paths of tiles that must be in it.
+        tiles: paths of tiles that must be in it: all of a split, for other tiles of their splits are refused.
 
     Returns:
         the rows by path.
 
     Raises:
-        ArchiveError: it is no such file, a tile stands in it twice, or one of `tiles` is missing.
+        ArchiveError: it is no such file, a tile stands in it twice, or it is of other tiles.
         OSError: it cannot be read.
     """
     rows: dict[str, GroundRow] = {}
@@ -84,7 +84,12 @@ def read_grounds(file: str | os.PathLike[str], tiles: Iterable[str] = ()) -> dic
                 rows[row["path"]] = GroundRow(row["path"], ground, block, x, y, turn, row["source"])
         except (UnicodeDecodeError, csv.Error) as error:
             raise ArchiveError(f"{file}: line {reader.line_num + 1} is no CSV ({error}); {_REMEDY}") from None
-    missing = [path for path in tiles if path not in rows]
+    asked = dict.fromkeys(tiles)
+    splits = {path.split("/")[0] for path in asked}
+    others = [path for path in rows if path not in asked and path.split("/")[0] in splits]
+    if others:
+        raise ArchiveError(f"{file}: names tiles that no archive holds, the first {others[0]}; {_REMEDY}")
+    missing = [path for path in asked if path not in rows]
     if missing:
         raise ArchiveError(f"{file}: lacks {count(len(missing), 'tile')}, the first {missing[0]}; {_REMEDY}")
     return rows

@@ -206,7 +206,7 @@ def draw_grounds_side_by_side(mosaics: Sequence[Mosaic]) -> Figure:
         axes.imshow(mosaic.image)
         axes.set_axis_off()
         axes.set_anchor("NW")
-        blocks = f", its {mosaic.blocks:,} blocks in colour" if mosaic.blocks > 1 else ""
+        blocks = f", {mosaic.blocks:,} blocks" if mosaic.blocks > 1 else ""
         _title(axes, f"A ground of {mosaic.tiles:,} tiles{blocks}")
     return figure
 

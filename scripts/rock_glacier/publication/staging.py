@@ -77,8 +77,7 @@ def stage(
         # From here on the copy is read, so that a change of the source does no harm.
         listing = _list_valid(data, os.fspath(data_dir))
         if GROUNDS_NAME in names:
-            if len(read_grounds(data / GROUNDS_NAME, [tile.path for tile in listing.tiles])) != len(listing.tiles):
-                raise ArchiveError(f"{GROUNDS_NAME}: names tiles that no archive holds; use the file made from them")
+            read_grounds(Path(source, GROUNDS_NAME), [tile.path for tile in listing.tiles])  # refuses other tiles
             _copy(data / GROUNDS_NAME, folder / MAIN / GROUNDS_NAME)
         tasks = [
             (folder / MAIN, f"{config}/{split}-{shard:05d}-of-{len(parts):05d}.parquet", config, part)
