@@ -27,4 +27,4 @@ def matrix(session: nox.Session, version: str) -> None:
     session.install("--upgrade", "-e", ".[test-loading]", f"datasets=={version}")
     names = TESTS + ([] if version in WITHOUT_MORE else MORE_TESTS)
     tests = [f"tests/{name}.py" for name in names]
-    session.run("python", "-m", "pytest", "-q", "-n", "auto", *tests, *session.posargs)
+    session.run("python", "-m", "pytest", "-q", "-n", "auto", "--dist=load", *tests, *session.posargs)

@@ -67,7 +67,7 @@ def test_valid_archives_have_no_findings(sample, sharded_sample):
 
 
 def test_real_archives_overlap_as_measured(real_archives):
-    found = audit(real_archives, ALONE)
+    found = audit(real_archives, ALONE, same_ground=False)
     with (real_archives.parent / "overlaps.csv").open(newline="") as file:
         rows = {
             (row["a"], row["b"], int(row["dx"]), int(row["dy"]), int(row["pixels"])) for row in csv.DictReader(file)
@@ -75,13 +75,8 @@ def test_real_archives_overlap_as_measured(real_archives):
     pairs = [(one["a"], one["b"], one["dx"], one["dy"], one["pixels"]) for one in found.overlaps]
     assert len(pairs) == len(rows) == 689
     assert rows <= {*pairs, *((b, a, -dx, -dy, pixels) for a, b, dx, dy, pixels in pairs)}
-    codes = Counter(finding.code for finding in found.findings)
-    assert codes["overlap-across-splits"] == 351
-    with (real_archives.parent / "names.csv").open(newline="") as file:
-        places = {(re.split(r"_\d", row["tile"])[0], found.grounds[row["path"]]) for row in csv.DictReader(file)}
-    assert sorted(places) == [("cordillera", 0), ("glaciarRoca_loshelados", 1), ("glaciarRoca_maranceles", 2)]
-    assert codes["same-ground-across-splits"] > 500
-    assert found.as_json()["grounds"] == 3
+    assert Counter(finding.code for finding in found.findings)["overlap-across-splits"] == 351
+    assert found.as_json()["grounds"] == 23  # dates of places, which only the same ground joins
 
 
 @pytest.mark.parametrize(("folder", "number"), [("sample", 200), ("real_archives", 500)])
