@@ -41,6 +41,19 @@ from rock_glacier_dataset import CLASS_NAMES, load_archives
 SPLITS = ("train", "validation", "test")
 
 
+def png_of(rgb: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(rgb.astype(np.uint8)).convert("RGBA").save(file, "PNG")
+    return file.getvalue()
+
+
+def write_members(folder: Path, members: dict[str, list[tuple[str, bytes]]]) -> Path:
+    folder.mkdir()
+    for split, of_split in members.items():
+        write_archive(folder / f"{split}.zip", of_split)
+    return folder
+
+
 def write_tiles(folder: Path, grounds: int) -> Path:
     """Write archives of grounds, each of two tiles that overlap and one of a darker date.
 
@@ -52,14 +65,9 @@ def write_tiles(folder: Path, grounds: int) -> Path:
         tone = np.random.default_rng(number).integers(30, 180, 3, np.uint8)
         whole = ground(number, 256) // 4 + tone
         for tile, split in enumerate(SPLITS):
-            png = io.BytesIO()
             pixels = whole[:, 20 * tile : 20 * tile + 128] * (0.9 if tile == 2 else 1)
-            Image.fromarray(pixels.astype(np.uint8)).convert("RGBA").save(png, "PNG")
-            members[split].append((f"{split}/{name}/{number:03d}{tile}.png", png.getvalue()))
-    folder.mkdir()
-    for split, of_split in members.items():
-        write_archive(folder / f"{split}.zip", of_split)
-    return folder
+            members[split].append((f"{split}/{name}/{number:03d}{tile}.png", png_of(pixels)))
+    return write_members(folder, members)
 
 
 PLACE_TILES = 21
@@ -74,13 +82,9 @@ def write_places(folder: Path) -> Path:
         whole = render_date(rng, make_ground(rng, 768, False))[:128] / 255
         for number in range(PLACE_TILES):
             tile = 20 + 50 * (number % 4) + 80 * whole[:, 32 * number : 32 * number + 128]
-            png, split = io.BytesIO(), SPLITS[number % 3]
-            Image.fromarray(tile.astype(np.uint8)).convert("RGBA").save(png, "PNG")
-            members[split].append((f"{split}/{name}/{number:03d}.png", png.getvalue()))
-    folder.mkdir()
-    for split, of_split in members.items():
-        write_archive(folder / f"{split}.zip", of_split)
-    return folder
+            split = SPLITS[number % 3]
+            members[split].append((f"{split}/{name}/{number:03d}.png", png_of(tile)))
+    return write_members(folder, members)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from rock_glacier.audit import parts
 from rock_glacier.audit.findings import CODES, ERROR, WARNING, Code, Finding, finding_of
 from rock_glacier.audit.parts import MaskShape
 from rock_glacier.console import count
-from rock_glacier.grounds.overlaps import AnchorTable
+from rock_glacier.grounds.overlaps import SAMPLES, AnchorTable
 from rock_glacier.grounds.pairs import Overlap, SameGround
 from rock_glacier.grounds.positions import Positions
 from rock_glacier.grounds.search import find_grounds, parts_of
@@ -126,7 +126,7 @@ def audit(data_dir: str | os.PathLike[str], workers: Workers | None = None, *, s
     checked = list(workers.map("Checking tiles", parts.check_tiles, parts_of(tiles, workers)))
     mask_parts = [(masks,) for _, masks in parts_of(listing.masks, workers)]
     checked_masks = list(workers.map("Checking masks", parts.check_masks, mask_parts))
-    samples = np.concatenate([np.zeros((0, 8, 8), np.uint32), *(part.samples for part in checked)])
+    samples = np.concatenate([np.zeros((0, *SAMPLES), np.uint32), *(part.samples for part in checked)])
     table = AnchorTable((part.anchors for part in checked), samples)
     grounds = find_grounds(tiles, table, workers, same_ground=same_ground)
     # Archives without any mask are a warning, because image-classification needs none.

@@ -35,6 +35,13 @@ class Code(enum.Enum):
 CODES = {one.code: one for one in Code}
 """The codes by name, in their order."""
 
+SHARED_GROUND = {
+    Code.OVERLAP_ACROSS_SPLITS.code: "pairs of tiles overlap",
+    Code.SAME_GROUND_ACROSS_SPLITS.code: "other pairs show the same ground",
+    Code.DUPLICATE_PIXELS.code: "tiles repeat others",
+}
+"""Codes of findings about ground that two tiles show, and what each finding stands for."""
+
 
 class Finding(NamedTuple):
     """A fault that was found.

@@ -24,7 +24,7 @@ from markupsafe import Markup
 
 from rock_glacier.archives.listing import split_of
 from rock_glacier.audit.checks import Audit, count_across_splits, count_pairs
-from rock_glacier.audit.findings import CODES, ERROR, WARNING, Code, Finding
+from rock_glacier.audit.findings import CODES, ERROR, SHARED_GROUND, WARNING, Code, Finding
 from rock_glacier.audit.mosaics import draw_grounds
 from rock_glacier.audit.pictures import image_uri, read_pictures
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, MASKS, SPLIT_FOLDERS, SPLIT_NAMES, TILE_SIZE, ArchiveError
@@ -100,7 +100,7 @@ def _tiles_of(finding: Finding) -> list[str]:
     path = _MASK_PATH.sub(rf"\1/{GLACIAR}/\2", finding.path)
     if not _TILE_PATH.fullmatch(path):
         return []
-    if finding.code not in ("duplicate-pixels", "overlap-across-splits", "same-ground-across-splits"):
+    if finding.code not in SHARED_GROUND:
         return [path]
     return list(dict.fromkeys([path, *_TILE_PATH.findall(finding.message)]))[:2]
 

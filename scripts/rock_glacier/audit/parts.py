@@ -16,7 +16,7 @@ from scipy import ndimage
 from rock_glacier.archives.listing import ListedMember, decode_member, open_members, tile_path
 from rock_glacier.audit.findings import WARNING, Finding, finding_of
 from rock_glacier.console import count
-from rock_glacier.grounds.overlaps import ANCHOR, anchor_windows, sample_pixels
+from rock_glacier.grounds.overlaps import ANCHOR, SAMPLES, anchor_windows, sample_pixels
 from rock_glacier.grounds.pixels import canonical_hash, pack_pixels
 from rock_glacier_dataset import BACKGROUND_COLOUR, ROCK_GLACIER_COLOUR, ArchiveError
 
@@ -27,7 +27,7 @@ class CheckedTiles(NamedTuple):
     Attributes:
         findings: the tiles' faults.
         anchors: array of `ANCHOR`.
-        samples: `sample_pixels` of each tile, uint32 of shape (tiles, 8, 8); zeros where it cannot be decoded.
+        samples: `sample_pixels` of each tile, uint32 of shape (tiles, *SAMPLES); zeros where it cannot be decoded.
         hashes: canonical hash of each tile; empty where it cannot be decoded.
     """
 
@@ -52,7 +52,7 @@ class MaskShape(NamedTuple):
 def check_tiles(first: int, tiles: Sequence[ListedMember]) -> CheckedTiles:
     """Decode tiles, whose numbers begin at `first`, and choose their anchor windows."""
     findings, anchors, hashes = [], [np.zeros(0, ANCHOR)], []
-    samples = np.zeros((len(tiles), 8, 8), np.uint32)
+    samples = np.zeros((len(tiles), *SAMPLES), np.uint32)
     for number, (archive, tile) in enumerate(open_members(tiles), first):
         try:
             pixels = pack_pixels(decode_member(archive, tile.folder, tile.member_id))

@@ -85,10 +85,15 @@ def read_tiles(data_dir: str, workers: Workers) -> TileSet:
     arrays = to_arrays(load_archives(data_dir=data_dir, split="+".join(SPLIT_NAMES)))
     numbers = {path: number for number, path in enumerate(arrays["path"].tolist())}
     found = audit(data_dir, workers)
-    groups = number_grounds(len(numbers), [(numbers[pair["a"]], numbers[pair["b"]]) for pair in found.overlaps])
+    overlaps, others = (
+        [(numbers[pair["a"]], numbers[pair["b"]]) for pair in pairs]
+        for pairs in (found.overlaps, found.same_ground or [])
+    )
+    groups = number_grounds(len(numbers), overlaps)
     order = np.argsort([numbers[tile.path] for tile in found.listing.tiles])
     places, x, y = (column[order] for column in (found.positions.ground, found.positions.x, found.positions.y))
-    cut = assign_blocks(places.tolist(), x, y, arrays["labels"].tolist(), [1] * len(SPLIT_NAMES)).blocks
+    labels, ratios = arrays["labels"].tolist(), [1] * len(SPLIT_NAMES)
+    cut = assign_blocks(places.tolist(), x, y, labels, ratios, linked=overlaps + others).blocks
     kept = cut >= 0
     blocks = np.unique([places[kept], cut[kept]], axis=1, return_inverse=True)[1].ravel()
     features = describe_tiles("Describing tiles", arrays["image"][kept], workers)

@@ -24,7 +24,7 @@ from rock_glacier.archives.listing import split_of
 from rock_glacier.archives.manifest import write_manifest
 from rock_glacier.archives.writer import WrittenArchive, archive_name, mask_path, write_archive, write_split
 from rock_glacier.audit.checks import Audit, audit
-from rock_glacier.audit.findings import ERROR, Code
+from rock_glacier.audit.findings import ERROR, SHARED_GROUND
 from rock_glacier.console import count
 from rock_glacier.curation.assignment import assign_splits, count_tiles, target_counts
 from rock_glacier.curation.blocks import MARGIN, Assigned, assign_blocks
@@ -36,13 +36,6 @@ from rock_glacier.grounds.pairs import Overlap, SameGround
 from rock_glacier.grounds.positions import Positions, place_tiles
 from rock_glacier.parallel import Workers
 from rock_glacier_dataset import CLASS_NAMES, RELEASE_SIZES, SPLIT_NAMES, TILE_SIZE, ArchiveError, RockGlacierDataset
-
-LEAKS = {
-    Code.OVERLAP_ACROSS_SPLITS.code: "pairs of tiles overlap",
-    Code.SAME_GROUND_ACROSS_SPLITS.code: "other pairs show the same ground",
-    Code.DUPLICATE_PIXELS.code: "tiles repeat others",
-}
-"""Findings of ground that splits share, and what a finding stands for."""
 
 DROPPED_NAME = "dropped.csv"
 """Names the tiles that are in no split: columns source, class, ground, x, y."""
@@ -282,5 +275,5 @@ def _write_places(
 def _check_audit(found: Audit, *, may_leak: bool) -> None:
     """Raise the first error of the audit, but for shared ground where that may be."""
     for one in found.findings:
-        if one.severity == ERROR and not (may_leak and one.code in LEAKS):
+        if one.severity == ERROR and not (may_leak and one.code in SHARED_GROUND):
             raise ArchiveError(one.message, one.code, one.path)

@@ -167,8 +167,7 @@ def _warnings(built: Built, mode: str) -> Iterator[str]:
     """Yield a line for each departure from the targets and each warning of the audit."""
     import numpy as np
 
-    from rock_glacier.audit.findings import ERROR
-    from rock_glacier.curation.build import LEAKS
+    from rock_glacier.audit.findings import ERROR, SHARED_GROUND
     from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
     yield from built.assigned.notes
@@ -178,7 +177,7 @@ def _warnings(built: Built, mode: str) -> Iterator[str]:
     if transparent:
         yield f"{count(len(transparent), 'tile')} with transparent pixels, the first {transparent[0]}"
     leaks = Counter(one.code for one in built.audit.findings if one.severity == ERROR)
-    for code, what in LEAKS.items():
+    for code, what in SHARED_GROUND.items():
         if leaks[code]:
             yield f"--split {mode} leaks: {leaks[code]:,} {what} across splits; use --split ground"
     others = [one.message for one in built.audit.findings if one.severity != ERROR]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from rock_glacier.archives.listing import Listing, decode_member, open_members, split_of, tile_path
 from rock_glacier.archives.manifest import SAMPLE_VERSION
 from rock_glacier.audit.checks import Audit, audit
-from rock_glacier.audit.findings import ERROR
+from rock_glacier.audit.findings import ERROR, SHARED_GROUND
 from rock_glacier.audit.mosaics import draw_grounds
 from rock_glacier.audit.parts import MaskShape
 from rock_glacier.figures.pictures import (
@@ -37,7 +37,7 @@ PORTRAIT, TILE_AND_MASK, SPLITS = "portrait.webp", "tile_and_mask.webp", "splits
 OVERLAP, GROUND = "overlap.webp", "ground.webp"
 PICTURES = (PORTRAIT, TILE_AND_MASK, SPLITS, OVERLAP, GROUND)
 
-_HARMLESS = ("overlap-across-splits", "same-ground-across-splits", "duplicate-pixels", "mask-empty")  # for pictures
+_HARMLESS = {*SHARED_GROUND, "mask-empty"}  # for pictures
 _BEST_COVERAGE = 0.25  # of a mask to show: enough to see, with enough of the mountain around it
 _SHORTLIST = 8  # tiles, or pairs of tiles, of which the one with the most contrast is shown
 

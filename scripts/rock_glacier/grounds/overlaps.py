@@ -49,6 +49,9 @@ _BITMAP_BITS = 22
 _AT_CORNERS = np.r_[:WINDOW, _LAST:TILE_SIZE]  # rows and columns of the windows at the corners
 _HITS = 1 << 16  # hits that are filtered at once
 _SAMPLED = np.arange(8, TILE_SIZE, 16)  # rows and columns whose crossings are compared before whole tiles are
+SAMPLES = (len(_SAMPLED), len(_SAMPLED))
+"""Shape of what `sample_pixels` returns."""
+
 # Of the four quadrants of a window, which stands where after each turn.
 _QUADRANTS = np.array([turned(np.arange(4).reshape(2, 2), turn).ravel() for turn in TURNS])
 # Windows whose hashes agree have equal sums in these squares around their centre.
@@ -144,7 +147,7 @@ def anchor_windows(tile: int, pixels: Pixels) -> np.ndarray:
 
 
 def sample_pixels(pixels: Pixels) -> Pixels:
-    """Return the pixels of a tile, uint32 of shape (8, 8), by which `AnchorTable` rules candidates out."""
+    """Return the pixels of a tile, uint32 of the shape `SAMPLES`, by which `AnchorTable` rules candidates out."""
     return pixels[np.ix_(_SAMPLED, _SAMPLED)]
 
 
@@ -183,7 +186,7 @@ class AnchorTable:
 
     Args:
         anchors: what `anchor_windows` returned for each tile.
-        samples: what `sample_pixels` returned for each tile, uint32 of shape (tiles, 8, 8).
+        samples: what `sample_pixels` returned for each tile, uint32 of shape (tiles, *SAMPLES).
     """
 
     def __init__(self, anchors: Iterable[np.ndarray], samples: npt.NDArray[np.uint32]) -> None:
@@ -305,7 +308,7 @@ def find_overlaps(tiles: Sequence[Pixels]) -> list[Overlap]:
     Returns:
         one for each pair, the largest, in the order of the pairs.
     """
-    samples = np.array([sample_pixels(pixels) for pixels in tiles], np.uint32).reshape(-1, *[len(_SAMPLED)] * 2)
+    samples = np.array([sample_pixels(pixels) for pixels in tiles], np.uint32).reshape(-1, *SAMPLES)
     table = AnchorTable((anchor_windows(number, pixels) for number, pixels in enumerate(tiles)), samples)
     found = [table.candidates(number, pixels) for number, pixels in enumerate(tiles)]
     return confirm_overlaps(sort_candidates(np.concatenate([np.zeros(0, CANDIDATE), *found])), tiles.__getitem__)

@@ -11,12 +11,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 from scipy.sparse.linalg import lsqr
 
+from rock_glacier.grounds.components import number_grounds
 from rock_glacier.grounds.pairs import Overlap, SameGround
 from rock_glacier.grounds.turns import COMPOSED, MATRICES, inverse_link
 
 TOLERANCE = 6
 """Pixels by which a link may miss the place that the other links give a tile."""
-
 
 _ROUNDS = 5  # of least squares at most
 
@@ -42,9 +42,9 @@ class Positions(NamedTuple):
 def place_tiles(tiles: int, overlaps: Sequence[Overlap], same_ground: Sequence[SameGround]) -> Positions:
     """Place tiles in grounds, which are the connected components of tiles under the links.
 
-    The strongest links that connect all tiles of a ground give their turns and first places. Links that contradict
-    these by more than `TOLERANCE` are left out. The places are then the least squares of all other links; tiles that
-    overlap lie exactly.
+    The strongest links that connect all tiles of a ground give their turns and first places. Links that miss these by
+    more than `TOLERANCE` are left out, and the places are the least squares of all others; links that fit the new
+    places are taken in again, until none changes. Tiles that overlap lie exactly.
 
     Args:
         tiles: number of tiles.
@@ -83,12 +83,10 @@ def _along_tree(
     rank = np.empty(len(links))
     rank[np.lexsort((np.array(strength), exact))[::-1]] = np.arange(1, len(links) + 1)
     tree = minimum_spanning_tree(coo_array((rank, ends.T), shape=(tiles, tiles)).tocsr())
-    _, labels = connected_components(tree, directed=False)
-    _, first, ground = np.unique(labels, return_index=True, return_inverse=True)
-    order = np.argsort(np.argsort(first))
+    ground = np.array(number_grounds(tiles, ends.tolist()), np.int64)
+    _, first, sizes = np.unique(ground, return_index=True, return_counts=True)
     by_ends = {(one.a, one.b): (one.turn, one.dx, one.dy) for one in reversed(links)}
     turn, place = np.zeros(tiles, np.int64), np.zeros((tiles, 2))
-    sizes = np.bincount(labels, minlength=len(first))
     for root in first[sizes > 1]:
         found, before = breadth_first_order(tree, root, directed=False)
         for tile in found[1:].tolist():
@@ -96,7 +94,7 @@ def _along_tree(
             of_b, dx, dy = by_ends[a, tile] if (a, tile) in by_ends else inverse_link(*by_ends[tile, a])
             turn[tile] = COMPOSED[turn[a], of_b]
             place[tile] = place[a] + MATRICES[turn[a]] @ (dx, dy)
-    return order[ground], turn, place
+    return ground, turn, place
 
 
 def _least_squares(

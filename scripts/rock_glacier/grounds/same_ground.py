@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rock_glacier.grounds.features import MOST_FEATURES, transposed_descriptors
+from rock_glacier.grounds.overlaps import WINDOW
 from rock_glacier.grounds.pairs import SameGround
 from rock_glacier.grounds.turns import MATRICES, turned
 from rock_glacier.parallel import Workers
@@ -44,7 +45,6 @@ _ANGLE = 12  # degrees by which two features may differ from a quarter turn
 _FIELD = 3  # pixels in which votes are counted together
 _PLACE = 4  # pixels within which features of a tile are at one place
 _SEARCH = 3  # pixels by which a link is moved for the best correlation
-_LEAST_SHARED = 16  # pixels in width and height of the rectangle
 _EXACT_SEARCH = 20_000  # features; more are searched in part, by their clusters
 _PROBES = 8
 _QUERIED_TILES = 256  # whose features are looked up at once
@@ -128,7 +128,7 @@ def _votes(
     offsets = geometry[a, :2] - places
     columns, rows = geometry[a, :2].T // _PLACE
     votes = np.column_stack([tiles[a], tiles[b], turns, offsets, TILE_SIZE * rows + columns])
-    return votes[(np.abs(offsets) <= TILE_SIZE - _LEAST_SHARED).all(1)]
+    return votes[(np.abs(offsets) <= TILE_SIZE - WINDOW).all(1)]
 
 
 def _best_links(votes: npt.NDArray[np.float64]) -> np.ndarray:
