@@ -21,7 +21,10 @@ def test_replicates_have_the_values_of_scikit_learn_with_weights(decimals):
     found = class_statistic(labels, scores, 0.4)(weights.astype(np.float64))
     for values, of_tiles in zip(found, weights, strict=True):
         expected = [
+            metrics.accuracy_score(labels, scores >= 0.4, sample_weight=of_tiles),
             metrics.balanced_accuracy_score(labels, scores >= 0.4, sample_weight=of_tiles),
+            metrics.precision_score(labels, scores >= 0.4, sample_weight=of_tiles),
+            metrics.recall_score(labels, scores >= 0.4, sample_weight=of_tiles),
             metrics.f1_score(labels, scores >= 0.4, sample_weight=of_tiles),
             metrics.average_precision_score(labels, scores, sample_weight=of_tiles),
             metrics.roc_auc_score(labels, scores, sample_weight=of_tiles),
@@ -33,8 +36,8 @@ def test_replicates_have_the_values_of_scikit_learn_with_weights(decimals):
 @pytest.mark.parametrize(
     ("label", "score", "undefined"),
     [
-        (0, 0.2, {"balanced_accuracy", "f1", "average_precision", "roc_auc"}),
-        (0, 0.7, {"balanced_accuracy", "average_precision", "roc_auc"}),
+        (0, 0.2, {"balanced_accuracy", "precision", "recall", "f1", "average_precision", "roc_auc"}),
+        (0, 0.7, {"balanced_accuracy", "recall", "average_precision", "roc_auc"}),
         (1, 0.7, {"balanced_accuracy", "roc_auc"}),
     ],
 )

@@ -25,6 +25,7 @@ from rock_glacier.masks import class_indices_to_mask, mask_to_class_indices
 from rock_glacier.scoring.bootstrap import bootstrap
 from rock_glacier.scoring.class_metrics import class_statistic
 from rock_glacier.scoring.evaluate_command import main
+from rock_glacier.scoring.mask_metrics import MASK_METRICS
 from rock_glacier.scoring.predictions import write_masks, write_scores
 from rock_glacier.scoring.truth import read_clusters
 from rock_glacier_dataset import load_archives
@@ -104,10 +105,13 @@ def write_grounds(file, grounds, paths=PATHS, blocks=None):
 
 def test_scores_are_judged_as_scikit_learn_judges_them(evaluate, scores):
     found = evaluate(scores, *CLASSES)
-    assert (found.status, found.lines[0]) == (0, "image-classification, test: 6 tiles")
+    assert (found.status, found.lines[0]) == (0, "image-classification, split test: 6 tiles, grounds not known")
     predicted = np.array(SCORES) >= 0.5
     expected = {
+        "accuracy": metrics.accuracy_score(LABELS, predicted),
         "balanced accuracy": metrics.balanced_accuracy_score(LABELS, predicted),
+        "precision of glaciar": metrics.precision_score(LABELS, predicted),
+        "recall of glaciar": metrics.recall_score(LABELS, predicted),
         "F1 of glaciar": metrics.f1_score(LABELS, predicted),
         "average precision": metrics.average_precision_score(LABELS, SCORES),
         "ROC AUC": metrics.roc_auc_score(LABELS, SCORES),
@@ -137,16 +141,22 @@ def test_a_tile_is_glaciar_from_the_threshold_up(evaluate, scores):
 def test_masks_are_judged_over_pixels_and_over_tiles(evaluate, masks, truth, shifted):
     found = evaluate(masks, *MASKS)
     true, predicted = (np.stack([of[path] for path in PATHS]) for of in (truth, shifted))
-    expected: dict[str, float] = {}
+    pixels = true.ravel(), predicted.ravel()
+    expected: dict[str, float] = {
+        "accuracy over pixels": metrics.accuracy_score(*pixels),
+        "precision over pixels": metrics.precision_score(*pixels),
+        "recall over pixels": metrics.recall_score(*pixels),
+        "mIoU over pixels": metrics.jaccard_score(*pixels, average="macro"),
+    }
     for name, score in (("IoU", metrics.jaccard_score), ("Dice", metrics.f1_score)):
         # The cordillera tiles show no rock glacier in either mask, and are left out of the mean.
         of_tiles = [score(*map(np.ravel, pair)) for pair in zip(true[3:], predicted[3:], strict=True)]
-        expected |= {f"{name} over pixels": score(true.ravel(), predicted.ravel())}
+        expected |= {f"{name} over pixels": score(*pixels)}
         expected |= {f"{name} over tiles": np.mean(of_tiles)}
     assert 0 < float(found.values.pop("boundary F1")) < 1
     assert found.values == {name: f"{value:.4f}" for name, value in expected.items()}
     assert "rock glacier, 3 of 6 tiles; boundary F1 those where neither has a boundary, 3." in found.text
-    confusion = metrics.confusion_matrix(true.ravel(), predicted.ravel())
+    confusion = metrics.confusion_matrix(*pixels)
     assert found.json["confusion_matrix"]["counts"] == confusion.tolist()
 
 
@@ -155,7 +165,7 @@ def test_the_grounds_beside_the_archives_are_taken_and_others_where_they_are_giv
 ):
     write_grounds(sample_copy / "grounds.csv", [3, 3, 5, 3, 9, 9])
     beside = evaluate(scores, *CLASSES, data_dir=sample_copy)
-    assert beside.lines[0] == "image-classification, test: 6 tiles in 3 grounds"
+    assert beside.lines[0] == "image-classification, split test: 6 tiles in 3 blocks of 3 grounds"
     assert "seed 0: 3 blocks, effectively 2.6 by their sizes." in beside.text
     few = (
         "Note: The intervals are unreliable and come out too narrow: 3 blocks are effectively 2.6 by their sizes, fewer"
@@ -183,7 +193,7 @@ def test_blocks_of_few_grounds_are_drawn_and_their_effective_number_is_told(eval
             clusters,
             effective,
         )
-        assert found.lines[0].endswith("6 tiles in 2 grounds")
+        assert found.lines[0].endswith(f"6 tiles in {clusters} blocks of 2 grounds")
     assert whole.intervals != cut.intervals
 
 
@@ -293,8 +303,9 @@ def test_a_split_of_one_class_leaves_metrics_undefined(evaluate, sample_copy, tm
     rewrite(sample_copy / "test.zip", lambda members: [one for one in members if "cordillera" in one[0].filename])
     write_scores(tmp_path / "scores.parquet", PATHS[:3], np.array([0.1, 0.2, 0.3]))
     found = evaluate(tmp_path / "scores.parquet", *CLASSES, data_dir=sample_copy)
-    assert list(found.values.values())[:4] == ["not defined"] * 4
-    expected = "Not defined, for lack of a class in the truth: balanced accuracy, F1 of glaciar, average precision,"
+    assert [name for name, value in found.values.items() if value != "not defined"] == ["accuracy", "Brier score"]
+    names = "balanced accuracy, precision of glaciar, recall of glaciar, F1 of glaciar, average precision, ROC AUC."
+    expected = f"Not defined, for lack of a class in the truth or the predictions: {names}"
     assert expected in found.text
     undefined = {"value": None, "low": None, "high": None, "undefined_replicates": 200}
     assert found.json["metrics"]["roc_auc"] == undefined
@@ -302,7 +313,7 @@ def test_a_split_of_one_class_leaves_metrics_undefined(evaluate, sample_copy, tm
     options = ["--data-dir", str(sample_copy), "--model-index", "--model-name", "mine"]
     assert main([str(tmp_path / "scores.parquet"), *CLASSES, *FAST, *options]) == 0
     _, results = read_by_the_hub_client(capsys.readouterr().out)
-    assert [result.metric_type for result in results] == ["brier_score"]
+    assert [result.metric_type for result in results] == ["accuracy", "brier_score"]
 
 
 FOREIGN = [path.replace("test", "train") for path in PATHS]
@@ -365,7 +376,7 @@ def test_the_hub_client_reads_the_model_index(sample, masks, capsys):
     out, err = capsys.readouterr()
     name, results = read_by_the_hub_client(out)
     assert name == "mine"
-    assert [result.metric_type for result in results] == ["iou", "dice", "iou_tiles", "dice_tiles", "boundary_f1"]
+    assert [result.metric_type for result in results] == list(MASK_METRICS)
     for one in results:
         assert (one.task_type, one.task_name) == ("image-segmentation", "Image Segmentation")
         assert (one.dataset_type, one.dataset_name) == ("somebody/glaciers", "RockGlacier")
@@ -396,7 +407,7 @@ def test_truth_and_grounds_come_from_the_hub_and_then_from_the_cache(evaluate, s
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("image-segmentation, test: 6 tiles in ")
+    assert done.stdout.startswith("image-segmentation, split test: 6 tiles in ")
     found = evaluate(masks, *MASKS, *of_hub, data_dir=None)
     assert found.lines == done.stdout.splitlines()
     assert found.json["dataset"] == {"repo_id": of_hub[1], "revision": commit}
@@ -415,5 +426,5 @@ def test_real_archives_are_evaluated(evaluate, real_archives, tmp_path):
     tiles = load_archives(split="validation", data_dir=real_archives)
     write_scores(tmp_path / "scores.parquet", list(tiles["path"]), np.abs(np.array(tiles["labels"]) - 0.1))
     found = evaluate(tmp_path / "scores.parquet", *CLASSES, "--split", "validation", data_dir=real_archives)
-    assert found.lines[0] == "image-classification, validation: 30 tiles"
+    assert found.lines[0] == "image-classification, split validation: 30 tiles, grounds not known"
     assert (found.values["ROC AUC"], found.intervals["ROC AUC"]) == ("1.0000", "1.0000 to 1.0000")

@@ -10,6 +10,9 @@ import pytest
 from rock_glacier.scoring.mask_metrics import MASK_METRICS, count_pixels, count_tiles_left_out, mask_statistic
 
 
+MEANS = ["iou_tiles", "dice_tiles", "boundary_f1"]  # over tiles
+
+
 def rectangle(top, bottom, left, right):
     mask = np.zeros((128, 128), np.uint8)
     mask[top:bottom, left:right] = 1
@@ -38,16 +41,21 @@ def test_replicates_count_a_tile_as_often_as_it_was_drawn():
 
 def test_tiles_where_neither_mask_shows_rock_glacier_are_left_out_of_means_over_tiles():
     pair = (SQUARE, rectangle(20, 40, 30, 50))
-    assert values_of(pair, *[(EMPTY, EMPTY)] * 3) == values_of(pair)
+    with_others, alone = values_of(pair, *[(EMPTY, EMPTY)] * 3), values_of(pair)
+    assert {key: with_others[key] for key in MEANS} == {key: alone[key] for key in MEANS}
     pairs = [(SQUARE, EMPTY), (EMPTY, SQUARE), (FULL, FULL), *[(EMPTY, EMPTY)] * 3]
     counts = np.array([count_pixels(*pair) for pair in pairs])
     assert count_tiles_left_out(counts) == (3, 4)  # a full tile has no boundary
 
 
 def test_a_missed_or_an_invented_rock_glacier_scores_nothing():
-    assert set(values_of((SQUARE, EMPTY), (EMPTY, EMPTY)).values()) == {0.0}
-    assert set(values_of((EMPTY, SQUARE)).values()) == {0.0}
-    assert all(np.isnan(list(values_of((EMPTY, EMPTY)).values())))
+    missed, invented, empty = (values_of(pair) for pair in ((SQUARE, EMPTY), (EMPTY, SQUARE), (EMPTY, EMPTY)))
+    of_rock_glacier = ["iou", "dice", *MEANS]
+    assert {found[key] for found in (missed, invented) for key in of_rock_glacier} == {0.0}
+    assert missed["accuracy"] == invented["accuracy"] == 1 - 20**2 / 128**2
+    assert (missed["recall"], invented["precision"]) == (0, 0)
+    undefined = [{key for key, value in found.items() if np.isnan(value)} for found in (missed, invented, empty)]
+    assert undefined == [{"precision"}, {"recall"}, {"precision", "recall", "mean_iou", *of_rock_glacier}]
 
 
 def test_a_boundary_is_where_rock_glacier_meets_background_within_the_tile():

@@ -11,7 +11,10 @@ import numpy.typing as npt
 from rock_glacier.scoring.bootstrap import Statistic, Weights
 
 CLASS_METRICS = {
+    "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
+    "precision": "precision of glaciar",
+    "recall": "recall of glaciar",
     "f1": "F1 of glaciar",
     "average_precision": "average precision",
     "roc_auc": "ROC AUC",
@@ -46,13 +49,17 @@ def class_statistic(labels: npt.NDArray[np.int64], scores: npt.NDArray[np.float6
         hits = np.cumsum(ordered * is_glaciar[order], axis=1)[:, ends]
         found = np.cumsum(ordered, axis=1)[:, ends]
         new_hits, new_alarms = np.diff(hits, prepend=0.0, axis=1), np.diff(found - hits, prepend=0.0, axis=1)
-        precision = np.divide(hits, found, out=np.zeros_like(hits), where=hits > 0)
+        precisions = np.divide(hits, found, out=np.zeros_like(hits), where=hits > 0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            specificity = 1 - (positives - true_positives) / cordillera
+            recall = true_positives / glaciar
+            true_negatives = cordillera - (positives - true_positives)
             values = (
-                (true_positives / glaciar + specificity) / 2,
+                (true_positives + true_negatives) / tiles,
+                (recall + true_negatives / cordillera) / 2,
+                true_positives / positives,
+                recall,
                 2 * true_positives / (positives + glaciar),
-                (new_hits * precision).sum(axis=1) / glaciar,
+                (new_hits * precisions).sum(axis=1) / glaciar,
                 (new_alarms * (hits - new_hits / 2)).sum(axis=1) / (glaciar * cordillera),  # by trapezoids
                 squares / tiles,
             )

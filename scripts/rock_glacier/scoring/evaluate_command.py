@@ -23,8 +23,13 @@ def report(found: Mapping[str, Any]) -> Iterator[str]:
 
     config, bootstrap, matrix = found["config"], found["bootstrap"], found["confusion_matrix"]
     level = f"{bootstrap['level'] * 100:g} % interval"
-    grounds = "" if found["grounds"] is None else f" in {count(found['grounds'], 'ground')}"
-    yield f"{config}, {found['split']}: {count(found['tiles'], 'tile')}{grounds}"
+    over, clusters = bootstrap["over"], count(bootstrap["clusters"], bootstrap["over"][:-1])
+    places = {
+        "tiles": ", grounds not known",
+        "blocks": f" in {clusters} of {count(found['grounds'] or 0, 'ground')}",
+        "grounds": f" in {clusters}",
+    }
+    yield f"{config}, split {found['split']}: {count(found['tiles'], 'tile')}{places[over]}"
     yield ""
     yield f"{'metric':<22}{'value':>11}   {level}"
     for key, metric in found["metrics"].items():
@@ -46,10 +51,12 @@ def report(found: Mapping[str, Any]) -> Iterator[str]:
     if "threshold" in found:
         rule = f"A tile is glaciar from a score of {found['threshold']:g} up."
     else:
-        rule = f"A boundary may be {found['boundary_tolerance']:g} pixels off."
-    clusters = count(bootstrap["clusters"], bootstrap["over"][:-1])
+        rule = (
+            "Precision, recall, IoU and Dice are of rock glacier, mIoU is the mean of its IoU and that of background. "
+            f"A boundary may be {found['boundary_tolerance']:g} pixels off."
+        )
     method = (
-        f"Intervals: expanded percentiles of {bootstrap['replicates']} replicates that draw {bootstrap['over']} with "
+        f"Intervals: expanded percentiles of {bootstrap['replicates']} replicates that draw {over} with "
         f"replacement, seed {bootstrap['seed']}: {clusters}, effectively {bootstrap['effective_clusters']:.1f} by "
         "their sizes."
     )

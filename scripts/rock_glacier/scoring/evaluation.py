@@ -209,8 +209,7 @@ def _notes_on_clusters(bootstrap: Mapping[str, Any]) -> Iterator[str]:
 def _notes_on_metrics(config: str, replicates: int, metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     undefined = [METRICS[config][key] for key, found in metrics.items() if found["value"] is None]
     if undefined:
-        missing = "class in the truth" if config == CONFIG_NAMES[0] else "rock glacier in either mask"
-        yield f"Not defined, for lack of a {missing}: {', '.join(undefined)}."
+        yield f"Not defined, for lack of a class in the truth or the predictions: {', '.join(undefined)}."
     left_out = [
         f"{METRICS[config][key]} in {found['undefined_replicates']}"
         for key, found in metrics.items()

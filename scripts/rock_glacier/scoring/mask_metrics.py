@@ -1,7 +1,8 @@
 """Metrics of image-segmentation, of many bootstrap replicates at once.
 
-Intersection over union (IoU) and Dice of the class rock glacier, over all pixels of the split together, where large
-rock glaciers count most, and as means over tiles, where each tile counts the same (G. Csurka, D. Larlus and F.
+Accuracy; precision, recall, intersection over union (IoU) and Dice, which is F1, of the class rock glacier; and mIoU,
+the mean of the IoU of rock glacier and that of background: over all pixels of the split together, where large rock
+glaciers count most. IoU and Dice also as means over tiles, where each tile counts the same (G. Csurka, D. Larlus and F.
 Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC 2013).
 
 Boundary F1 is the mean over tiles of theirs: precision is the share of the predicted boundary that lies near the true
@@ -28,6 +29,10 @@ TOLERANCE = 2.0
 """Euclidean distance in pixels by which a boundary may be off."""
 
 MASK_METRICS = {
+    "accuracy": "accuracy over pixels",
+    "precision": "precision over pixels",
+    "recall": "recall over pixels",
+    "mean_iou": "mIoU over pixels",
     "iou": "IoU over pixels",
     "dice": "Dice over pixels",
     "iou_tiles": "IoU over tiles",
@@ -62,13 +67,23 @@ def mask_statistic(counts: Counts) -> Statistic:
     precision, recall = _quotient(predicted_near, predicted, 0), _quotient(true_near, truth, 0)
     boundary_f1 = np.where(truth + predicted > 0, _quotient(2 * precision * recall, precision + recall, 0), np.nan)
     means = np.stack([iou, dice, boundary_f1], axis=1)
-    summands = np.concatenate([hits[:, None], wrong[:, None], np.nan_to_num(means), np.isfinite(means)], axis=1)
+    of_pixels = np.stack([hits, false_positives, false_negatives], axis=1)
+    summands = np.concatenate([of_pixels, np.nan_to_num(means), np.isfinite(means)], axis=1)
 
     def statistic(weights: Weights) -> npt.NDArray[np.float64]:
         sums = weights @ summands
-        hits, wrong = sums[:, :2].T
-        over_pixels = [_quotient(hits, hits + wrong), _quotient(2 * hits, 2 * hits + wrong)]
-        return np.concatenate([np.stack(over_pixels, axis=1), _quotient(sums[:, 2:5], sums[:, 5:])], axis=1)
+        hits, false_positives, false_negatives = sums[:, :3].T
+        pixels, wrong = weights.sum(axis=1) * TILE_SIZE**2, false_positives + false_negatives
+        iou, background = _quotient(hits, hits + wrong), pixels - hits - wrong
+        over_pixels = [
+            _quotient(pixels - wrong, pixels),
+            _quotient(hits, hits + false_positives),
+            _quotient(hits, hits + false_negatives),
+            (iou + _quotient(background, background + wrong)) / 2,
+            iou,
+            _quotient(2 * hits, 2 * hits + wrong),
+        ]
+        return np.concatenate([np.stack(over_pixels, axis=1), _quotient(sums[:, 3:6], sums[:, 6:])], axis=1)
 
     return statistic
 
