@@ -9,7 +9,6 @@ import pytest
 
 from rock_glacier.scoring.mask_metrics import MASK_METRICS, count_pixels, count_tiles_left_out, mask_statistic
 
-
 MEANS = ["iou_tiles", "dice_tiles", "boundary_f1"]  # over tiles
 
 
