@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,6 +26,17 @@ def work():
     assert datasets.are_progress_bars_disabled() and huggingface_hub.utils.are_progress_bars_disabled()
 sys.exit(run("audit.py", work, ValueError))
 """
+PRINTING = """
+import os, sys
+sys.path = {path}
+from rock_glacier.console import run, say
+def work():
+    with open({file!r}, "w") as file:
+        say("first")
+        say("last")
+        file.write("done")
+sys.exit(run("audit.py", work, ValueError))
+"""
 UNREAD = """
 import os, sys
 sys.path = {path}
@@ -35,7 +47,6 @@ def work():
     say("last")
     with open({file!r}, "w") as file:
         file.write("done")
-os.close({stream})
 reader, writer = os.pipe()
 os.dup2(writer, {stream})
 os.close(reader)
@@ -65,6 +76,19 @@ def test_work_goes_on_where_nobody_reads(tmp_path: Path, stream: int, output: tu
     ended = run_alone(UNREAD, stream=stream, file=str(file))
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, *output)
     assert file.read_text() == "done"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has such a device")
+@pytest.mark.parametrize(
+    ("redirection", "fault"), [("> /dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
+)
+def test_output_that_cannot_be_written_is_said_after_the_work(tmp_path: Path, redirection: str, fault: str) -> None:
+    program = PRINTING.format(path=sys.path, file=str(tmp_path / "file"))
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} {redirection}"
+    ended = subprocess.run(["/bin/sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.stderr == f"audit.py: error: standard output cannot be written ({fault}); all other work was done\n"
+    assert ended.returncode == 1
+    assert (tmp_path / "file").read_text() == "done"
 
 
 def fail_with(error: Exception) -> Callable[[], None]:

@@ -6,11 +6,13 @@ import contextlib
 import errno
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from rock_glacier.files import new_output_file, new_output_folder
+from rock_glacier.files import new_output_folder, write_file
 
 
 def names(folder: Path) -> list[str]:
@@ -112,16 +114,75 @@ def test_hangup_is_ignored_where_it_was_before_as_under_nohup(tmp_path: Path) ->
     assert names(tmp_path) == ["out"]
 
 
-@pytest.mark.parametrize("fault", [None, ValueError, KeyboardInterrupt])
-def test_file_is_replaced_when_all_is_written_or_stays_as_it_was(
-    tmp_path: Path, fault: type[BaseException] | None
-) -> None:
+def write_while(file: Path, moment: str, action: Callable[[], object]) -> None:
+    """Write a file, and do something right before it is opened or replaced."""
+    original = getattr(Path, moment)
+
+    def act(path: Path, *arguments: object, **options: object) -> object:
+        with mock.patch.object(Path, moment, original):
+            action()
+            return original(path, *arguments, **options)
+
+    with mock.patch.object(Path, moment, act):
+        write_file(file, "new")
+
+
+@pytest.mark.parametrize("fault", [None, OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_file_is_replaced_when_all_is_written_or_stays_as_it_was(tmp_path: Path, fault: BaseException | None) -> None:
     file = tmp_path / "report.json"
     file.write_text("old")
-    with contextlib.suppress(ValueError, KeyboardInterrupt), new_output_file(file) as beside:
-        beside.write_text("new")
+    (tmp_path / ".report.json.tmp").write_text("precious")
+
+    def check() -> None:
         assert file.read_text() == "old"
         if fault:
             raise fault
+
+    with contextlib.suppress(OSError, KeyboardInterrupt):
+        write_while(file, "replace", check)
     assert file.read_text() == ("old" if fault else "new")
+    assert names(tmp_path) == [".report.json.tmp", "report.json"]
+
+
+def test_of_two_writers_of_a_file_the_last_one_stays(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    write_while(file, "replace", lambda: write_file(file, "other"))
+    assert file.read_text() == "new"
     assert names(tmp_path) == ["report.json"]
+
+
+def test_target_of_a_link_is_written_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder" / "file")
+    for content in "12":  # first to a file that does not exist yet
+        write_file(tmp_path / "link", content)
+        assert (tmp_path / "folder" / "file").read_text() == content
+    assert (tmp_path / "link").is_symlink()
+    assert names(tmp_path / "folder") == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_what_is_no_regular_file_is_written_to(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    descriptor = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_file(tmp_path / "pipe", "content")
+    assert os.read(descriptor, 100) == b"content"
+    os.close(descriptor)
+    assert (tmp_path / "pipe").is_fifo()
+    with (tmp_path / "file").open("w") as opened:  # as where standard output is redirected
+        opened.write("first, ")
+        opened.flush()
+        write_file(Path(f"/dev/fd/{opened.fileno()}"), "then")
+    assert (tmp_path / "file").read_text() == "first, then"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has such a device")
+def test_device_that_is_full_is_named_with_the_remedy_and_stays_a_device(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/dev/full")
+    for file in (Path("/dev/full"), tmp_path / "link"):
+        message = rf"^{file}: cannot be written \(No space left on device\); make room"
+        # A fault here must not cost the machine its device.
+        with mock.patch.object(Path, "replace", side_effect=AssertionError), pytest.raises(OSError, match=message):
+            write_file(file, b"content")
+    assert Path("/dev/full").is_char_device()
+    assert (tmp_path / "link").is_symlink()

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
@@ -28,6 +29,9 @@ def run(
     extra: str = "",
 ) -> int:
     """Run a command and return its exit status.
+
+    Where standard output cannot be written, the work goes on, and the command fails at its end; where the reader left,
+    as `head` does, it does not fail.
 
     Args:
         program: name of the command, for messages.
@@ -60,6 +64,10 @@ def run(
     except expected as error:
         print(f"{program}: error: {one_line(error)}", file=sys.stderr)
         return 1
+    if fault := getattr(sys.stdout, "fault", ""):
+        what = f"standard output cannot be written ({fault}); all other work was done"
+        print(f"{program}: error: {what}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -85,16 +93,23 @@ def termination_as_interruption() -> Iterator[None]:
 
 
 class _LastingStream:
-    """A stream whose reader may leave, as `head` does: what is printed later goes nowhere, and the work goes on."""
+    """A stream whose reader may leave, as `head` does: what is printed later goes nowhere, and the work goes on.
+
+    Attributes:
+        fault: why it cannot be written, where that is not because the reader left.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.fault = ""
 
     def write(self, text: str) -> int:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except OSError:
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                self.fault = error.strerror or type(error).__name__
             # What is still buffered goes there too, also when Python ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
         return len(text)
@@ -106,7 +121,8 @@ class _LastingStream:
 def _lasting(stream: TextIO | None) -> Any:
     """Return a stream that prints every character as far as it can, and whose reader may leave."""
     if stream is None:  # as Python has it where the caller has closed it
-        return open(os.devnull, "w", encoding="utf-8")  # as long as the program
+        # Read-only, so that writing fails; and so that no file which is opened later takes its number.
+        stream = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")  # as long as the program
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
         return _LastingStream(stream)
@@ -169,6 +185,14 @@ def not_negative(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
     return number
+
+
+def output_file(text: str) -> Path:
+    """Read the name of a file to write from the command line."""
+    file = Path(text)
+    if file.is_dir() or not file.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder, or in none; name a file in an existing folder")
+    return file
 
 
 def add_options(parser: argparse.ArgumentParser, *names: str) -> None:

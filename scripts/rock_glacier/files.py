@@ -33,7 +33,7 @@ def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
     _refuse_occupied(target)
     made_parents = [parent for parent in target.parents if not parent.exists()]
     with termination_as_interruption():
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        temporary = _beside(target)
         try:
             temporary.mkdir(parents=True)
             yield temporary
@@ -47,11 +47,21 @@ def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
             if isinstance(error, OSError) and error.errno in _DISK_FULL:
-                remedy = "make room, or name a folder on another disk"
-                full = OSError(f"{target}: cannot be written ({error.strerror}); {remedy}")
-                full.errno = error.errno
-                raise full from error
+                raise _unwritten(error, target) from error
             raise
+
+
+def _beside(target: Path) -> Path:
+    """Return a hidden name beside a file or folder that no other has."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _unwritten(error: OSError, target: Path) -> OSError:
+    """Return the error of a file or folder that cannot be written, with the remedy."""
+    remedy = "make room, or name another disk" if error.errno in _DISK_FULL else "name another place"
+    unwritten = type(error)(f"{target}: cannot be written ({error.strerror}); {remedy}")
+    unwritten.errno = error.errno
+    return unwritten
 
 
 def _refuse_occupied(target: Path) -> None:
@@ -62,22 +72,31 @@ def _refuse_occupied(target: Path) -> None:
         raise FileExistsError(f"{target} is a {kind}; name a new folder or an empty one")
 
 
-@contextlib.contextmanager
-def new_output_file(file: Path) -> Iterator[Path]:
-    """Yield a path to write to, which becomes `file` when the block ends and is removed when it raises.
+def write_file(file: Path, content: str | bytes) -> None:
+    """Write a file whole, or leave what is there; several processes may write it at once, and the last one stays.
 
     Args:
-        file: the file to make or to replace; its folder exists.
-
-    Yields:
-        a path beside it.
+        file: the file to make or to replace; its folder exists. A link stays one, and its target is written. What is
+            no regular file, such as a pipe or `/dev/stdout`, is written to.
+        content: the content; text as UTF-8.
 
     Raises:
         OSError: the file cannot be written.
     """
-    beside = file.with_name(f".{file.name}.tmp")
+    content = content.encode() if isinstance(content, str) else content
+    target = Path(os.path.realpath(file))
     try:
-        yield beside
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
+        is_stream = os.path.dirname(os.path.abspath(file)) in ("/dev", "/dev/fd")  # perhaps of a regular file
+        if is_stream or (file.exists() and not file.is_file()):
+            with file.open("ab", buffering=0) as stream:
+                stream.write(content)
+            return
+        beside = _beside(target)
+        try:
+            with beside.open("xb") as new:
+                new.write(content)
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritten(error, file) from error

@@ -123,11 +123,11 @@ def test_a_place_without_archives_is_reported_in_one_line(tmp_path, monkeypatch,
     assert re.fullmatch(rf"\S+: error: \S*{name}'?: ({what}).*\n", capsys.readouterr().err)
 
 
-def test_a_page_that_cannot_be_written_is_reported(sample, tmp_path, capsys):
-    (tmp_path / ".a.html.tmp").mkdir()  # where the page is written first
+def test_a_page_that_cannot_be_written_is_reported(sample, tmp_path, capsys, files_of_at_most):
+    files_of_at_most(10_000)
     assert main([str(sample), "--num-proc", "1", "--html", str(tmp_path / "a.html")]) == 1
-    assert ".a.html.tmp" in capsys.readouterr().err
-    assert not (tmp_path / "a.html").exists()
+    assert f"{tmp_path / 'a.html'}: cannot be written (File too large); make room" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rock_glacier.console import add_options, run, say
+from rock_glacier.console import add_options, output_file, run, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,8 +33,8 @@ Exit status: 0 without errors (there may be warnings), 1 with errors or where
 the archives cannot be read at all, 2 for wrong usage.""",
     )
     add_options(parser, "data_dir")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the whole report to this file")
-    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page with pictures to this file")
+    parser.add_argument("--json", metavar="FILE", type=output_file, help="write the whole report to this file")
+    parser.add_argument("--html", metavar="FILE", type=output_file, help="write a page with pictures to this file")
     parser.add_argument(
         "--without-same-ground",
         action="store_true",
@@ -43,8 +43,6 @@ the archives cannot be read at all, 2 for wrong usage.""",
     add_options(parser, "--num-proc", "--dask")
     options = parser.parse_args(arguments)
     for option, file in (("--json", options.json), ("--html", options.html)):
-        if file and (file.is_dir() or not file.parent.is_dir()):
-            parser.error(f"{option} is {file}; name a file in an existing folder")
         is_part = file and (file.suffix in (".zip", ".csv") or file.name == "manifest.json")
         if is_part and file.resolve().parent == Path(options.data_dir).resolve():
             parser.error(f"{option} is {file}, in the folder that is audited; name another file")
@@ -61,20 +59,16 @@ the archives cannot be read at all, 2 for wrong usage.""",
         from rock_glacier.audit.checks import audit
         from rock_glacier.audit.page import report_page
         from rock_glacier.audit.tables import report_lines
-        from rock_glacier.files import new_output_file
+        from rock_glacier.files import write_file
 
         workers = Workers(options.num_proc, options.dask, progress=True)
         found = audit(options.data_dir, workers, same_ground=not options.without_same_ground)
         errors = found.errors
         for line in report_lines(found):
             say(line)
-        reports = {}
         if options.json:
-            reports[options.json] = json.dumps(found.as_json(), indent=2) + "\n"
+            write_file(options.json, json.dumps(found.as_json(), indent=2) + "\n")
         if options.html:
-            reports[options.html] = report_page(found)
-        for file, report in reports.items():
-            with new_output_file(file) as beside:
-                beside.write_text(report, encoding="utf-8", newline="\n")
+            write_file(options.html, report_page(found))
 
     return run(parser.prog, check, (ArchiveError, WorkerError, OSError), extra="curate") or int(errors > 0)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -30,12 +30,14 @@ _SIZE = (4.2, 5.3)  # inches; on a page 390 pixels wide, letters of 8.5 points a
 _FONT: dict[Any, Any] = {"font.family": "DejaVu Sans", "font.size": 8.5, "text.color": _INK, "axes.labelcolor": _INK}
 
 
-def draw_leak(figures: Mapping[str, Any], file: Path) -> None:
+def draw_leak(figures: Mapping[str, Any]) -> bytes:
     """Draw the scores of an experiment.
 
     Args:
         figures: what `leak_experiment.experiment` returns.
-        file: the PNG file to write; the same figures give the same bytes with the same matplotlib.
+
+    Returns:
+        a PNG file; the same figures give the same bytes with the same matplotlib.
     """
     with matplotlib.rc_context(_FONT):
         figure = Figure(_SIZE, facecolor="white")  # so that a dark page does not swallow the ink
@@ -55,7 +57,9 @@ def draw_leak(figures: Mapping[str, Any], file: Path) -> None:
         )
         figure.text(0.02, 0.015, caption, size=6.8, va="bottom")
         figure.subplots_adjust(left=0.22, right=0.97, top=0.905, bottom=0.165, hspace=0.27)
+        file = io.BytesIO()
         figure.savefig(file, format="png", dpi=300, metadata={"Software": None})
+        return file.getvalue()
 
 
 def _draw_panel(axes: Axes, scores: Mapping[str, Any]) -> None:

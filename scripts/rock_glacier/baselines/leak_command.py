@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from rock_glacier.console import add_options, count, positive, run, say
+from rock_glacier.console import add_options, count, output_file, positive, run, say
 
 
 def result_lines(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -60,8 +59,8 @@ figures. Exit status: 0 for success, 1 for a failure, 2 for wrong usage.""",
         type=positive,
         help="number of folds (default: 5, or as many as the blocks or groups of a class)",
     )
-    parser.add_argument("--out", metavar="FILE.png", type=Path, help="draw the scores and their intervals")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to this file as well")
+    parser.add_argument("--out", metavar="FILE.png", type=output_file, help="draw the scores and their intervals")
+    parser.add_argument("--json", metavar="FILE", type=output_file, help="write the figures to this file as well")
     add_options(parser, "--seed", "--num-proc", "--dask")
     return parser
 
@@ -70,9 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    for name, file in (("--out", options.out), ("--json", options.json)):
-        if file and (file.is_dir() or not file.parent.is_dir()):
-            parser.error(f"{name} is {file}; name a file in an existing folder")
     if options.folds == 1:
         parser.error("--folds is 1; it is at least 2")
     if options.out and options.out.suffix.lower() != ".png":
@@ -81,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def measure() -> None:
         from rock_glacier.baselines.leak_chart import draw_leak
         from rock_glacier.baselines.leak_experiment import choose_folds, experiment, read_tiles
-        from rock_glacier.files import new_output_file
+        from rock_glacier.files import write_file
         from rock_glacier.parallel import Workers
 
         workers = Workers(options.num_proc, options.dask, progress=True)
@@ -90,11 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures = experiment(tiles, folds, options.repeats, options.seed, workers)
         for line in result_lines(figures):
             say(line)
+        chart = draw_leak(figures) if options.out else b""
         if options.json:
-            with new_output_file(options.json) as temporary:
-                temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8", newline="\n")
+            write_file(options.json, json.dumps(figures, indent=2) + "\n")
         if options.out:
-            with new_output_file(options.out) as temporary:
-                draw_leak(figures, temporary)
+            write_file(options.out, chart)
 
     return run(parser.prog, measure, Exception, extra="baseline")

@@ -29,7 +29,7 @@ from rock_glacier.figures.pictures import (
     encode,
     mark_as_synthetic,
 )
-from rock_glacier.files import new_output_file
+from rock_glacier.files import write_file
 from rock_glacier.parallel import Workers
 from rock_glacier_dataset import CLASS_NAMES, MASKS, ROCK_GLACIER_COLOUR, TILE_SIZE, ArchiveError
 
@@ -190,8 +190,7 @@ def write_pictures(pictures: Pictures, out: Path) -> dict[str, int]:
     files = {name: encode(figure, name) for name, figure in pictures.figures.items()}
     out.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        with new_output_file(out / name) as file:
-            file.write_bytes(content)
+        write_file(out / name, content)
     for name in pictures.left_out:
         (out / name).unlink(missing_ok=True)
     return {name: len(content) for name, content in files.items()}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rock_glacier.console import add_options, count, positive, run, say
+from rock_glacier.console import add_options, count, output_file, positive, run, say
 from rock_glacier.scoring import REPLICATES, THRESHOLD
 
 _WIDTH = 80  # columns of the report
@@ -133,7 +133,7 @@ for wrong usage.""",
         help="replicates of the bootstrap (default: %(default)s)",
     )
     add_options(parser, "--seed")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write everything to this file as well")
+    parser.add_argument("--json", metavar="FILE", type=output_file, help="write everything to this file as well")
     parser.add_argument(
         "--model-index",
         action="store_true",
@@ -156,11 +156,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--model-index shows one model: leave out --against")
     if not 0 <= options.threshold <= 1:  # NaN included
         parser.error(f"--threshold is {options.threshold}; it is a probability, from 0 to 1")
-    if options.json and (options.json.is_dir() or not options.json.parent.is_dir()):
-        parser.error(f"--json is {options.json}; name a file in an existing folder")
 
     def score() -> None:
-        from rock_glacier.files import new_output_file
+        from rock_glacier.files import write_file
         from rock_glacier.scoring.evaluation import evaluate
         from rock_glacier.scoring.model_index import model_index
 
@@ -178,9 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=options.seed,
         )
         if options.json:
-            with new_output_file(options.json) as temporary:
-                text = json.dumps(found, indent=2, allow_nan=False) + "\n"
-                temporary.write_text(text, encoding="utf-8", newline="\n")
+            write_file(options.json, json.dumps(found, indent=2, allow_nan=False) + "\n")
         if not options.model_index:
             for line in report(found):
                 say(line)
