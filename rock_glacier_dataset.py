@@ -62,9 +62,10 @@ _COPY_AGAIN = "copy or download the archive again, or build it again"
 
 
 class ArchiveError(ValueError):
-    """A fault in the archives: archive, member, what is wrong and the remedy; `code` and `path` as in the audit."""
+    """A fault: archive, member, what is wrong and the remedy, control characters escaped; `code`, `path` as audited."""
 
     def __init__(self, message: str, code: str = "archive-unreadable", path: str = "") -> None:
+        message, path = ("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text) for text in (message, path))
         super().__init__(message)
         self.code, self.path = code, path
 
@@ -352,7 +353,6 @@ class TileArchive(contextlib.ExitStack):
 
     def fault(self, what: str, remedy: str, code: str = "archive-unreadable", path: str = "") -> ArchiveError:
         """Make the error that names this archive, the member, what is wrong and the remedy."""
-        path = path if path.isprintable() else repr(path)
         return ArchiveError(f"{self.name}: {path and path + ': '}{what}; {remedy}", code, path or self.name)
 
     def pair_faults(self) -> Iterator[ArchiveError]:

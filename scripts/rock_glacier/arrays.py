@@ -22,7 +22,7 @@ from datasets.utils.logging import tqdm
 from filelock import FileLock
 from PIL import Image, ImageOps
 
-from rock_glacier.files import new_output_folder
+from rock_glacier.files import new_output_folder, read_png_file
 from rock_glacier.masks import mask_to_class_indices
 from rock_glacier.parallel import count_cores
 from rock_glacier_dataset import TILE_SIZE, png_fault
@@ -128,7 +128,7 @@ def _decode_row(row: dict[str, Any], column: str) -> npt.NDArray[np.uint8]:
         if row[column] is None:
             raise ValueError("it is missing")
         png = row[column]["bytes"]
-        pixels = decode_png(Path(row[column]["path"]).read_bytes() if png is None else png)
+        pixels = decode_png(read_png_file(Path(row[column]["path"])) if png is None else png)
         return mask_to_class_indices(pixels) if column == "masks" else pixels
     except ValueError as error:
         raise ValueError(f"{row['path']}: {column} cannot be decoded ({error}); replace it or drop the row") from error

@@ -149,8 +149,24 @@ def one_line(error: BaseException) -> str:
         >>> one_line(ValueError("not a zip\n  archive: \x1b.zip"))
         'not a zip archive: \\x1b.zip'
     """
-    line = " ".join(str(error).split()) or type(error).__name__
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+    return printable(" ".join(str(error).split()) or type(error).__name__)
+
+
+def printable(text: str) -> str:
+    r"""Return a text with its control characters and line ends escaped, such as the name of a file.
+
+    Example:
+        >>> printable("a\n\x1b[2Jñ.png")
+        'a\\n\\x1b[2Jñ.png'
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+class PrintableError(Exception):
+    """An error whose message may have names from anywhere in it, and is printable all the same."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all, and files that are read strictly."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
 
 from rock_glacier.console import termination_as_interruption
+
+LARGEST_PNG = 2**20
+"""Bytes of the largest file that is read as a tile or a mask, whose pixels are 64 KiB."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
@@ -100,3 +108,49 @@ def write_file(file: Path, content: str | bytes) -> None:
             beside.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritten(error, file) from error
+
+
+def read_png_file(file: Path) -> bytes:
+    """Read a PNG file of a tile or a mask, and nothing else that may lie in its place.
+
+    Raises:
+        ValueError: it is no regular file, such as a pipe, or larger than `LARGEST_PNG`; says what to do.
+        OSError: it cannot be read.
+    """
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("is no regular file; remove it")
+    if status.st_size > LARGEST_PNG:
+        raise ValueError(f"has {status.st_size:,} bytes; save it with at most {LARGEST_PNG:,}")
+    return file.read_bytes()
+
+
+def read_csv(file: Path | IO[bytes], types: pa.Schema) -> pa.Table:
+    """Read a CSV file strictly: each row has the fields of the header, and a number is one in ASCII digits.
+
+    Args:
+        file: the file.
+        types: names and types of columns that it has; it may have others.
+
+    Raises:
+        ValueError: it does not fit; names the row, and says what to do.
+        OSError: it cannot be read.
+    """
+    try:
+        # One thread, because errors then name the row.
+        options = pa_csv.ReadOptions(use_threads=False), pa_csv.ParseOptions(newlines_in_values=True)
+        table = pa_csv.read_csv(file, *options, pa_csv.ConvertOptions(column_types=types))
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        remedy = "put commas between fields, and write decimals with a point"
+        raise ValueError(f"cannot be read as CSV ({error}); {remedy}") from None
+    check_columns(table.column_names, types.names)
+    return table
+
+
+def check_columns(names: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise a ValueError for a column that a table lacks or has twice."""
+    for name in wanted:
+        if names.count(name) != 1:
+            number = "more than one" if name in names else "no"
+            listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+            raise ValueError(f"has {number} column {name}; its columns are {listed or 'none'}")

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rock_glacier.console import CONFIG_NAMES, REPO_ID, add_options, repo_id, run, say
+from rock_glacier.console import CONFIG_NAMES, REPO_ID, PrintableError, add_options, repo_id, run, say
 
 _SAMPLE_SIZES: dict[str, Any] = {"train": 14, "validation": 4, "test": 6}
 _DECODED = 8  # examples of each split; of the others, paths and labels are read
@@ -51,7 +51,7 @@ class LoadedSplit(NamedTuple):
 HEADINGS = f"{'config':20}  {'split':10}  {'loaded':9}  {'examples':>8}  first example"
 
 
-class SmokeError(Exception):
+class SmokeError(PrintableError):
     """The dataset loads, but does not match the data sheet."""
 
 

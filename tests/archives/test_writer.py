@@ -95,13 +95,19 @@ def test_grounds_are_read_as_they_were_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "has no column path, but none"),
-        (b"path,place\na,0\n", "has no column ground, but path, place"),
-        (HEADER + b"a,0,0,0,0,0,x\nb,0,0,0\n", "line 3: ground, block, x and y must be whole numbers"),
-        (HEADER + b"a,0,0,0,0,8,x\n", "line 2: .* and turn one from 0 to 7"),
-        (HEADER + b"a,0,0,-1,0,0,x\n", "line 2: ground, block, x and y must"),
+        (b"", "cannot be read as CSV .Empty CSV file"),
+        (b"path,place\na,0\n", "has no column ground; its columns are path, place"),
+        (HEADER + b"a,0,0,0,0,0,x\nb,0,0,0\n", "Row #3: Expected 7 columns, got 4"),
+        (HEADER + b"a,0,0,0,0,0,x,y\n", "Row #2: Expected 7 columns, got 8"),
+        (HEADER.replace(b"source", b"x") + b"a,0,0,0,0,0,0\n", "has more than one column x"),
+        (HEADER + b"a,1_0,0,0,0,0,x\n", "Row #2: CSV conversion error to int32: invalid value '1_0'"),
+        (HEADER + b"a,2147483648,0,0,0,0,x\n", "Row #2: CSV conversion error to int32"),
+        (HEADER + b"a,0,0,,0,0,x\n", "row 2: ground, block, x and y must be whole numbers"),
+        (HEADER + b"a,0,0,0,0,8,x\n", "row 2: .* and turn one from 0 to 7"),
+        (HEADER + b"a,0,0,-1,0,0,x\n", "row 2: ground, block, x and y must"),
         (HEADER + b"a,0,0,0,0,0,x\na,1,0,0,0,0,x\n", "a stands twice"),
-        (HEADER + b"\xff,0,0,0,0,0,x\n", "is no CSV"),
+        (HEADER + b"\xff,0,0,0,0,0,x\n", "Row #2: CSV conversion error to string: invalid UTF8 data"),
+        (HEADER + 2 * b'"a\n\x1b",0,0,0,0,0,x\n', r"a\\n\\x1b stands twice"),
         (HEADER + b"b,0,0,0,0,0,x\n", "lacks 1 tile, the first a"),
     ],
 )
@@ -111,3 +117,11 @@ def test_grounds_that_cannot_be_used_are_refused_with_their_place(tmp_path: Path
     with pytest.raises(ArchiveError, match=message) as raised:
         read_grounds(file, ["a"])
     assert str(raised.value).startswith(f"{file}: ")
+    assert str(raised.value).isprintable()
+
+
+def test_grounds_that_are_a_folder_or_not_there_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match=rf"{tmp_path}: cannot be read \(.*\); take the file that build_archives"):
+        read_grounds(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"away\.csv: no such file; take the file that"):
+        read_grounds(tmp_path / "away.csv")

@@ -262,5 +262,5 @@ def test_the_record_of_an_audit_is_read_from_the_manifest(sample_copy):
     assert audit_record(sample_copy) == (
         f"{sample_copy}: no manifest.json says that it was audited; check it with scripts/audit_archives.py"
     )
-    (sample_copy / "manifest.json").write_text('{"audit": {"tool": "a\\nb", "errors": 1, "warnings": 2}}')
-    assert audit_record(sample_copy) == f"{sample_copy}: audited by a b: 1 error, 2 warnings"
+    (sample_copy / "manifest.json").write_text('{"audit": {"tool": "a\\n\\u001bb", "errors": 1, "warnings": 2}}')
+    assert audit_record(sample_copy) == f"{sample_copy}: audited by a\\n\\x1bb: 1 error, 2 warnings"

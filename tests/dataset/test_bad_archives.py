@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_rock_glacier_dataset import WAYS
 
+from rock_glacier.console import printable
 from rock_glacier_dataset import EMPTY_MASK, ArchiveError, load_archives
 
 Fault = Callable[[Path], Any]
@@ -226,7 +227,7 @@ FAULTS_OF_MANIFEST: Faults = {
 FAULTS_OF_NAMES: Faults = {
     what: (
         renamed(name),
-        f"test.zip: {name if name.isprintable() else repr(name)}",
+        f"test.zip: {printable(name)}",
         "is not named test/<class>/<id>.png or test/masks/<id>.png, with an id of 1 to 18 digits",
         "rename it or take it out",
     )
@@ -324,7 +325,7 @@ FAULTS: Faults = {
     "an unknown method": (in_directory(TILE, 10, "<H", 12), AT_TILE, "method 12", "stored"),
     "a NUL in a name": (
         renamed_in_directory(TILE, "test/glaciar/0.png\0s"),
-        "test.zip: 'test/glaciar/0.png\\x00s'",
+        "test.zip: test/glaciar/0.png\\x00s",
         "is not named test/<class>/<id>.png",
         "rename it",
     ),

@@ -159,7 +159,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no archives": (empty, "sample: holds no archives"),
     "a ground of no tile": (add_ground, "grounds.csv: names tiles that no archive holds"),
-    "an empty grounds.csv": (lambda folder: (folder / "grounds.csv").touch(), "grounds.csv: has no column path"),
+    "an empty grounds.csv": (lambda folder: (folder / "grounds.csv").touch(), "grounds.csv: cannot be read as CSV"),
 }
 
 

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -144,7 +146,9 @@ def test_a_dry_run_lists_each_file_to_add_change_or_remove_whatever_else_would_b
 def test_a_dry_run_needs_no_repository_and_prints_even_for_a_broken_folder(server, staged_copy, tmp_path, capfd):
     careless = User(server, tmp_path, staged_copy, capfd)
     (staged_copy / "main" / "LICENSE").write_text("Other")
+    add_listed(b"x\x1b[31m.py")(staged_copy)
     shown = careless.upload("--dry-run", HF_TOKEN="")
+    assert "main: add x\\x1b[31m.py: 0 bytes" in shown.lines
     assert sum(line.startswith("main: add ") for line in shown.lines) == len(digests_of(staged_copy / "main"))
     assert sum(line.startswith("script: add ") for line in shown.lines) == len(digests_of(staged_copy / "script"))
     assert f"main: {REPO_ID} would be made; or the token may not see it" in shown.lines
@@ -259,12 +263,28 @@ def flip(name: str) -> Callable[[Path], object]:
     return change
 
 
+def add_listed(name: bytes) -> Callable[[Path], object]:
+    """Add an empty file, and its checksum."""
+
+    def change(folder: Path) -> None:
+        (folder / "main" / os.fsdecode(name)).touch()
+        with (folder / "SHA256SUMS").open("ab") as sums:
+            sums.write(f"{hashlib.sha256().hexdigest()}  main/".encode() + name + b"\n")
+
+    return change
+
+
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "Parquet": (flip(f"main/image-classification/{TRAIN}"), f"{TRAIN}: has another SHA-256"),
     "a checksum": (flip("SHA256SUMS"), "is damaged|has another SHA-256|is missing|is not in SHA256SUMS"),
     "a missing file": (lambda folder: (folder / "main" / "LICENSE").unlink(), "LICENSE: is missing"),
     "an empty folder": (lambda folder: (folder / "SHA256SUMS").unlink(), "holds no SHA256SUMS"),
     "another file": (lambda folder: (folder / "main" / "x.py").touch(), r"x\.py: is not in SHA256SUMS"),
+    "a name that is not UTF-8": (
+        lambda folder: (folder / "main" / os.fsdecode(b"x\xff\n.py")).touch(),
+        r"x\\udcff\\n\.py: is not in SHA256SUMS",
+    ),
+    "a name that is not UTF-8, in the sums": (add_listed(b"x\xff\x1b.py"), r"x\\udcff\\x1b\.py: is not in SHA256SUMS"),
     "no sums of main": (
         lambda folder: (folder / "SHA256SUMS").write_text(
             re.sub(".*  main/.*\n", "", (folder / "SHA256SUMS").read_text())

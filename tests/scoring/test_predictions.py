@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import datasets
 import numpy as np
@@ -84,11 +85,19 @@ def test_scores_of_other_tools_are_read(tmp_path):
         ("path,score\na.png,\n", "a.png: the score nan is not a probability"),
         ("path,score\na.png,high\n", "Row #2: CSV conversion error to double: invalid value 'high'"),
         ("path,score\na.png,0.5\nb.png\n", "Row #3: Expected 2 columns, got 1: b.png"),
+        (
+            "path,score\na.png,0,9\n",
+            "Row #2: Expected 2 columns, got 3: a.png,0,9); put commas between fields, and write",
+        ),
+        ('path,score\na.png,"0,9"\n', "Row #2: CSV conversion error to double: invalid value '0,9'"),
+        ("path;score\na.png;0,9\n", "Row #2: Expected 1 columns, got 2"),
+        ("path,score\na.png,\u0660.\u0665\n", "Row #2: CSV conversion error to double: invalid value"),
+        ("path,score\na.png,1_0e-1\n", "Row #2: CSV conversion error to double: invalid value '1_0e-1'"),
         ("path,score\na.png,0.5\n,0.5\n", "row 2 has no path"),
         ("path,glaciar\na.png,0.5\n", "has no column score; its columns are path, glaciar"),
         ("path,score,score\na.png,1,1\n", "has more than one column score; its columns are path, score, score"),
-        ("", "is not a csv file (Empty CSV file)"),
-        (b"path,score\na.png,0.5\n\xff\xfe,0.5\n", "is not a csv file (In CSV column #0: Row #3: CSV conv"),
+        ("", "cannot be read as CSV (Empty CSV file)"),
+        (b"path,score\na.png,0.5\n\xff\xfe,0.5\n", "cannot be read as CSV (In CSV column #0: Row #3: CSV conv"),
         ({"path": ["a.png"], "score": [float("inf")]}, "a.png: the score inf is not a probability"),
         ({"path": ["a.png"], "score": pa.array([None], pa.float64())}, "a.png: the score nan is not a probability"),
         ({"path": ["a.png"], "score": ["0.5"]}, "the column score holds string"),
@@ -109,10 +118,23 @@ def test_a_fault_in_scores_is_named(tmp_path, content, expected):
 @pytest.mark.parametrize("read", [read_scores, read_masks])
 def test_other_files_are_refused(tmp_path, read):
     (tmp_path / "a.parquet").write_text("path,score\n")
-    assert "a.parquet: is not a parquet file" in message(read, tmp_path / "a.parquet")
+    assert "a.parquet: cannot be read as Parquet" in message(read, tmp_path / "a.parquet")
+    (tmp_path / "b.parquet").mkdir()
+    assert "b.parquet" in message(read, tmp_path / "b.parquet")
     assert "a.txt: its name does not end in .parquet" in message(read, tmp_path / "a.txt")
-    with pytest.raises(FileNotFoundError):
-        read(tmp_path / "away.parquet")
+    assert "away.parquet: no such file; give the predictions of" in message(read, tmp_path / "away.parquet")
+
+
+def test_a_damaged_page_and_a_doubled_column_are_named(tmp_path):
+    file = write_table(tmp_path / "masks.parquet", [PNGS["1-bit"](mask) for mask in MASKS])
+    content = bytearray(file.read_bytes())
+    content[:400] = b"PAR1" + bytes(396)
+    file.write_bytes(content)
+    assert f"{file}: cannot be read as Parquet (" in message(read_masks, file)
+    columns = [pa.array(PATHS), pa.array([0.5] * 3), pa.array([0.5] * 3)]
+    pq.write_table(pa.table(columns, ["path", "score", "score"]), tmp_path / "scores.parquet")
+    expected = "has more than one column score; its columns are path, score, score"
+    assert expected in message(read_scores, tmp_path / "scores.parquet")
 
 
 def test_written_masks_are_images_to_datasets_in_small_row_groups(tmp_path):
@@ -144,6 +166,20 @@ def test_masks_are_read_from_a_folder_of_png_files(tmp_path, form):
     assert_holds_the_masks(tmp_path)
     (tmp_path / PATHS[1]).write_bytes(b"")
     assert message(read_masks, tmp_path).startswith(f"{tmp_path}: {PATHS[1]}: is empty; write the mask as a PNG file")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_a_folder_of_masks_is_read_as_far_as_its_files_are_masks(tmp_path):
+    pipe, large, folder = (tmp_path / name / "0.png" for name in ("pipe", "large", "folder"))
+    for file in (pipe, large, folder):
+        file.parent.mkdir()
+    os.mkfifo(pipe)  # nobody writes to it
+    large.touch()
+    os.truncate(large, 3 * 2**30)
+    folder.mkdir()
+    assert "0.png: is no regular file; remove it" in message(read_masks, pipe.parent)
+    assert "0.png: is no regular file; remove it" in message(read_masks, folder.parent)
+    assert "0.png: has 3,221,225,472 bytes; save it with at most" in message(read_masks, large.parent)
 
 
 def test_a_folder_without_png_files_is_named(tmp_path):

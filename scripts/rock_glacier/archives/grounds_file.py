@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import fsspec
+import pyarrow as pa
 
 from rock_glacier.console import count
+from rock_glacier.files import read_csv
 from rock_glacier_dataset import ArchiveError
 
 GROUNDS_NAME = "grounds.csv"
@@ -40,6 +42,10 @@ class GroundRow(NamedTuple):
     source: str
 
 
+_NUMBERS = ((name, pa.int32()) for name in GroundRow._fields[1:-1])
+_TYPES = pa.schema([("path", pa.string()), *_NUMBERS, ("source", pa.string())])
+
+
 def write_grounds(folder: Path, rows: Iterable[GroundRow]) -> None:
     """Write the `grounds.csv` of a folder of archives."""
     with (folder / GROUNDS_NAME).open("w", encoding="utf-8", newline="") as file:
@@ -59,31 +65,27 @@ def read_grounds(file: str | os.PathLike[str], tiles: Iterable[str] = ()) -> dic
         the rows by path.
 
     Raises:
-        ArchiveError: it is no such file, a tile stands in it twice, or it is of other tiles.
-        OSError: it cannot be read.
+        ArchiveError: it is no such file or cannot be read, a tile stands in it twice, or it is of other tiles.
+        FileNotFoundError: there is none.
     """
+    try:
+        with (fsspec.open if "://" in os.fspath(file) else open)(os.fspath(file), "rb") as opened:
+            table = read_csv(opened, _TYPES)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{file}: no such file; {_REMEDY}") from None
+    except OSError as error:
+        raise ArchiveError(f"{file}: cannot be read ({error.strerror or error}); {_REMEDY}") from None
+    except ValueError as error:
+        raise ArchiveError(f"{file}: {error}; {_REMEDY}") from None
     rows: dict[str, GroundRow] = {}
-    opener = fsspec.open if "://" in os.fspath(file) else open
-    with opener(os.fspath(file), "r", encoding="utf-8-sig", newline="") as opened:
-        reader = csv.DictReader(opened)
-        try:
-            columns = list(reader.fieldnames or ())
-            for name in GroundRow._fields:
-                if name not in columns:
-                    raise ArchiveError(f"{file}: has no column {name}, but {', '.join(columns) or 'none'}; {_REMEDY}")
-            for row in reader:
-                try:
-                    ground, block, x, y, turn = (int(row[name]) for name in GroundRow._fields[1:-1])
-                except (TypeError, ValueError):
-                    turn = -1
-                if not (0 <= turn < 8 and max(ground, block, x, y) < 2**31 and min(ground, block, x, y) >= 0):
-                    what = "ground, block, x and y must be whole numbers below 2**31, and turn one from 0 to 7"
-                    raise ArchiveError(f"{file}: line {reader.line_num}: {what}; {_REMEDY}")
-                if row["path"] in rows:
-                    raise ArchiveError(f"{file}: {row['path']} stands twice; {_REMEDY}")
-                rows[row["path"]] = GroundRow(row["path"], ground, block, x, y, turn, row["source"])
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ArchiveError(f"{file}: line {reader.line_num + 1} is no CSV ({error}); {_REMEDY}") from None
+    columns = (table[name].to_pylist() for name in GroundRow._fields)
+    for number, row in enumerate(map(GroundRow, *columns), 2):
+        if None in row or min(row[1:-1]) < 0 or row.turn > 7:
+            what = "ground, block, x and y must be whole numbers from 0 up, and turn one from 0 to 7"
+            raise ArchiveError(f"{file}: row {number}: {what}; {_REMEDY}")
+        if row.path in rows:
+            raise ArchiveError(f"{file}: {row.path} stands twice; {_REMEDY}")
+        rows[row.path] = row
     asked = dict.fromkeys(tiles)
     splits = {path.split("/")[0] for path in asked}
     others = [path for path in rows if path not in asked and path.split("/")[0] in splits]

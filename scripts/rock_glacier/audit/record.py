@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rock_glacier.console import count
+from rock_glacier.console import count, printable
 from rock_glacier_dataset import find_archives, locate, read_manifest
 
 
@@ -19,6 +19,6 @@ def audit_record(data_dir: str | os.PathLike[str]) -> str:
     """
     match read_manifest(find_archives(locate(data_dir))).get("audit"):
         case {"tool": str(tool), "errors": int(errors), "warnings": int(warnings)}:
-            tool = " ".join(tool.split())
+            tool = printable(tool)
             return f"{data_dir}: audited by {tool}: {count(errors, 'error')}, {count(warnings, 'warning')}"
     return f"{data_dir}: no manifest.json says that it was audited; check it with scripts/audit_archives.py"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,12 +16,12 @@ from rock_glacier.archives.listing import ListedArchive, ListedMember
 from rock_glacier.arrays import decode_any_png, encode_png
 from rock_glacier.console import count
 from rock_glacier.curation.sources import Source, SourceError, fault
+from rock_glacier.files import read_png_file
 from rock_glacier.grounds.pixels import canonical_hash, pack_pixels
 from rock_glacier.masks import class_indices_to_mask
 from rock_glacier_dataset import GLACIAR, ArchiveError, TileArchive, png_fault
 
 _THRESHOLD = 128  # from this grey level on, of 0 to 255, a mask's pixel is rock glacier
-_LARGEST_FILE = 2**20  # bytes; a tile's pixels are 64 KiB
 _FORM = (8, 2), (8, 6)  # bits a channel and colour type of tiles: RGB, RGBA (ISO/IEC 15948, 11.2.2)
 
 
@@ -95,12 +94,9 @@ def _read(place: Path | ListedMember, open_archive: Callable[[ListedArchive], Ti
     if isinstance(place, ListedMember):
         return open_archive(place.archive).read(place.folder, place.member_id)
     try:
-        status = place.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise fault(place, "is no regular file", "remove it")
-        if status.st_size > _LARGEST_FILE:
-            raise fault(place, f"has {status.st_size:,} bytes", f"save it with at most {_LARGEST_FILE:,}")
-        return place.read_bytes()
+        return read_png_file(place)
+    except ValueError as error:
+        raise SourceError(f"{place}: {error}") from None
     except OSError as error:
         raise fault(place, f"cannot be read ({error.strerror})", "make it readable, or remove it") from None
 

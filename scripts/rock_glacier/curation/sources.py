@@ -16,7 +16,7 @@ from typing import NamedTuple
 from natsort import natsorted, ns
 
 from rock_glacier.archives.listing import ListedMember, Listing
-from rock_glacier.console import count
+from rock_glacier.console import PrintableError, count
 from rock_glacier_dataset import ARCHIVE_NAME, CLASS_NAMES, GLACIAR, MASKS, SPLIT_FOLDERS
 
 _SPLIT_OF_FOLDER = {folder: split for split, folders in SPLIT_FOLDERS.items() for folder in folders}
@@ -24,7 +24,7 @@ _PASSED_OVER = ("__MACOSX", "Thumbs.db", "desktop.ini", "zeros.png")  # the last
 _FIRST_FEW = 3  # files that a message names
 
 
-class SourceError(ValueError):
+class SourceError(PrintableError, ValueError):
     """A fault in the tiles and masks to build from: names the file, what is wrong and the remedy."""
 
 

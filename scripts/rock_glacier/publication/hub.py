@@ -13,7 +13,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, co
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
-from rock_glacier.console import causes, one_line
+from rock_glacier.console import PrintableError, causes, one_line, printable
 from rock_glacier.publication.sums import StagedFile
 from rock_glacier_dataset import ArchiveError, sha256_of_file
 
@@ -31,7 +31,7 @@ _REMEDIES = {
 }
 
 
-class HubError(RuntimeError):
+class HubError(PrintableError, RuntimeError):
     """A step that failed on the Hub: names the repository, the step, what is wrong and the remedy."""
 
 
@@ -111,7 +111,7 @@ class Change(NamedTuple):
     size: int
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.path}: {self.size} bytes"
+        return f"{self.kind} {printable(self.path)}: {self.size} bytes"
 
 
 def is_same(file: Path, known: RepoFile, sha256: str | None = None) -> bool:

@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from tqdm import tqdm
 
 from rock_glacier.archives.listing import ListedMember, Listing
-from rock_glacier.console import causes, one_line, run, say
+from rock_glacier.console import PrintableError, causes, one_line, run, say
 from rock_glacier.publication.hub import HubError, prepare_client, without_token
 from rock_glacier.publication.rows import plan_rows, read_rows
 from rock_glacier.publication.sums import SCRIPT
@@ -25,7 +25,7 @@ from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES, features_of
 _ROWS = 100  # that are compared at once
 
 
-class DifferenceError(RuntimeError):
+class DifferenceError(PrintableError, RuntimeError):
     """A row, or a column, that is not as it was staged: says which."""
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from rock_glacier.console import PrintableError
 from rock_glacier.parallel import Workers
 from rock_glacier_dataset import sha256_of_file
 
@@ -20,7 +21,7 @@ _LINE = re.compile(rf"([0-9a-f]{{64}})  ({MAIN}|{SCRIPT})/(.+)")
 _REMEDY = "stage again into a new folder"
 
 
-class StagedError(ValueError):
+class StagedError(PrintableError, ValueError):
     """A fault in a staged folder: names the file, what is wrong and the remedy."""
 
 

@@ -16,10 +16,11 @@ import datasets
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from rock_glacier.arrays import decode_any_png, encode_png
+from rock_glacier.console import PrintableError
+from rock_glacier.files import check_columns, read_csv, read_png_file
 from rock_glacier.masks import class_indices_to_mask, mask_to_class_indices
 from rock_glacier_dataset import TILE_SIZE
 
@@ -34,7 +35,7 @@ _MASK_SCHEMA = datasets.Features({"path": datasets.Value("string"), "mask": data
 _MASKS_OF_ROW_GROUP = 100
 
 
-class PredictionError(ValueError):
+class PredictionError(PrintableError, ValueError):
     """A fault in predictions: names the file, the tile's path, what is wrong and the remedy."""
 
 
@@ -104,7 +105,7 @@ def read_masks(place: Path) -> tuple[list[str], Iterator[Mask]]:
         paths = sorted(file.as_posix() for file in files if not file.name.startswith("."))  # "._" of macOS
         if not paths:
             raise PredictionError(f"{place}: holds no PNG files; name them by path, such as test/glaciar/012.png in it")
-        return paths, _masks_of(place, paths, ((place / path).read_bytes() for path in paths))
+        return paths, _masks_of(place, paths, (place / path for path in paths))
     paths, column = _read_columns(place, "mask", (".parquet",), " of masks, or a folder of PNG files")
     kind = column.type
     if not (pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
@@ -114,8 +115,9 @@ def read_masks(place: Path) -> tuple[list[str], Iterator[Mask]]:
 
 def _masks_of(place: Path, paths: Sequence[str], contents: Iterable[Any]) -> Iterator[Mask]:
     for path, content in zip(paths, contents, strict=True):
-        png = content.get("bytes") if isinstance(content, dict) else content
         try:
+            png = read_png_file(content) if isinstance(content, Path) else content
+            png = png.get("bytes") if isinstance(png, dict) else png
             if png is None:
                 raise ValueError("has no mask; give the bytes of a PNG file, all black where there is no rock glacier")
             yield _decode_mask(png)
@@ -176,26 +178,26 @@ def _read_columns(
     """Read the paths and one more column of a table."""
     if file.suffix not in suffixes:
         raise PredictionError(f"{file}: its name does not end in {' or '.join(suffixes)}; give such a file{others}")
+    if not file.exists():
+        raise PredictionError(f"{file}: no such file; give the predictions of your model")
     try:
-        if file.suffix == ".csv":
-            types = pa_csv.ConvertOptions(column_types=_SCORE_SCHEMA, strings_can_be_null=True)
-            # One thread, because errors then name the row.
-            table = pa_csv.read_csv(file, pa_csv.ReadOptions(use_threads=False), convert_options=types)
-            names = table.column_names
-        else:
-            parquet = pq.ParquetFile(file)
-            names = parquet.schema_arrow.names
-            table = parquet.read(["path", name])
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise PredictionError(f"{file}: is not a {file.suffix[1:]} file ({error}); write it again") from None
-    for wanted in ("path", name):
-        if names.count(wanted) != 1:
-            number = "more than one" if wanted in names else "no"
-            raise PredictionError(f"{file}: has {number} column {wanted}; its columns are {', '.join(names) or 'none'}")
+        table = read_csv(file, _SCORE_SCHEMA) if file.suffix == ".csv" else _read_parquet(file, ["path", name])
+    except (ValueError, OSError) as error:
+        raise PredictionError(f"{file}: {error}") from None
     try:
         paths: list[Any] = table["path"].cast(pa.string()).to_pylist()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise PredictionError(f"{file}: the column path does not hold text ({error}); name the tiles in it") from None
-    if None in paths:
-        raise PredictionError(f"{file}: row {paths.index(None) + 1} has no path; name the tile")
+    if not all(paths):
+        number = next(number for number, path in enumerate(paths, 1) if not path)
+        raise PredictionError(f"{file}: row {number} has no path; name the tile")
     return paths, table[name]
+
+
+def _read_parquet(file: Path, names: list[str]) -> pa.Table:
+    try:
+        with pq.ParquetFile(file) as parquet:
+            check_columns(parquet.schema_arrow.names, names)
+            return parquet.read(names)
+    except (pa.ArrowException, OSError) as error:  # of both kinds where a page is damaged
+        raise ValueError(f"cannot be read as Parquet ({error}); write it again") from None
