@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -17,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archive_contents import contents
+from archive_contents import contents, replace_member
 from PIL import Image
 from source_folders import files_of, ground, limited_file_size, save_mask, save_tile
 
+from rock_glacier.arrays import encode_png
 from rock_glacier.audit.checks import audit
 from rock_glacier.curation import build as building
 from rock_glacier.curation.build_command import main
@@ -331,6 +333,21 @@ def test_archives_are_split_anew(sample, tmp_path):
             assert png == before[source.replace("/glaciar/", "/masks/") if "/masks/" in path else source]
 
 
+def test_archives_whose_masks_have_greys_do_not_pass_and_are_built_again_in_two_colours(sample_copy, tmp_path, capsys):
+    (sample_copy / "manifest.json").unlink()
+    path = "train/masks/001.png"
+    with Image.open(io.BytesIO(contents(sample_copy, "train")[path])) as mask:
+        soft = mask.resize((64, 64), Image.Resampling.BOX).resize((128, 128))
+    replace_member(sample_copy / "train.zip", path, encode_png(soft))
+    (finding,) = audit(sample_copy, Workers(1)).findings
+    assert (finding.code, finding.severity, finding.path) == ("mask-values", "error", path)
+    assert build(tmp_path, tiles=sample_copy) == 0
+    assert (
+        "masks: 11; 1 made white and black, 1 of which had greys, cut at half" in capsys.readouterr().out.splitlines()
+    )
+    assert audit(tmp_path / "out", Workers(1)).findings == []
+
+
 def test_each_split_and_archive_has_a_line(flat, capsys):
     into_splits(flat / "tiles", lambda number, path: SPLIT_NAMES[number % 3])
     assert build(flat, *EVEN, "--split", "keep") == 0
@@ -478,7 +495,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(flat, capsys):
     with limited_file_size(2**16):
         assert build(flat) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "out: cannot be written (File too large); make room, or name a folder on another disk" in line
+    assert "out: cannot be written (File too large); make room, or name another disk" in line
     assert files_of(flat) == before
 
 

@@ -45,7 +45,7 @@ def test_rgba_tile_and_mask_of_two_colours_keep_their_bytes(tmp_path: Path) -> N
         Image.open(path).save(path, compress_level=1)  # unlike the files that are written for others
     converted = convert(tile, mask)
     assert (converted.tile, converted.mask) == (tile.read_bytes(), mask.read_bytes())
-    assert converted.facts[:4] == (False, False, True, True)
+    assert converted.facts[:5] == (False, False, False, True, True)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "LA"])
@@ -54,7 +54,7 @@ def test_mask_of_any_mode_becomes_white_and_black(tmp_path: Path, mode: str) -> 
     assert Image.open(mask).mode == mode
     converted = convert(save_tile(tmp_path / "1.png", 7), mask)
     image = image_of(converted.mask)
-    assert (image.mode, converted.facts.mask_changed) == ("RGBA", True)
+    assert (image.mode, converted.facts.mask_changed, converted.facts.mask_cut) == ("RGBA", True, False)
     assert (image.getpixel((63, 5)), image.getpixel((64, 5))) == (ROCK_GLACIER_COLOUR, BACKGROUND_COLOUR)
 
 
@@ -65,7 +65,9 @@ def test_mask_is_laid_over_black_and_cut_at_half(tmp_path: Path) -> None:
     mask[2] = (128, 128, 128, 255)
     mask[3] = (255, 255, 255, 127)
     Image.fromarray(mask).save(tmp_path / "m.png")
-    image = image_of(convert(save_tile(tmp_path / "1.png", 7), tmp_path / "m.png").mask)
+    converted = convert(save_tile(tmp_path / "1.png", 7), tmp_path / "m.png")
+    image = image_of(converted.mask)
+    assert converted.facts.mask_cut
     assert [image.getpixel((9, row)) == ROCK_GLACIER_COLOUR for row in range(5)] == [False, False, True, False, True]
 
 

@@ -28,6 +28,7 @@ from rock_glacier.console import REPO_ID
 from rock_glacier.parallel import Workers
 from rock_glacier.publication import stage_command
 from rock_glacier.publication.staging import stage
+from rock_glacier.sample.faults import FAULTS as PLANTED
 from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES
 
 SOURCE = f"hf://datasets/{REPO_ID}/data/data_v01"
@@ -151,6 +152,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
             folder / "train.zip", lambda members: [m for m in members if "/masks/" not in m[0].filename]
         ),
         "train.zip: train/glaciar/",
+    ),
+    "a mask of other colours": (
+        lambda folder: (PLANTED["mask-values"](folder), (folder / "manifest.json").unlink()),
+        "test.zip: test/masks/000.png: has 64 pixels of other colours than white and black; build the archives again",
     ),
     "no archive": (lambda folder: (folder / "validation.zip").unlink(), "validation.zip: not in"),
     "no folder": (

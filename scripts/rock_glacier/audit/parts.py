@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from rock_glacier.archives.listing import ListedMember, decode_member, open_members, tile_path
-from rock_glacier.audit.findings import WARNING, Finding, finding_of
+from rock_glacier.audit.findings import Finding, finding_of
 from rock_glacier.console import count
 from rock_glacier.grounds.overlaps import ANCHOR, SAMPLES, anchor_windows, sample_pixels
 from rock_glacier.grounds.pixels import canonical_hash, pack_pixels
@@ -81,15 +80,11 @@ def check_masks(masks: Sequence[ListedMember]) -> tuple[list[Finding], dict[str,
             findings.append(finding_of(fault))
             continue
         rock_glacier = (pixels == ROCK_GLACIER_COLOUR).all(-1)
-        background = (pixels == BACKGROUND_COLOUR).all(-1)
-        others = ~(rock_glacier | background)
+        others = ~(rock_glacier | (pixels == BACKGROUND_COLOUR).all(-1))
         if others.any():
-            soft = _has_soft_edges(pixels, rock_glacier, background)
-            where = ", along its edges" if soft else ""
-            what = f"has {count(int(others.sum()), 'pixel')} of other colours than white and black{where}"
-            remedy = "save it without antialiasing, opaque, in the two colours"
-            mixed = archive.fault(what, remedy, "mask-values", mask.path)
-            findings.append(finding_of(mixed, WARNING if soft else None))
+            what = f"has {count(int(others.sum()), 'pixel')} of other colours than white and black"
+            remedy = "build the archives again with build_archives.py, which cuts greys at half"
+            findings.append(finding_of(archive.fault(what, remedy, "mask-values", mask.path)))
         if not rock_glacier.any():
             remedy = f"draw it, or move {tile_path(mask)} to cordillera and remove the mask"
             findings.append(finding_of(archive.fault("shows no rock glacier", remedy, "mask-empty", mask.path)))
@@ -97,14 +92,3 @@ def check_masks(masks: Sequence[ListedMember]) -> tuple[list[Finding], dict[str,
         border = (rock_glacier.sum() - inner.sum()) / (rock_glacier.size - inner.size)
         shapes[tile_path(mask)] = MaskShape(float(rock_glacier.mean()), float(border))
     return findings, shapes
-
-
-def _has_soft_edges(
-    pixels: npt.NDArray[np.uint8], rock_glacier: npt.NDArray[np.bool_], background: npt.NDArray[np.bool_]
-) -> bool:
-    """Check that a mask's other colours are opaque greys, at most 2 pixels from both white and black."""
-    red, green, blue, alpha = np.moveaxis(pixels, -1, 0)
-    soft = (red == green) & (green == blue) & (alpha == 255)
-    for marked in (rock_glacier, background):
-        soft &= ndimage.binary_dilation(marked, np.ones((5, 5), bool))
-    return bool((soft | rock_glacier | background).all())

@@ -145,7 +145,8 @@ def _results(built: Built) -> Iterator[str]:
     yield f"tiles: {of_classes}; {sum(one.tile_changed for one in facts):,} made RGBA"
     masks = sum(one.has_mask for one in facts)
     changed = sum(one.mask_changed for one in facts)
-    yield f"masks: {masks:,}; {changed:,} made white and black" if masks else "masks: none"
+    cut = f", {n:,} of which had greys, cut at half" if (n := sum(one.mask_cut for one in facts)) else ""
+    yield f"masks: {masks:,}; {changed:,} made white and black{cut}" if masks else "masks: none"
     ground, size = Counter(grounds).most_common(1)[0]
     first = built.sources[grounds.index(ground)].name
     yield f"grounds: {len(set(grounds)):,}; the largest has {count(size, 'tile')}, such as {first}"

@@ -31,6 +31,7 @@ class Facts(NamedTuple):
     Attributes:
         tile_changed: whether the tile was converted.
         mask_changed: whether the mask was converted.
+        mask_cut: whether it had greys, which were cut at half.
         has_mask: whether the tile has a mask in the archives.
         is_opaque: whether the tile has no transparent pixels.
         canonical_hash: equal for tiles that differ by a turn at most.
@@ -38,6 +39,7 @@ class Facts(NamedTuple):
 
     tile_changed: bool
     mask_changed: bool
+    mask_cut: bool
     has_mask: bool
     is_opaque: bool
     canonical_hash: bytes
@@ -80,13 +82,13 @@ def _convert(source: Source, open_archive: Callable[[ListedArchive], TileArchive
     if (png[24], png[25]) not in _FORM:
         raise fault(source.tile, "is neither RGB nor RGBA of 8 bits a channel", "save it as one of them")
     tile = png if png_fault(png) is None else encode_png(Image.fromarray(pixels))
-    mask, mask_changed = None, False
+    mask, mask_changed, mask_cut = None, False, False
     if source.mask is not None:
         given = _read(source.mask, open_archive)
-        mask = _convert_mask(given, source.mask, source.class_name)
+        mask, mask_cut = _convert_mask(given, source.mask, source.class_name)
         mask_changed = mask not in (None, given)
     is_opaque = bool((pixels[..., 3] == 255).all())
-    facts = Facts(tile != png, mask_changed, mask is not None, is_opaque, canonical_hash(pack_pixels(pixels)))
+    facts = Facts(tile != png, mask_changed, mask_cut, mask is not None, is_opaque, canonical_hash(pack_pixels(pixels)))
     return Converted(tile, mask, facts)
 
 
@@ -101,8 +103,8 @@ def _read(place: Path | ListedMember, open_archive: Callable[[ListedArchive], Ti
         raise fault(place, f"cannot be read ({error.strerror})", "make it readable, or remove it") from None
 
 
-def _convert_mask(png: bytes, place: Path | ListedMember, class_name: str) -> bytes | None:
-    """Return a mask's file in the two colours; None for a tile without rock glacier."""
+def _convert_mask(png: bytes, place: Path | ListedMember, class_name: str) -> tuple[bytes | None, bool]:
+    """Return a mask's file in the two colours, None for a tile without rock glacier, and whether it had greys."""
     pixels = _decode(png, place)
     over_black = pixels[..., :3].astype(np.uint32) * pixels[..., 3:] // 255
     rock_glacier = over_black.min(-1) >= _THRESHOLD
@@ -114,12 +116,13 @@ def _convert_mask(png: bytes, place: Path | ListedMember, class_name: str) -> by
         if covered:
             what = f"shows rock glacier on {count(covered, 'pixel')}, but its tile is {class_name}"
             raise fault(place, what, f"remove the mask, or make the tile {GLACIAR}")
-        return None
+        return None, False
     if not covered:
         what = f"shows no rock glacier; that is {_THRESHOLD} to 255, and its brightest pixel is {over_black.max()}"
         raise fault(place, what, "draw it white, or move the tile to cordillera")
     mask = class_indices_to_mask(rock_glacier)
-    return png if png_fault(png) is None and np.array_equal(pixels, np.asarray(mask)) else encode_png(mask)
+    is_one = png_fault(png) is None and np.array_equal(pixels, np.asarray(mask))
+    return png if is_one else encode_png(mask), bool(((over_black > 0) & (over_black < 255)).any())
 
 
 def _decode(png: bytes, place: Path | ListedMember) -> npt.NDArray[np.uint8]:

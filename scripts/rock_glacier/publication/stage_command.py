@@ -15,7 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Write the folders of the Hub repository, one for each branch: OUT/main with the card and both "
         "configs as Parquet, OUT/script with the archives and the loading script, and OUT/SHA256SUMS. Archives are "
-        "checked as they are read, undecoded, and the first fault ends the run; audit_archives.py checks pixels, too.",
+        "checked as they are read: tiles undecoded, masks for their two colours. The first fault ends the run; "
+        "audit_archives.py checks the tiles' pixels, too.",
         epilog="Prints a line for each config and split. Exit status: 0 when all is written, 1 when something failed "
         "(OUT is whole, or as it was before), 2 for wrong usage.",
     )

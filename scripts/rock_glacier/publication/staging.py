@@ -15,6 +15,8 @@ from huggingface_hub import HfApi, HfFileSystem, snapshot_download
 import rock_glacier_dataset
 from rock_glacier.archives.grounds_file import GROUNDS_NAME, read_grounds
 from rock_glacier.archives.listing import ListedMember, Listing
+from rock_glacier.audit.findings import Code
+from rock_glacier.audit.parts import check_masks
 from rock_glacier.console import REPO_ID
 from rock_glacier.files import new_output_folder
 from rock_glacier.parallel import Workers
@@ -36,6 +38,8 @@ from rock_glacier_dataset import (
 
 PROJECT = Path(__file__).resolve().parents[3]
 """The clone of the project, which holds the README, the pictures, the licence and the citation."""
+
+_PART = 64  # masks that a worker checks at once
 
 StagedSplits = dict[str, dict[str, list[WrittenParquet]]]
 """The Parquet files of each config and split."""
@@ -76,6 +80,7 @@ def stage(
         list(workers.map("Copying archives", shutil.copyfile, [(Path(source, name), data / name) for name in names]))
         # From here on the copy is read, so that a change of the source does no harm.
         listing = _list_valid(data, os.fspath(data_dir))
+        _check_masks(listing, workers)
         if GROUNDS_NAME in names:
             read_grounds(Path(source, GROUNDS_NAME), [tile.path for tile in listing.tiles])  # refuses other tiles
             _copy(data / GROUNDS_NAME, folder / MAIN / GROUNDS_NAME)
@@ -132,6 +137,15 @@ def _list_valid(folder: Path, source: str) -> Listing:
     except ArchiveError as fault:
         raise ArchiveError(str(fault).replace(str(folder), source)) from None
     return listing
+
+
+def _check_masks(listing: Listing, workers: Workers) -> None:
+    """Raise the first fault of the masks but for empty ones: nothing but two colours goes out."""
+    parts = [(listing.masks[start : start + _PART],) for start in range(0, len(listing.masks), _PART)]
+    for findings, _ in workers.map("Checking masks", check_masks, parts):
+        for found in findings:
+            if found.code != Code.MASK_EMPTY.code:
+                raise ArchiveError(found.message, found.code, found.path)
 
 
 def _write(branch: Path, name: str, config: str, tiles: list[ListedMember]) -> WrittenParquet:
