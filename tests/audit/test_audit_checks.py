@@ -20,6 +20,7 @@ from archive_contents import contents, rewrite, tile_paths
 from conftest import SAMPLE_SIZES
 from PIL import Image
 
+from rock_glacier.archives.grounds_file import GroundRow, write_grounds
 from rock_glacier.archives.writer import write_archive
 from rock_glacier.audit.checks import audit, count_across_splits
 from rock_glacier.audit.record import audit_record
@@ -114,6 +115,24 @@ def test_a_tile_turned_is_a_duplicate(sample_copy, split, severity):
     assert len({found.grounds[path] for path in (first, *paths)}) == 1
 
 
+@pytest.mark.parametrize(
+    ("of_copy", "differs"),
+    [("masks/000", ""), ("masks/001", ", but another mask"), ("cordillera", ", but another class")],
+)
+def test_tiles_of_the_same_pixels_with_another_mask_or_class_are_told(sample_copy, of_copy, differs):
+    archive, stored = sample_copy / "train.zip", contents(sample_copy, "train")
+    copy = np.rot90(opened(stored["train/glaciar/000.png"]))
+    path = f"train/{'cordillera' if of_copy == 'cordillera' else 'glaciar'}/77.png"
+    add(archive, path, saved(copy))
+    if of_copy != "cordillera":
+        add(archive, "train/masks/77.png", saved(np.rot90(opened(stored[f"train/{of_copy}.png"]))))
+    (finding,) = audit(sample_copy, ALONE).findings
+    pair = sorted([path, "train/glaciar/000.png"], key=tile_paths(sample_copy, "train").index)
+    remedy = f"{differs}; keep the right one" if differs else "; remove one"
+    assert finding.message == f"{pair[1]}: has the pixels of {pair[0]}, as they are, turned or mirrored{remedy}"
+    assert (finding.code, finding.severity) == ("duplicate-pixels", "warning")
+
+
 def test_an_overlap_with_a_tile_of_a_later_split_is_found_where_it_is(sample_copy):
     tile = opened(contents(sample_copy, "train")["train/cordillera/000.png"])
     moved = np.full_like(tile, 255)
@@ -161,7 +180,7 @@ def test_an_archive_that_only_the_manifest_has_is_named(sample_copy):
 
 def test_archives_that_belong_to_no_split_are_named(sample_copy):
     faulty = ["Train.zip", "masks.ZIP", "train-1-of-2.zip"]
-    for name in (*faulty, "zeros.png", "grounds.csv", "dropped.csv", "README.md"):
+    for name in (*faulty, "zeros.png", "dropped.csv", "README.md"):
         shutil.copyfile(sample_copy / "validation.zip", sample_copy / name)
     assert found_in(sample_copy) == [("archive-unreadable", "error", name) for name in faulty]
 
@@ -217,6 +236,29 @@ def test_the_coverage_and_border_of_masks_are_measured_and_empty_ones_left_out(s
     assert found.coverages()["test"].tolist() == [mask.mean() for mask in masks.values() if mask.any()]
 
 
+@pytest.mark.parametrize(
+    ("change", "severity", "said"),
+    [
+        ({}, None, ""),
+        ({"test/cordillera/000.png": {"ground": 7}}, "error", "1 pair of tiles that share ground in two grounds, the"),
+        ({"test/cordillera/000.png": {"block": 1}}, "error", "1 pair of tiles that share ground in two blocks of one"),
+        ({"test/glaciar/001.png": {"ground": 7}}, "warning", "1 pair of tiles that share ground in two grounds, the"),
+        ({"test/cordillera/000.png": {"turn": 8}}, "error", "row 2: ground, block, x and y must be"),
+        ({"test/cordillera/000.png": None}, "error", "lacks 1 tile, the first test/cordillera/000.png"),
+    ],
+)
+def test_a_grounds_csv_that_contradicts_the_archives_is_named(sample_copy, change, severity, said):
+    FAULTS["duplicate-pixels"](sample_copy)  # of train/cordillera/000.png and test/cordillera/000.png
+    FAULTS["same-ground-across-splits"](sample_copy)  # of train/glaciar/000.png and test/glaciar/001.png
+    paths = sorted(path for split in SAMPLE_SIZES for path in tile_paths(sample_copy, split))
+    rows = [GroundRow(path, int("glaciar" in path), 0, 0, 0, 0, "") for path in paths]
+    rows = [row._replace(**change.get(row.path) or {}) for row in rows if change.get(row.path, row)]
+    write_grounds(sample_copy, rows)
+    found = [finding for finding in audit(sample_copy, ALONE).findings if finding.path == "grounds.csv"]
+    assert [(one.code, one.severity) for one in found] == [("manifest-mismatch", severity)] * bool(severity)
+    assert all(re.match(f"grounds.csv: (has )?{said}", one.message) for one in found)
+
+
 def test_a_message_says_what_is_wrong_and_what_to_do(sample_copy):
     codes = ("mask-values", "mask-empty", "duplicate-pixels", "overlap-across-splits", "same-ground-across-splits")
     for code in codes:
@@ -246,8 +288,6 @@ def test_a_url_is_audited_as_a_folder_is(sample, sample_copy):
 
 
 def test_the_record_of_an_audit_is_read_from_the_manifest(sample_copy):
-    assert audit_record(sample_copy) == (
-        f"{sample_copy}: no manifest.json says that it was audited; check it with scripts/audit_archives.py"
-    )
+    assert audit_record(sample_copy) == f"{sample_copy}: holds no record of an audit; run scripts/audit_archives.py"
     (sample_copy / "manifest.json").write_text('{"audit": {"tool": "a\\n\\u001bb", "errors": 1, "warnings": 2}}')
     assert audit_record(sample_copy) == f"{sample_copy}: audited by a\\n\\x1bb: 1 error, 2 warnings"

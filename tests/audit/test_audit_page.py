@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archive_contents import contents, replace_member, rewrite, take_curators_layout
+from archive_contents import contents, replace_member, rewrite, take_curators_layout, tile_paths
 from PIL import Image
 
+from rock_glacier.archives.grounds_file import GroundRow, write_grounds
 from rock_glacier.audit.checks import audit
 from rock_glacier.audit.findings import Code, Finding
 from rock_glacier.audit.page import GALLERY_TILES, MOST_FINDINGS, MOST_PICTURES, report_page
@@ -29,7 +30,7 @@ from rock_glacier.grounds.pairs import Overlap
 from rock_glacier.grounds.positions import place_tiles
 from rock_glacier.parallel import Workers
 from rock_glacier.sample.faults import plant_all
-from rock_glacier_dataset import BACKGROUND_COLOUR
+from rock_glacier_dataset import BACKGROUND_COLOUR, SPLIT_NAMES
 
 ALONE = Workers(1)
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -64,12 +65,14 @@ def report_of(page: str) -> dict:  # type: ignore[type-arg]
 
 def gallery_of(page: str) -> dict[str, str]:
     """Return the addresses of the gallery's tiles by their paths; empty where a tile is not shown."""
-    of_span = r'<span class="picture" data-path="([^"]+)"[^>]*>\s*(?:<img class="ground" src="([^"]+)")?'
-    return dict(re.findall(of_span, page))
+    of_button = r'<button [^>]*data-path="([^"]+)"[^>]*>\s*(?:<img class="ground" src="([^"]+)")?'
+    return dict(re.findall(of_button, page))
 
 
 def spoil(folder: Path) -> None:
     """Plant a fault of each code in a sample, and names that would be elements of a page."""
+    paths = [path for split in SPLIT_NAMES for path in tile_paths(folder, split)]
+    write_grounds(folder, (GroundRow(path, 0, 0, 0, 0, 0, f"{HOSTILE}{path[-7:]}") for path in paths))
     plant_all(folder)
     with zipfile.ZipFile(folder / "train.zip", "a") as archive:
         for name in (f"train/{HOSTILE}/1.png", f"train/glaciar/{CLOSING}.png"):
@@ -107,11 +110,13 @@ def valid(sample):
 def test_valid_archives_get_a_page_that_says_so(valid):
     page = report_page(valid)
     text = Elements(page).text
-    for said in ("Nothing is wrong", "Tiles 22", "Grounds 22", "6 cordillera, 6 glaciar", "6 masks with rock glacier"):
+    places = "Separate places (grounds) 22"
+    for said in ("Nothing is wrong", "Tiles 22", places, "6 cordillera (50.0 %), 6", "6 masks with rock glacier"):
         assert said in text
     for shares in valid.coverages().values():
         assert f"mean {shares.mean():.1%}, from {shares.min():.1%} to {shares.max():.1%}".replace("%", " %") in text
-    assert report_of(page) == {"findings": [], "pictures": {}, "tileSize": 128}
+    assert report_of(page) == {"findings": [], "pictures": {}, "sources": {}, "groundSizes": {}, "tileSize": 128}
+    assert "Nothing is wrong" not in Elements(report_page(valid._replace(same_ground=None))).text
 
 
 def test_verdict_counts_and_findings_are_in_the_page_without_its_script(page):
@@ -202,9 +207,9 @@ def test_the_picture_of_a_tile_is_like_the_tile_and_has_the_share_of_its_mask(sa
     shown = gallery_of(page)["train/glaciar/002.png"]
     tile = Image.open(io.BytesIO(stored["train/glaciar/002.png"])).convert("RGB")
     assert np.abs(decoded(shown, "RGB").astype(float) - np.array(tile)).mean() < 8
-    (span,) = [one for one in Elements(page).of("span") if one.get("data-path") == "train/glaciar/002.png"]
+    (button,) = [one for one in Elements(page).of("button") if one.get("data-path") == "train/glaciar/002.png"]
     mask = np.array(Image.open(io.BytesIO(stored["train/masks/002.png"])))
-    assert float(span["data-share"]) == (mask[..., 0] == 255).mean()
+    assert float(button["data-share"]) == (mask[..., 0] == 255).mean()
 
 
 def test_an_overlay_outlines_rock_glacier_and_marks_other_colours():
@@ -244,7 +249,7 @@ def test_the_gallery_says_how_many_tiles_there_are(valid):
     found = valid._replace(listing=listing, positions=place_tiles(1234, [], []))
     elements = Elements(report_page(found))
     assert f"train, glaciar {GALLERY_TILES} of 1,234 tiles" in elements.text
-    assert len([one for one in elements.of("span") if "data-path" in one]) == GALLERY_TILES
+    assert len([one for one in elements.of("button") if "data-path" in one]) == GALLERY_TILES
 
 
 @pytest.mark.parametrize("said", ["1 link contradicts stronger ones", "2 links contradict stronger ones"])
@@ -259,7 +264,7 @@ def test_the_page_says_what_is_left_out_and_shows_some_of_each_code(valid):
     page = report_page(valid._replace(findings=[*many_findings(MOST_FINDINGS + 30), alone]))
     findings = report_of(page)["findings"]
     assert len(findings) == MOST_FINDINGS
-    assert findings[-1] == {**alone._asdict(), "splits": [], "classes": [], "tiles": []}
+    assert findings[-1] == {**alone._asdict(), "splits": [], "classes": [], "tiles": [], "ground": None}
     assert len(report_of(page)["pictures"]) == MOST_PICTURES
     text = Elements(page).text
     assert "31 findings more are left out" in text

@@ -4,10 +4,12 @@
 2. Decode and check every tile and mask, choose the tiles' anchor windows, and hash the tiles; a tile has the same hash
    however it is turned or mirrored.
 3. Find the tiles that overlap or show the same ground, and where they lie (`rock_glacier.grounds.search`).
+4. Compare grounds.csv with what was found, where there is one (`rock_glacier.audit.stated_grounds`).
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,17 +18,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rock_glacier.archives.grounds_file import GroundRow
 from rock_glacier.archives.listing import ListedMember, Listing, split_of
 from rock_glacier.audit import parts
 from rock_glacier.audit.findings import CODES, ERROR, WARNING, Code, Finding, finding_of
 from rock_glacier.audit.parts import MaskShape
+from rock_glacier.audit.stated_grounds import check_grounds_file
 from rock_glacier.console import count
 from rock_glacier.grounds.overlaps import SAMPLES, AnchorTable
 from rock_glacier.grounds.pairs import Overlap, SameGround
 from rock_glacier.grounds.positions import Positions
 from rock_glacier.grounds.search import find_grounds, parts_of
 from rock_glacier.parallel import Workers
-from rock_glacier_dataset import SPLIT_NAMES
+from rock_glacier_dataset import GLACIAR, SPLIT_NAMES
 
 
 class Audit(NamedTuple):
@@ -40,6 +44,7 @@ class Audit(NamedTuple):
         positions: where each tile lies, in the order of the listing.
         listing: the archives.
         shapes: shape of each mask that can be decoded, by the path of its tile.
+        rows: the rows of grounds.csv by path; empty where there is none, or where it is damaged or of other tiles.
     """
 
     findings: list[Finding]
@@ -48,6 +53,7 @@ class Audit(NamedTuple):
     positions: Positions
     listing: Listing
     shapes: dict[str, MaskShape]
+    rows: dict[str, GroundRow]
 
     @property
     def tiles(self) -> dict[str, dict[str, int]]:
@@ -133,8 +139,10 @@ def audit(data_dir: str | os.PathLike[str], workers: Workers | None = None, *, s
     unpaired = {} if listing.masks else {Code.MASK_MISSING.code: WARNING}
     findings = {finding_of(fault, unpaired.get(fault.code)) for fault in listing.faults}
     findings.update(*(part.findings for part in checked), *(found for found, _ in checked_masks))
-    findings.update(_ground_findings([*grounds.overlaps, *(grounds.same_ground or [])], tiles))
-    findings.update(_duplicate_findings(tiles, [one for part in checked for one in part.hashes]))
+    pairs: list[Overlap | SameGround] = [*grounds.overlaps, *(grounds.same_ground or [])]
+    rows_of_file, of_file = check_grounds_file(listing, pairs)
+    findings.update(of_file, _ground_findings(pairs, tiles))
+    findings.update(_duplicate_findings(tiles, [one for part in checked for one in part.hashes], workers))
     places = {tile.path: number for number, tile in enumerate(tiles)}
     codes = list(CODES)
 
@@ -148,6 +156,7 @@ def audit(data_dir: str | os.PathLike[str], workers: Workers | None = None, *, s
         grounds.positions,
         listing,
         {path: shape for _, shapes in checked_masks for path, shape in shapes.items()},
+        rows_of_file,
     )
 
 
@@ -165,16 +174,24 @@ def _ground_findings(pairs: Iterable[Overlap | SameGround], tiles: Sequence[List
             yield Finding(code.code, code.severity, a.path, message)
 
 
-def _duplicate_findings(tiles: Sequence[ListedMember], hashes: Sequence[bytes]) -> Iterator[Finding]:
+def _duplicate_findings(tiles: Sequence[ListedMember], hashes: Sequence[bytes], workers: Workers) -> Iterator[Finding]:
     """Yield each tile that has the pixels of an earlier one, as they are, turned or mirrored."""
     alike = defaultdict(list)
     for tile, hash_of_tile in zip(tiles, hashes, strict=True):
         if hash_of_tile:
             alike[hash_of_tile].append(tile)
-    for first, *others in alike.values():
+    groups = [of_hash for of_hash in alike.values() if len(of_hash) > 1]
+    repeated = {tile for group in groups for tile in group if tile.folder == GLACIAR}
+    masked = [tile for tile in tiles if tile in repeated]
+    of_parts = workers.map("Comparing masks", parts.hash_with_masks, [(one,) for _, one in parts_of(masked, workers)])
+    with_masks = dict(zip(masked, itertools.chain.from_iterable(of_parts), strict=True))
+    for first, *others in groups:
         splits = {tile.archive.split for tile in (first, *others)}
         for tile in others:
-            message = f"{tile.path}: has the pixels of {first.path}, as they are, turned or mirrored; remove one"
+            masks = {with_masks.get(first), with_masks.get(tile)} - {None, b""}
+            differs = "class" if tile.folder != first.folder else "mask" if len(masks) > 1 else ""
+            remedy = f", but another {differs}; keep the right one" if differs else "; remove one"
+            message = f"{tile.path}: has the pixels of {first.path}, as they are, turned or mirrored{remedy}"
             if len(splits) > 1:
                 message += ", for no tile may stand in two splits"
             yield Finding(Code.DUPLICATE_PIXELS.code, ERROR if len(splits) > 1 else WARNING, tile.path, message)

@@ -26,7 +26,7 @@ class Code(enum.Enum):
     DUPLICATE_PIXELS = "duplicate-pixels", "a tile has the pixels of another, as they are, turned or mirrored", WARNING
     OVERLAP_ACROSS_SPLITS = "overlap-across-splits", "tiles of two splits overlap", ERROR
     SAME_GROUND_ACROSS_SPLITS = "same-ground-across-splits", "tiles of two splits show the same ground", ERROR
-    MANIFEST_MISMATCH = "manifest-mismatch", "the archives are not those of the manifest", ERROR
+    MANIFEST_MISMATCH = "manifest-mismatch", "manifest.json or grounds.csv does not fit the archives", ERROR
 
     def __init__(self, code: str, sentence: str, severity: str) -> None:
         self.code, self.sentence, self.severity = code, sentence, severity

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 from tqdm import tqdm
 
-from rock_glacier.archives.grounds_file import GROUNDS_NAME, GroundRow, read_grounds
+from rock_glacier.archives.grounds_file import GroundRow
 from rock_glacier.archives.listing import ListedMember, decode_member, open_members
 from rock_glacier.audit.checks import Audit
 from rock_glacier.grounds.mosaic import draw_mosaic
@@ -25,26 +25,24 @@ class Mosaic(NamedTuple):
         tiles: number of its tiles.
         blocks: number of its blocks.
         image: its tiles where they lie, with its blocks in colour where there are several.
+        paths: its tiles' paths.
     """
 
     tiles: int
     blocks: int
     image: Image.Image
+    paths: list[str]
 
 
 def draw_grounds(found: Audit, most: int) -> list[Mosaic]:
     """Draw the grounds with most tiles, the largest first; those of one tile are left out.
 
-    Grounds, blocks and places are those of the folder's grounds.csv. Where it has none, they are those of the audit,
-    which knows no blocks.
+    Grounds, blocks and places are those of the folder's grounds.csv. Where that is missing or damaged, they are those
+    of the audit, which knows no blocks.
 
     Args:
         found: the audit.
         most: number of grounds at most.
-
-    Raises:
-        ArchiveError: grounds.csv is damaged, or lacks a tile.
-        OSError: it cannot be read.
     """
     grounds = defaultdict(list)
     for tile, row in zip(found.listing.tiles, _rows(found), strict=True):
@@ -55,20 +53,19 @@ def draw_grounds(found: Audit, most: int) -> list[Mosaic]:
         tiles, rows = zip(*ground, strict=True)
         _, _, blocks, x, y, turns, _ = zip(*rows, strict=True)
         shown = tqdm(_decoded(tiles), "Drawing a ground", len(tiles), unit=" tiles", disable=None)
-        mosaics.append(Mosaic(len(tiles), len(set(blocks)), draw_mosaic(shown, turns, x, y, blocks)))
+        image = draw_mosaic(shown, turns, x, y, blocks)
+        mosaics.append(Mosaic(len(tiles), len(set(blocks)), image, [tile.path for tile in tiles]))
     return mosaics
 
 
 def _rows(found: Audit) -> list[GroundRow]:
     """Return the rows of grounds.csv, or what the audit found in this form, in the order of the tiles."""
     paths = [tile.path for tile in found.listing.tiles]
-    try:
-        rows = read_grounds(f"{found.listing.folder}/{GROUNDS_NAME}", paths)
-    except FileNotFoundError:
-        ground, turn, x, y, _ = found.positions
-        places = zip(paths, *(column.tolist() for column in (ground, x, y, turn)), strict=True)
-        return [GroundRow(path, ground, 0, x, y, turn, "") for path, ground, x, y, turn in places]
-    return [rows[path] for path in paths]
+    if found.rows:
+        return [found.rows[path] for path in paths]
+    ground, turn, x, y, _ = found.positions
+    places = zip(paths, *(column.tolist() for column in (ground, x, y, turn)), strict=True)
+    return [GroundRow(path, ground, 0, x, y, turn, "") for path, ground, x, y, turn in places]
 
 
 def _decoded(tiles: Iterable[ListedMember]) -> Iterator[npt.NDArray[np.uint8]]:

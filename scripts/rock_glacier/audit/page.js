@@ -1,29 +1,39 @@
 "use strict";
 
 (() => {
-  const BATCH = 50; // findings that are drawn at once
-  const PRINTED = 500; // findings that a print holds at most
+  const BATCH = 50; // groups of findings, or findings of a group, that are drawn at once
+  const FIRST = 3; // findings of a group that are drawn before more are asked for; of pairs, one
   const SCALE = 1.25; // of a pair of tiles, in CSS pixels for each of its own
   const MARGIN = 8; // around the tiles of a pair
   const SVG = "http://www.w3.org/2000/svg";
 
-  const { findings, pictures: pictureRows, tileSize } = JSON.parse(document.getElementById("report").textContent);
+  const report = JSON.parse(document.getElementById("report").textContent);
+  const { findings, sources, groundSizes, tileSize } = report;
   document.documentElement.classList.add("with-script");
   document.querySelector(".without-script")?.remove();
-  const strength = document.getElementById("strength");
-  strength?.addEventListener("input", () => {
-    document.documentElement.style.setProperty("--strength", String(strength.value / 100));
+  const opacity = document.getElementById("opacity");
+  opacity?.addEventListener("input", () => {
+    document.documentElement.style.setProperty("--opacity", String(opacity.value / 100));
+  });
+
+  // A click on a picture enlarges it; Escape, or another click, closes it.
+  const enlarged = document.getElementById("enlarged");
+  for (const picture of document.querySelectorAll("button.picture")) picture.disabled = false;
+  document.addEventListener("click", (event) => {
+    const picture = event.target.closest("button.picture");
+    if (enlarged.open) return enlarged.close();
+    if (!picture) return;
+    const shown = element("span", { class: "picture" }, ...[...picture.childNodes].map((one) => one.cloneNode(true)));
+    const close = element("button", { type: "button", autofocus: "" }, "Close");
+    enlarged.replaceChildren(shown, element("p", {}, picture.title), close);
+    enlarged.showModal();
   });
 
   const form = document.getElementById("filters");
   if (!form) return; // nothing was found
-  const list = document.getElementById("list");
-  const more = document.getElementById("more");
-  const unprinted = document.getElementById("unprinted");
-
   // Pictures of the gallery are read from the gallery, all others from the block of JSON: none is in the page twice.
   const pictures = new Map();
-  for (const [path, [tile, overlay, share]] of Object.entries(pictureRows)) {
+  for (const [path, [tile, overlay, share]] of Object.entries(report.pictures)) {
     pictures.set(path, { tile, overlay, share });
   }
   for (const shown of document.querySelectorAll("[data-path]")) {
@@ -33,10 +43,11 @@
       share: "share" in shown.dataset ? Number(shown.dataset.share) : null,
     });
   }
-  const searched = findings.map((finding) => `${finding.path}\n${finding.message}`.toLowerCase());
-
-  let matching = findings;
-  let drawn = 0;
+  const searched = new Map();
+  for (const finding of findings) {
+    const texts = [finding.path, finding.message, ...finding.tiles.map((path) => sources[path] ?? "")];
+    searched.set(finding, texts.join("\n").toLowerCase());
+  }
 
   // ------------------------------------------------------------------------------------------------ elements
 
@@ -67,6 +78,14 @@
     return share ? `${(100 * share).toFixed(1)}\u00a0% rock glacier` : "empty mask";
   }
 
+  function counted(number, noun) {
+    return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+  }
+
+  function named(path) {
+    return sources[path] ? `${path}, made from ${sources[path]}` : path;
+  }
+
   // A path may break behind each slash, and not within a name.
   function breakable(path) {
     return path.split("/").flatMap((part, place) => (place ? ["/", document.createElement("wbr"), part] : [part]));
@@ -74,7 +93,7 @@
 
   function tileFigure(path, isNamed) {
     const picture = pictures.get(path);
-    const frame = element("span", { class: "picture" });
+    const frame = element("button", { type: "button", class: "picture", title: named(path) });
     if (picture?.tile) {
       frame.append(element("img", { class: "ground", src: picture.tile, alt: path, decoding: "sync" }));
     } else {
@@ -99,6 +118,7 @@
     const size = { width: tileSize, height: tileSize };
     const [across, high] = [2 * (tileSize + MARGIN) + MARGIN, tileSize + 2 * MARGIN];
     const figure = drawing("svg", {
+      class: "pair",
       viewBox: `0 0 ${across} ${high}`,
       width: SCALE * across,
       height: SCALE * high,
@@ -130,72 +150,131 @@
         ),
       );
     }
-    return element("figure", { class: "pair" }, figure);
+    const title = `a is ${named(a)}; b is ${named(b)}`;
+    return element("figure", {}, element("button", { type: "button", class: "picture", title }, figure));
   }
 
   function pairLegend({ a, b, turn }) {
     const missing = [a, b].some((path) => !pictures.get(path)?.tile);
     const ending = missing ? "; a picture is left out." : ".";
     const shared = `${turn ? ", turned to fit" : ""}; the dashed frames hold what both show${ending}`;
-    return element("p", { class: "quiet" }, "a is ", ...breakable(a), ", b is ", ...breakable(b), shared);
+    return element("p", { class: "quiet" }, "a is ", ...breakable(named(a)), "; b is ", ...breakable(named(b)), shared);
   }
 
-  function findingItem(finding) {
-    const item = element("li", { class: `finding ${finding.severity}`, tabindex: "-1" });
+  function heading({ severity, code }) {
+    return element("p", { class: "what" }, icon(severity), `${severity} `, element("code", {}, code));
+  }
+
+  function findingItem(finding, isInGroup) {
+    const item = element("li", { class: isInGroup ? "of-group" : `finding ${finding.severity}`, tabindex: "-1" });
     if (finding.pair || finding.tiles.length) {
       const shown = element("div", { class: "shown" });
       if (finding.pair) shown.append(pairFigure(finding.pair));
       else for (const path of finding.tiles) shown.append(tileFigure(path, finding.tiles.length > 1));
       item.append(shown);
     }
-    const code = element("code", {}, finding.code);
-    const what = element("p", { class: "what" }, icon(finding.severity), `${finding.severity} `, code);
-    const path = element("p", { class: "path" }, ...breakable(finding.path));
-    const words = element("div", { class: "words" }, what, path, element("p", {}, finding.message));
+    const words = element("div", { class: "words" });
+    if (!isInGroup) words.append(heading(finding));
+    words.append(element("p", { class: "path" }, ...breakable(finding.path)), element("p", {}, finding.message));
     if (finding.pair) words.append(pairLegend(finding.pair));
+    else for (const path of finding.tiles) if (sources[path]) words.append(element("p", { class: "quiet" }, named(path)));
     item.append(words);
     return item;
   }
 
+  // All findings of a code, about one ground where they are about shared ground: the first are shown, the others on demand.
+  function groupItem(group) {
+    const [first] = group;
+    if (group.length === 1) return findingItem(first, false);
+    const where = first.ground === null ? "" : ` on one ground of ${counted(groundSizes[first.ground], "tile")}`;
+    const splits = new Map();
+    for (const finding of group) {
+      const key = finding.splits.join(" and ") || "no split";
+      splits.set(key, (splits.get(key) ?? 0) + 1);
+    }
+    const spread = [...splits].map(([key, number]) => `${key}: ${number.toLocaleString("en")}`).join("; ");
+    const list = element("ol", { class: "list" });
+    const more = element("button", { type: "button", class: "more" });
+    const title = element("h3", {}, counted(group.length, first.pair ? "pair" : "finding"), where);
+    drawInBatches(list, more, group, (finding) => findingItem(finding, true), first.pair ? 1 : FIRST);
+    return element(
+      "li",
+      { class: `finding group ${first.severity}`, tabindex: "-1" },
+      heading(first),
+      title,
+      element("p", { class: "quiet" }, spread),
+      list,
+      more,
+    );
+  }
+
   // ------------------------------------------------------------------------------------------------- the list
 
-  function draw(upTo) {
-    const batch = document.createDocumentFragment();
-    const end = Math.min(upTo, matching.length);
-    for (; drawn < end; drawn += 1) batch.append(findingItem(matching[drawn]));
-    list.append(batch);
-    const left = matching.length - drawn;
-    more.hidden = left === 0;
-    more.textContent = `Show ${Math.min(BATCH, left).toLocaleString("en")} more of ${left.toLocaleString("en")}`;
-    unprinted.textContent = left ? `${left.toLocaleString("en")} more match, and are not printed.` : "";
+  function drawInBatches(list, more, items, make, first) {
+    let drawn = 0;
+    const draw = (number) => {
+      const batch = items.slice(drawn, drawn + number).map(make);
+      drawn += batch.length;
+      list.append(...batch);
+      const left = items.length - drawn;
+      more.hidden = left === 0;
+      more.textContent = left > BATCH ? `Show ${BATCH} more of ${left.toLocaleString("en")}` : `Show ${left} more`;
+      return batch;
+    };
+    more.onclick = () => draw(BATCH)[0].focus(); // the button stands after what is new
+    list.replaceChildren();
+    draw(first);
   }
 
-  function chosenOf(form) {
-    const values = new FormData(form);
-    return Object.fromEntries(["severity", "split", "class", "code"].map((key) => [key, new Set(values.getAll(key))]));
+  function groupsOf(matching) {
+    const groups = new Map(); // in the order of the findings, which is that of the codes
+    for (const finding of matching) {
+      const key = JSON.stringify([finding.code, finding.severity, finding.ground]);
+      if (!groups.has(key)) groups.set(key, []);
+      groups.get(key).push(finding);
+    }
+    const of = (group) => codes.indexOf(group[0].code);
+    return [...groups.values()].sort((a, b) => of(a) - of(b) || b.length - a.length);
   }
 
-  function isChosen(wanted, values) {
-    return wanted.size === 0 || (values.length ? values.some((value) => wanted.has(value)) : wanted.has(""));
+  const facets = { severity: "severity", split: "splits", class: "classes", code: "code" };
+  const codes = [...new Set(findings.map((finding) => finding.code))];
+
+  function valuesOf(finding, facet) {
+    const values = [finding[facets[facet]]].flat();
+    return values.length ? values : [""];
   }
 
   function filter() {
-    const chosen = chosenOf(form);
-    const text = form.elements.text.value.trim().toLowerCase();
-    matching = findings.filter(
-      (finding, number) =>
-        isChosen(chosen.severity, [finding.severity]) &&
-        isChosen(chosen.code, [finding.code]) &&
-        isChosen(chosen.split, finding.splits) &&
-        isChosen(chosen.class, finding.classes) &&
-        (!text || searched[number].includes(text)),
-    );
-    list.replaceChildren();
-    drawn = 0;
-    draw(BATCH);
-    const [some, all] = [matching.length, findings.length].map((number) => number.toLocaleString("en"));
+    const values = new FormData(form);
+    const chosen = Object.keys(facets).map((facet) => [facet, new Set(values.getAll(facet))]);
+    const text = values.get("text").trim().toLowerCase();
+    // Findings that match the text and all facets, but for one that is left out.
+    const match = (leftOut) =>
+      findings.filter(
+        (finding) =>
+          searched.get(finding).includes(text) &&
+          chosen.every(
+            ([facet, wanted]) =>
+              facet === leftOut || !wanted.size || valuesOf(finding, facet).some((value) => wanted.has(value)),
+          ),
+      );
+    for (const facet of Object.keys(facets)) {
+      const numbers = new Map();
+      for (const finding of match(facet)) {
+        for (const value of valuesOf(finding, facet)) numbers.set(value, (numbers.get(value) ?? 0) + 1);
+      }
+      for (const input of form.querySelectorAll(`input[name=${facet}]`)) {
+        input.parentElement.lastElementChild.textContent = (numbers.get(input.value) ?? 0).toLocaleString("en");
+      }
+    }
+    const matching = match();
+    const groups = groupsOf(matching);
+    drawInBatches(document.getElementById("list"), document.getElementById("more"), groups, groupItem, BATCH);
+    const [some, all] = [matching, findings].map(({ length }) => length.toLocaleString("en"));
+    const inGroups = groups.length < matching.length ? `, in ${counted(groups.length, "group")}` : "";
     document.getElementById("count").textContent =
-      some === all ? `All ${all} findings` : `${some} of ${all} findings match the filters`;
+      (some === all ? `All ${all} findings` : `${some} of ${all} findings match the filters`) + inGroups;
   }
 
   // The filters stand in the address, so that a link or a bookmark keeps them.
@@ -229,13 +308,7 @@
       remember();
     }); // the event comes before the form is reset
   });
-  more.addEventListener("click", () => {
-    const first = drawn;
-    draw(drawn + BATCH);
-    list.children[first].focus(); // the button stands after the new findings
-  });
   window.addEventListener("hashchange", recall);
-  window.addEventListener("beforeprint", () => draw(PRINTED));
 
   if (window.matchMedia("(max-width: 56rem)").matches) form.querySelector("details").open = false;
   filter();

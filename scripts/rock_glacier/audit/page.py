@@ -14,7 +14,7 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from rock_glacier.audit.checks import Audit, count_across_splits, count_pairs
 from rock_glacier.audit.findings import CODES, ERROR, SHARED_GROUND, WARNING, Code, Finding
 from rock_glacier.audit.mosaics import draw_grounds
 from rock_glacier.audit.pictures import image_uri, read_pictures
-from rock_glacier_dataset import CLASS_NAMES, GLACIAR, MASKS, SPLIT_FOLDERS, SPLIT_NAMES, TILE_SIZE, ArchiveError
+from rock_glacier_dataset import CLASS_NAMES, GLACIAR, MASKS, SPLIT_FOLDERS, SPLIT_NAMES, TILE_SIZE
 
 MOST_FINDINGS = 10_000
 """Largest number of findings in a page; the JSON holds all."""
@@ -42,6 +42,7 @@ MOST_MOSAICS = 3
 """Largest number of grounds that are drawn in a page, some 100 KB each."""
 
 _MOSAIC_QUALITY = 60  # of WebP
+_BARS = 20  # of a histogram
 _MOST_WITHOUT_SCRIPT = 100  # findings in the page as text, for where its script does not run
 _STEMS = "|".join(itertools.chain.from_iterable(SPLIT_FOLDERS.values()))
 _TILE_PATH = re.compile(rf"(?:{_STEMS})/(?:{'|'.join(CLASS_NAMES)})/[0-9]{{1,18}}\.png")
@@ -55,29 +56,31 @@ def report_page(found: Audit) -> str:
     """
     chosen = _take_turns(found.findings)[:MOST_FINDINGS]
     pairs = {(pair["a"], pair["b"]): pair for pair in (*found.overlaps, *(found.same_ground or ()))}
-    try:
-        mosaics, no_mosaics = draw_grounds(found, MOST_MOSAICS), ""
-    except ArchiveError as fault:
-        mosaics, no_mosaics = [], str(fault).replace(f"{found.listing.folder}/", "")
     gallery = _gallery(found)
     of_gallery = dict.fromkeys(path for *_, tiles in gallery for path in tiles)
     named = dict.fromkeys(path for number in chosen for path in _tiles_of(found.findings[number]))
     of_findings = [path for path in named if path not in of_gallery]
     pictures = read_pictures(found.listing, [*of_gallery, *of_findings[:MOST_PICTURES]])
-    findings = [_row(found.findings[number], pairs) for number in sorted(chosen)]
+    findings = [_row(found.findings[number], pairs, found.grounds) for number in sorted(chosen)]
+    sources = {path: found.rows[path].source if path in found.rows else "" for path in (*of_gallery, *named)}
+    sizes, coverages = Counter(found.grounds.values()), found.coverages()
     return _template().render(
         found=found,
         name=_name_of(found.listing.folder),
         splits=SPLIT_NAMES,
         classes=CLASS_NAMES,
         most_of_a_split=max(sum(counts.values()) for counts in found.tiles.values()),
-        ground_sizes=Counter(Counter(found.grounds.values()).values()),
+        ground_sizes=Counter(sizes.values()),
         overlaps=count_pairs(found.overlaps),
         same_ground=count_pairs(found.same_ground or ()),
         across_splits=count_across_splits(pairs.values()),
-        mosaics=[(one, image_uri(one.image, "webp", quality=_MOSAIC_QUALITY)) for one in mosaics],
-        no_mosaics=no_mosaics,
-        coverages=found.coverages(),
+        mosaics=[
+            (one, image_uri(one.image, "webp", quality=_MOSAIC_QUALITY), _count_kinds(one.paths))
+            for one in draw_grounds(found, MOST_MOSAICS)
+        ],
+        coverages=coverages,
+        histograms={split: np.histogram(shares, _BARS, (0, 1))[0].tolist() for split, shares in coverages.items()},
+        sources=sources,
         codes=Code,
         numbers=Counter((finding.code, finding.severity) for finding in found.findings),
         gallery=[(*of_class, [(path, pictures[path]) for path in tiles]) for *of_class, tiles in gallery],
@@ -90,9 +93,18 @@ def report_page(found: Audit) -> str:
         report={
             "findings": findings,
             "pictures": {path: pictures[path] for path in of_findings[:MOST_PICTURES]},
+            "sources": {path: source for path, source in sources.items() if source},
+            "groundSizes": {ground: sizes[ground] for ground in sorted({one["ground"] for one in findings} - {None})},
             "tileSize": TILE_SIZE,
         },
     )
+
+
+def _count_kinds(paths: Iterable[str]) -> str:
+    """Count tiles by split and class, as in "3 train cordillera, 1 test cordillera"."""
+    kinds = Counter((split_of(path) or "", path.split("/")[1]) for path in paths)
+    in_order = sorted(kinds, key=lambda kind: (SPLIT_NAMES.index(kind[0]), CLASS_NAMES.index(kind[1])))
+    return ", ".join(f"{kinds[kind]:,} {' '.join(kind)}" for kind in in_order)
 
 
 def _tiles_of(finding: Finding) -> list[str]:
@@ -111,8 +123,10 @@ def _take_turns(findings: Sequence[Finding]) -> list[int]:
     return sorted(range(len(findings)), key=[next(turns[finding.code]) for finding in findings].__getitem__)
 
 
-def _row(finding: Finding, pairs: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
-    """Return what the page's script needs of a finding."""
+def _row(
+    finding: Finding, pairs: Mapping[tuple[str, str], dict[str, Any]], grounds: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return what the page's script needs of a finding; its ground where it is about shared ground."""
     tiles = _tiles_of(finding)
     a, b = (tiles * 2)[:2] if tiles else ("", "")
     pair = pairs.get((a, b)) or pairs.get((b, a))
@@ -123,12 +137,13 @@ def _row(finding: Finding, pairs: dict[tuple[str, str], dict[str, Any]]) -> dict
         "splits": [split for split in SPLIT_NAMES if split in map(split_of, paths)],
         "classes": [name for name in CLASS_NAMES if name in classes],
         "tiles": tiles,
+        "ground": grounds.get(a) if finding.code in SHARED_GROUND else None,
         **({"pair": pair} if pair else {}),
     }
 
 
 def _facets(findings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what findings can be filtered by: key, legend, and values with their numbers of findings."""
+    """Return what findings can be filtered by: key, legend, and the values that are there."""
     facets = []
     for key, column, values in (
         ("severity", "severity", (ERROR, WARNING)),
@@ -136,10 +151,9 @@ def _facets(findings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         ("class", "classes", (*CLASS_NAMES, "")),
         ("code", "code", tuple(CODES)),
     ):
-        of_findings = (finding[column] or [""] for finding in findings)
-        numbers = Counter(value for one in of_findings for value in ([one] if isinstance(one, str) else one))
-        found = [(value, numbers[value]) for value in values if numbers[value]]
-        facets.append({"key": key, "legend": key.capitalize(), "values": found})
+        of_findings = ([one[column]] if isinstance(one[column], str) else one[column] or [""] for one in findings)
+        there = {*itertools.chain.from_iterable(of_findings)}
+        facets.append({"key": key, "legend": key.capitalize(), "values": [one for one in values if one in there]})
     return facets
 
 

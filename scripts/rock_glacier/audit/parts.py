@@ -17,7 +17,7 @@ from rock_glacier.audit.findings import Finding, finding_of
 from rock_glacier.console import count
 from rock_glacier.grounds.overlaps import ANCHOR, SAMPLES, anchor_windows, sample_pixels
 from rock_glacier.grounds.pixels import canonical_hash, pack_pixels
-from rock_glacier_dataset import BACKGROUND_COLOUR, ROCK_GLACIER_COLOUR, ArchiveError
+from rock_glacier_dataset import BACKGROUND_COLOUR, MASKS, ROCK_GLACIER_COLOUR, ArchiveError
 
 
 class CheckedTiles(NamedTuple):
@@ -92,3 +92,24 @@ def check_masks(masks: Sequence[ListedMember]) -> tuple[list[Finding], dict[str,
         border = (rock_glacier.sum() - inner.sum()) / (rock_glacier.size - inner.size)
         shapes[tile_path(mask)] = MaskShape(float(rock_glacier.mean()), float(border))
     return findings, shapes
+
+
+def hash_with_masks(tiles: Sequence[ListedMember]) -> list[bytes]:
+    """Hash glaciar tiles with their masks; a turn of both does not change the hash.
+
+    Args:
+        tiles: tiles that can be decoded.
+
+    Returns:
+        the hash of each; empty where its mask is missing or cannot be decoded.
+    """
+    hashes = []
+    for archive, tile in open_members(tiles):
+        pixels = pack_pixels(decode_member(archive, tile.folder, tile.member_id))
+        try:
+            mask = decode_member(archive, MASKS, tile.member_id)
+        except (KeyError, ArchiveError):
+            hashes.append(b"")
+        else:
+            hashes.append(canonical_hash(pixels | np.uint32(1 << 24) * (mask == ROCK_GLACIER_COLOUR).all(-1)))
+    return hashes
