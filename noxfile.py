@@ -2,6 +2,7 @@
 
 import nox
 
+nox.options.sessions = ["matrix"]
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_existing_virtualenvs = True
 
@@ -28,3 +29,11 @@ def matrix(session: nox.Session, version: str) -> None:
     names = TESTS + ([] if version in WITHOUT_MORE else MORE_TESTS)
     tests = [f"tests/{name}.py" for name in names]
     session.run("python", "-m", "pytest", "-q", "-n", "auto", "--dist=load", *tests, *session.posargs)
+
+
+@nox.session
+def training(session: nox.Session) -> None:
+    """Run every block of docs/training.md, with what is too large for CI: some 8 GB."""
+    torch = ["torch", "torchvision", "transformers", "accelerate", "kornia", "torchgeo"]
+    session.install("-e", ".[test]", *torch, "jax", "flax", "optax", "ray[data]")
+    session.run("python", "-m", "pytest", "-q", "tests/test_training.py", *session.posargs)

@@ -6,22 +6,15 @@ from __future__ import annotations
 
 import collections
 import itertools
-import json
-import os
-import subprocess
-import sys
 import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 from archive_contents import tile_paths
-from card_blocks import OF_TORCH, RUNNER
-from conftest import REPOSITORY
 from datasets.distributed import split_dataset_by_node
 
 from rock_glacier.arrays import to_arrays
-from rock_glacier.sample.generate import make_sample_archives
 from rock_glacier_dataset import CONFIG_NAMES, load_archives
 
 torch = pytest.importorskip("torch", reason="left out: torch is not there (pip install -e '.[test-torch]')")
@@ -113,18 +106,3 @@ def test_shuffled_stream_resumes_in_an_epoch_by_passing_over_batches(workers, sh
         rest = itertools.islice(DataLoader(stream, batch_size=SIZE, num_workers=workers), 2, None)
         assert paths(rest) == epochs[epoch][2:]
     assert epochs[0] != epochs[1]
-
-
-def test_readmes_loaders_print_what_it_shows(tmp_path):
-    make_sample_archives(tmp_path / "sample")
-    done = subprocess.run(
-        [sys.executable, "-c", RUNNER],
-        input=json.dumps([block.code for block in OF_TORCH]),
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "scripts")])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout) == [block.output for block in OF_TORCH]

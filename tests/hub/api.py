@@ -315,6 +315,7 @@ ROUTES = [
     Route(f"{_API}/tree/{{revision}}/{{path:path}}", _tree),
     Route(f"{_API}/paths-info/{{revision}}", _paths_info, methods=["POST"]),
     Route("/datasets/{namespace}/{name}/resolve/{revision}/{path:path}", _resolve),
+    Route("/{namespace}/{name}/resolve/{revision}/{path:path}", _resolve),  # of a model
     Route("/api/repos/create", _create_repository, methods=["POST"]),
     Route("/api/validate-yaml", _validate_yaml, methods=["POST"]),
     Route(f"{_API}/preupload/{{revision}}", _preupload, methods=["POST"]),
