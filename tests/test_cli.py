@@ -12,7 +12,9 @@ from rock_glacier.cli import COMMANDS, run_command
 @pytest.fixture
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Add a subcommand that ends in an error that nobody expected."""
-    (tmp_path / "broken_command.py").write_text("def main(arguments):\n    raise KeyError(*arguments)\n")
+    (tmp_path / "broken_command.py").write_text(
+        "def main(arguments):\n    raise KeyError(*arguments) if arguments else KeyboardInterrupt\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("sys.argv", ["pytest"])
     monkeypatch.setitem(COMMANDS, "broken", ("broken_command", ""))
@@ -23,6 +25,12 @@ def test_unexpected_error_is_one_line_that_names_debug(capsys: pytest.CaptureFix
     assert run_command("broken", "scripts/broken.py", ["tile"]) == 1
     expected = "broken.py: error: unexpected KeyError: 'tile'; add --debug for the traceback\n"
     assert capsys.readouterr().err == expected
+
+
+@pytest.mark.usefixtures("broken")
+def test_interruption_before_the_work_begins_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("broken", "scripts/broken.py", []) == 1
+    assert capsys.readouterr().err == "broken.py: interrupted\n"
 
 
 @pytest.mark.usefixtures("broken")

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -102,6 +104,51 @@ def test_terminated_process_leaves_nothing(tmp_path: Path, name: str) -> None:
     finally:
         signal.signal(number, before)
     assert names(tmp_path) == []
+
+
+KILLED = """
+import os, signal, sys
+sys.path = {path}
+from pathlib import Path
+from rock_glacier.files import new_output_folder
+with new_output_folder({out!r}) as folder:
+    (folder / "file").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_what_a_killed_process_left_is_removed_by_the_next_but_not_what_another_writes(tmp_path: Path) -> None:
+    (tmp_path / ".out.tmp").mkdir()
+    (tmp_path / ".out.precious.tmp.lock").touch()
+    mine = names(tmp_path)
+    subprocess.run([sys.executable, "-c", KILLED.format(path=sys.path, out=str(tmp_path / "out"))], check=False)
+    assert len(names(tmp_path)) == len(mine) + 2
+    with new_output_folder(tmp_path / "out") as folder:
+        write(tmp_path / "out")
+        assert folder.is_dir()
+        (tmp_path / "out" / "file").unlink()
+    assert names(tmp_path) == [*mine, "out"]
+
+
+def test_what_is_renamed_is_on_the_disk(tmp_path: Path) -> None:
+    if os.name == "nt":
+        pytest.skip("left out: Windows syncs no folder")
+    synced, before = set(), {}
+
+    def sync(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+
+    replace = Path.replace
+
+    def note(path: Path, target: Path) -> Path:
+        before[target.name] = {one.stat().st_ino for one in (path, *path.rglob("*"))} <= synced
+        return replace(path, target)
+
+    with mock.patch.object(os, "fsync", sync), mock.patch.object(Path, "replace", note):
+        write(tmp_path / "out")
+        write_file(tmp_path / "report", "content")
+    assert before == {"out": True, "report": True}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGHUP")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from rock_glacier.parallel import WorkerError, Workers
 from rock_glacier.sample.sample_command import main
@@ -79,11 +82,60 @@ def test_error_of_a_call_is_raised_as_it_is(workers: Workers) -> None:
         list(workers.map("Failing", fail, NUMBERS))
 
 
+def test_results_that_nobody_takes_are_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    for result in Workers(2).map("Squaring", square, NUMBERS):
+        assert result[0] == 0
+        break
+    gc.collect()
+    assert [*recwarn] == []
+
+
+def heeds_interruption(number: int) -> bool:
+    return signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows blocks no signals")
+def test_interruption_from_the_terminal_reaches_the_first_process_alone() -> None:
+    get_reusable_executor().shutdown(wait=True)  # so that processes are started
+    assert [*Workers(2).map("Asking", heeds_interruption, NUMBERS[:4])] == [False] * 4
+    assert heeds_interruption(0)
+
+
 @pytest.mark.parametrize("workers", ["two processes", "cluster"], indirect=True)
 def test_killed_process_is_one_clear_error(workers: Workers) -> None:
     with pytest.raises(WorkerError, match="a worker process was killed, perhaps for lack of memory") as raised:
         list(workers.map("Working", be_killed, NUMBERS[7:]))
     assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("sample.sample", "{out}"),
+        ("audit.audit", "{sample}"),
+        ("figures.figures", "{sample} --out {out}"),
+        ("curation.build", "{sample} {out}"),
+        ("publication.stage", "{sample} {out}"),
+    ],
+)
+def test_every_command_says_in_one_line_that_a_process_was_killed(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    sample: Path,
+    module: str,
+    arguments: str,
+) -> None:
+    def killed(*arguments: object, **options: object) -> Iterator[None]:
+        raise WorkerError("a worker process was killed")
+        yield
+
+    monkeypatch.setattr(Workers, "map", killed)
+    command = importlib.import_module(f"rock_glacier.{module}_command")
+    assert command.main(arguments.format(sample=sample, out=tmp_path / "out").split()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(": error: a worker process was killed")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_cluster_makes_the_same_sample(sample: Path, tmp_path: Path, scheduler: str) -> None:

@@ -89,8 +89,6 @@ def to_arrays(
 
 
 def _write_arrays(dataset: datasets.Dataset, columns: list[str], folder: Path, rgb: bool, num_workers: int) -> None:
-    for left in folder.parent.glob(f".{folder.name}.*.tmp"):  # by a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
     size = (len(dataset), TILE_SIZE, TILE_SIZE)
     shapes = {"image": (*size, 3 if rgb else 4), **({"masks": size} if "masks" in columns else {})}
     needed, free = sum(map(math.prod, shapes.values())), shutil.disk_usage(folder.parent).free

@@ -288,4 +288,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name, figure, unit, note in itertools.chain(compare(counted), measure_streams(folder)):
                 say(f"{name:<66}{figure:>9.4g} {unit:<4}{note and f'({note})'}")
 
-    return run(parser.prog, benchmark, (OSError, RuntimeError, ValueError), extra="publish")
+    return run(parser.prog, benchmark, extra="publish")

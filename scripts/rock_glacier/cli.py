@@ -47,6 +47,9 @@ def run_command(command: str, program: str, arguments: list[str]) -> int:
     try:
         module = importlib.import_module(COMMANDS[command][0])
         status: int = module.main([argument for argument in arguments if argument != "--debug"])
+    except KeyboardInterrupt:  # before the work began, while packages are imported
+        print(f"{os.path.basename(program)}: interrupted", file=sys.stderr)
+        return 1
     except Exception as error:
         if "--debug" in arguments:
             raise

@@ -23,7 +23,7 @@ CONFIG_NAMES = ("image-classification", "image-segmentation")
 def run(
     program: str,
     work: Callable[[], None],
-    expected: type[Exception] | tuple[type[Exception], ...],
+    expected: type[Exception] | tuple[type[Exception], ...] = (ValueError, OSError, RuntimeError),
     *,
     if_interrupted: str = "interrupted",
     extra: str = "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import secrets
 import shutil
@@ -14,6 +15,7 @@ from typing import IO
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+from filelock import FileLock
 
 from rock_glacier.console import termination_as_interruption
 
@@ -26,6 +28,8 @@ _DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 @contextlib.contextmanager
 def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a folder to write into, which becomes `out` when the block ends and is removed when it raises.
+
+    What a process that was killed has left is removed by the next that writes the same `out`.
 
     Args:
         out: the folder to make; it may exist when it is empty. Missing parents are made.
@@ -43,12 +47,14 @@ def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
     with termination_as_interruption():
         temporary = _beside(target)
         try:
-            temporary.mkdir(parents=True)
-            yield temporary
-            _refuse_occupied(target)  # another process may have been faster
-            if os.name == "nt" and target.exists():
-                target.rmdir()  # Windows does not rename over an empty folder
-            temporary.replace(target)
+            with _locked(temporary, target):
+                yield temporary
+                _refuse_occupied(target)  # another process may have been faster
+                for path in (temporary, *temporary.rglob("*")):
+                    _sync(path)
+                if os.name == "nt" and target.exists():
+                    target.rmdir()  # Windows does not rename over an empty folder
+                temporary.replace(target)
         except BaseException as error:
             shutil.rmtree(temporary, ignore_errors=True)
             for parent in made_parents:
@@ -62,6 +68,35 @@ def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
 def _beside(target: Path) -> Path:
     """Return a hidden name beside a file or folder that no other has."""
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+
+
+@contextlib.contextmanager
+def _locked(temporary: Path, target: Path) -> Iterator[None]:
+    """Make a temporary folder with a lock beside it, and remove those of the same target that nobody holds."""
+    lock = temporary.with_name(f"{temporary.name}.lock")
+    with contextlib.ExitStack() as held:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            for left in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.tmp.lock"):
+                with contextlib.suppress(OSError), FileLock(left, timeout=0):  # a Timeout is one, too
+                    shutil.rmtree(str(left).removesuffix(".lock"), ignore_errors=True)
+                    left.unlink()
+            held.callback(lock.unlink, missing_ok=True)
+            held.enter_context(FileLock(lock))
+            temporary.mkdir()
+        except OSError as error:
+            raise _unwritten(error, target) from error
+        yield
+
+
+def _sync(path: Path) -> None:
+    """Write a file or a folder through to the disk, so that no crash leaves an empty one under its last name."""
+    if os.name != "nt":  # which syncs no folder, and no file that is open for reading
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _unwritten(error: OSError, target: Path) -> OSError:
@@ -103,6 +138,7 @@ def write_file(file: Path, content: str | bytes) -> None:
         try:
             with beside.open("xb") as new:
                 new.write(content)
+            _sync(beside)
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)

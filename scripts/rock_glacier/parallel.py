@@ -6,7 +6,10 @@ folders that are named on the command line, under the same paths.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -19,7 +22,7 @@ _LARGE = 2**16  # bytes of an argument that is sent to a cluster once, rather th
 _KILLED = "a worker process was killed, perhaps for lack of memory"
 
 
-class WorkerError(Exception):
+class WorkerError(RuntimeError):
     """The workers cannot be reached, or one was killed: says what to do."""
 
 
@@ -80,10 +83,33 @@ class Workers:
             import joblib
 
             calls = (joblib.delayed(function)(*one) for one in arguments)
+            with _interruptions_blocked():
+                results = joblib.Parallel(n_jobs, return_as="generator")(calls)
             try:
-                yield from joblib.Parallel(n_jobs, return_as="generator")(calls)
+                for result in results:  # noqa: UP028 - which would close the results where they warn
+                    yield result
             except BrokenExecutor:
                 raise WorkerError(f"{_KILLED}; give fewer of them with --num-proc") from None
+            finally:
+                with warnings.catch_warnings():  # of results that nobody wants after a failure
+                    warnings.simplefilter("ignore")
+                    results.close()
+
+
+@contextlib.contextmanager
+def _interruptions_blocked() -> Iterator[None]:
+    """Block Ctrl-C while processes are started, which inherit that: it is for this process to end them."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # which joblib starts, too, and whose start lifts the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _on_cluster(

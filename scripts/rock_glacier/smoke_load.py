@@ -51,7 +51,7 @@ class LoadedSplit(NamedTuple):
 HEADINGS = f"{'config':20}  {'split':10}  {'loaded':9}  {'examples':>8}  first example"
 
 
-class SmokeError(PrintableError):
+class SmokeError(PrintableError, RuntimeError):
     """The dataset loads, but does not match the data sheet."""
 
 
@@ -200,4 +200,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for number, found in enumerate(smoke_load(load_config, configs, ways, sizes)):
                 say(found if number else f"{HEADINGS}\n{found}")
 
-    return run(parser.prog, load, (SmokeError, ValueError, OSError, RuntimeError))
+    return run(parser.prog, load)

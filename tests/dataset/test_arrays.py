@@ -254,7 +254,7 @@ def test_disk_that_fills_up_is_reported_and_nothing_is_left(
 ) -> None:
     tiles = load_archives(data_dir=sample, split="train")
     files_of_at_most(500_000)
-    with pytest.raises(OSError, match=r"cannot be written \(File too large\); make room, or name a folder"):
+    with pytest.raises(OSError, match=r"cannot be written \(File too large\); make room, or name another disk"):
         to_arrays(tiles, cache_dir=cache)
     assert_nothing_is_left(cache)
 

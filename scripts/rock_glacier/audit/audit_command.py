@@ -49,9 +49,6 @@ the archives cannot be read at all, 2 for wrong usage.""",
     if options.html and options.json and options.html.resolve() == options.json.resolve():
         parser.error(f"--json and --html are both {options.html}; name two files")
 
-    from rock_glacier.parallel import WorkerError, Workers
-    from rock_glacier_dataset import ArchiveError
-
     errors = 0
 
     def check() -> None:
@@ -60,6 +57,7 @@ the archives cannot be read at all, 2 for wrong usage.""",
         from rock_glacier.audit.page import report_page
         from rock_glacier.audit.tables import report_lines
         from rock_glacier.files import write_file
+        from rock_glacier.parallel import Workers
 
         workers = Workers(options.num_proc, options.dask, progress=True)
         found = audit(options.data_dir, workers, same_ground=not options.without_same_ground)
@@ -71,4 +69,4 @@ the archives cannot be read at all, 2 for wrong usage.""",
         if options.html:
             write_file(options.html, report_page(found))
 
-    return run(parser.prog, check, (ArchiveError, WorkerError, OSError), extra="curate") or int(errors > 0)
+    return run(parser.prog, check, extra="curate") or int(errors > 0)

@@ -128,10 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in _warnings(built, options.split):
             print(f"{parser.prog}: warning: {line}", file=sys.stderr)
 
-    from rock_glacier.parallel import WorkerError
-
     message = "interrupted; nothing was written"
-    return run(parser.prog, build, (ValueError, OSError, WorkerError), if_interrupted=message, extra="curate")
+    return run(parser.prog, build, if_interrupted=message, extra="curate")
 
 
 def _results(built: Built) -> Iterator[str]:

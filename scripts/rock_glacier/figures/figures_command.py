@@ -38,11 +38,9 @@ failure, 2 for wrong usage.""",
     add_options(parser, "--seed", "--num-proc", "--dask")
     options = parser.parse_args(arguments)
 
-    from rock_glacier.parallel import WorkerError, Workers
-    from rock_glacier_dataset import ArchiveError
-
     def draw() -> None:
         from rock_glacier.figures.render import draw_pictures, write_pictures
+        from rock_glacier.parallel import Workers
 
         workers = Workers(options.num_proc, options.dask, progress=True)
         pictures = draw_pictures(options.data_dir, workers, seed=options.seed)
@@ -52,5 +50,4 @@ failure, 2 for wrong usage.""",
         for name, reason in pictures.left_out.items():
             print(f"{name}: left out, {reason}", file=sys.stderr)
 
-    expected = (ArchiveError, WorkerError, OSError)
-    return run(parser.prog, draw, expected, if_interrupted="interrupted; each picture is whole", extra="assets")
+    return run(parser.prog, draw, if_interrupted="interrupted; each picture is whole", extra="assets")

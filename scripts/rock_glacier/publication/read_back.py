@@ -100,4 +100,4 @@ if __name__ == "__main__":
         for line in read_back(Path(sys.argv[1]), *sys.argv[2:]):
             say(line)
 
-    sys.exit(run("upload.py", _work, (ValueError, OSError, RuntimeError)))
+    sys.exit(run("upload.py", _work))

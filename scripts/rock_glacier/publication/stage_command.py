@@ -28,10 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add_options(parser, "out", "--repo-id", "--num-proc", "--dask")
     options = parser.parse_args(arguments)
-    from rock_glacier.parallel import WorkerError, Workers
 
     def write() -> None:
         from rock_glacier.audit.record import audit_record
+        from rock_glacier.parallel import Workers
         from rock_glacier.publication.hub import prepare_client
         from rock_glacier.publication.staging import stage
 
@@ -44,5 +44,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 say(f"{config} {split}: {count(rows, 'example')}, {number}, {count(size, 'byte')}")
         print(audit_record(os.path.join(options.out, "script", "data")), file=sys.stderr)
 
-    expected = (ValueError, OSError, RuntimeError, WorkerError)
-    return run(parser.prog, write, expected, if_interrupted="interrupted; nothing was written", extra="publish")
+    return run(parser.prog, write, if_interrupted="interrupted; nothing was written", extra="publish")

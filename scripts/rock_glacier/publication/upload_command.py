@@ -55,7 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(
         parser.prog,
         work,
-        (ValueError, OSError, RuntimeError),
         if_interrupted="interrupted; run the same command again to go on",
         extra="publish",
     )

@@ -36,7 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_options(parser, "--seed", "--num-proc", "--dask")
     options = vars(parser.parse_args(arguments))
 
-    from rock_glacier.parallel import WorkerError
     from rock_glacier.sample.generate import check_numbers, make_sample_archives
 
     numbers = {name: options[name] for name in ("shards", "seed", "overlap", "faults")}
@@ -52,4 +51,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for code, path in sample.faults.items():
             say(f"planted {code}: {path}")
 
-    return run(parser.prog, make, (OSError, ValueError, WorkerError), if_interrupted="interrupted; nothing was written")
+    return run(parser.prog, make, if_interrupted="interrupted; nothing was written")
