@@ -10,6 +10,8 @@ from typing import Any
 
 import datasets
 
+from rock_glacier.archives.listing import Listing
+from rock_glacier.publication.picture_record import PICTURES, PictureRecord, PictureText, write_record
 from rock_glacier_dataset import CLASS_NAMES, EMPTY_MASK, SPLIT_NAMES
 
 Members = list[tuple[zipfile.ZipInfo, bytes]]
@@ -94,3 +96,13 @@ def take_curators_layout(data_dir: Path) -> None:
     with zipfile.ZipFile(data_dir / "val.zip", "w") as archive:
         for path, png in members:
             archive.writestr(path.replace("validation/", "val/"), png)
+
+
+def write_pictures_of(data_dir: Path, folder: Path, *, of_sample: bool) -> Path:
+    """Write what `render_assets.py` writes, with other bytes for the pictures, and return the folder."""
+    folder.mkdir(parents=True)
+    for name in PICTURES:
+        (folder / name).write_bytes(f"{name} of {data_dir.name}".encode())
+    texts = {name: PictureText(f"Shows {name}.", f"Caption of {name}.") for name in PICTURES}
+    write_record(folder, PictureRecord(of_sample, Listing(data_dir).counts(), texts))
+    return folder

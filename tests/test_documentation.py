@@ -22,7 +22,8 @@ from script_runs import SCRIPTS, client_of, run_script
 
 from rock_glacier.audit.findings import CODES
 from rock_glacier.console import REPO_ID
-from rock_glacier.figures.render import PICTURES
+from rock_glacier.publication.card import show_data
+from rock_glacier.publication.picture_record import GROUND, OVERLAP, PICTURES, read_record
 from rock_glacier.publication.staging import stage
 from rock_glacier.sample.generate import make_sample_archives
 from rock_glacier_dataset import CONFIG_NAMES, MASKS, RELEASE_SIZES, SPLIT_NAMES, RockGlacierDataset
@@ -182,12 +183,22 @@ def test_links_of_the_published_card_lead_somewhere(staged: Path) -> None:
     assert [link for link in links if link not in anchors and not (staged / "main" / link).is_file()] == []
 
 
-def test_pictures_have_an_alternative_text_that_says_when_they_show_the_sample() -> None:
-    pictures = dict(re.findall(r"!\[([^]]*)\]\(assets/([^)]+)\)", CARD))
-    assert set(pictures.values()) == {*PICTURES, "leak.png"}
-    for text, name in pictures.items():
-        assert len(text) > 80
-        assert ("ynthetic sample" in text) == (name != "leak.png")
+def test_pictures_have_the_texts_with_which_they_were_drawn() -> None:
+    record = read_record(REPOSITORY / "assets", "")
+    assert record.of_sample
+    assert list(record.texts) == list(PICTURES)
+    for name, text in record.texts.items():
+        assert CARD.count(f"\n![{text.alt}](assets/{name})\n\n*{text.caption}*\n\n") == 1
+    assert set(re.findall(r"!\[[^]]{80,}\]\(assets/([^)]+)\)", CARD)) == {*PICTURES, "leak.png"}
+
+
+def test_the_card_of_tiles_that_share_no_ground_has_no_section_on_it() -> None:
+    record = read_record(REPOSITORY / "assets", "")
+    texts = {name: text for name, text in record.texts.items() if name not in (OVERLAP, GROUND)}
+    card = show_data(CARD, record.tiles, record._replace(texts=texts))
+    named = {"assets/overlap.webp", "assets/ground.webp", "<!--", "Mosaics of grounds"}
+    assert {text for text in named if text in CARD} == named
+    assert {text for text in named if text in card} == set()
 
 
 def test_card_states_the_leak_as_it_was_measured() -> None:

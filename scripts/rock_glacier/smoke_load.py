@@ -139,11 +139,10 @@ def _check_images(place: str, example: Mapping[str, Any]) -> None:
 
 def _say_what_is_loaded(data_dir: str) -> None:
     """Say that a folder holds a sample, or whether its archives were audited."""
-    from rock_glacier.archives.manifest import SAMPLE_VERSION
+    from rock_glacier.archives.manifest import is_sample
     from rock_glacier.audit.record import audit_record
-    from rock_glacier_dataset import find_archives, locate, read_manifest
 
-    if read_manifest(find_archives(locate(data_dir))).get("version") == SAMPLE_VERSION:
+    if is_sample(data_dir):
         say("These are synthetic sample tiles, none of the dataset's.")
     else:
         print(audit_record(data_dir), file=sys.stderr)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import datasets
 import pytest
+from archive_contents import write_pictures_of
 from card_blocks import OF_SCRIPT
 from conftest import SAMPLE_SIZES
 from hub.server import HubServer, client_environment
@@ -81,12 +82,13 @@ def published(sample, tmp_path_factory) -> Iterator[Published]:
     """The sample, published from a Hub that looks as today by the README's two commands."""
     folder = tmp_path_factory.mktemp("publisher")
     archives = as_curators_publish(sample, folder / "data_v01")
+    write_pictures_of(archives, folder / "pictures", of_sample=False)
     with HubServer() as server:
         repository = server.add_repository(REPO_ID, as_hub_looks_today(archives), token=TOKEN)
         before = repository.find("main").sha
         user = User(server, folder, folder / "staged")
         for command in (
-            ["stage_hub_repo.py", SOURCE, "staged"],
+            ["stage_hub_repo.py", SOURCE, "staged", "--assets", "pictures"],
             ["upload.py", "staged", "--repo-id", REPO_ID, "--tag", "v2"],
         ):
             ended = user.finish(user.start(*command))

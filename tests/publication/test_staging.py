@@ -9,13 +9,14 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from archive_contents import change_manifest, rewrite, tile_paths
+from archive_contents import change_manifest, rewrite, tile_paths, write_pictures_of
 from conftest import REPOSITORY
 from hub.faults import ARRIVED, fail, pause
 from hub.server import HubServer
@@ -27,6 +28,7 @@ from rock_glacier.archives.grounds_file import write_grounds as write_rows
 from rock_glacier.console import REPO_ID
 from rock_glacier.parallel import Workers
 from rock_glacier.publication import stage_command
+from rock_glacier.publication.picture_record import PICTURES, PicturesError
 from rock_glacier.publication.staging import stage
 from rock_glacier.sample.faults import FAULTS as PLANTED
 from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES
@@ -63,6 +65,7 @@ def test_main_holds_card_parquet_and_papers_and_script_the_module_and_the_archiv
     own = {"rock-glacier-dataset.py": hashlib.sha256((REPOSITORY / "rock_glacier_dataset.py").read_bytes()).hexdigest()}
     assert script == archives | own | {"README.md": script["README.md"]}
     pictures = {f"assets/{name}": digest for name, digest in digests_of(REPOSITORY / "assets").items()}
+    del pictures["assets/pictures.json"]
     papers = {
         name: hashlib.sha256((REPOSITORY / name).read_bytes()).hexdigest()
         for name in ("LICENSE", "CITATION.cff", "CHANGELOG.md")
@@ -95,7 +98,9 @@ def test_the_curators_archives_keep_their_names_and_order_and_zeros_is_passed_ov
     archives = request.getfixturevalue(source)
     if source == "sample":
         archives = as_curators_publish(archives, tmp_path / "data_v01")
-    assert stage_command.main([str(archives), str(tmp_path / "staged"), "--num-proc", "1"]) == 0
+    pictures = write_pictures_of(archives, tmp_path / "pictures", of_sample=False)
+    command = [str(archives), str(tmp_path / "staged"), "--assets", str(pictures), "--num-proc", "1"]
+    assert stage_command.main(command) == 0
     printed = capsys.readouterr()
     record = "no manifest.json says that it was audited; check it with scripts/audit_archives.py"
     assert printed.err.splitlines()[-1].endswith(f"script/data: {record}")
@@ -169,14 +174,73 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_named_in_one_line_and_leaves_nothing(sample_copy, tmp_path, capsys, fault):
+def test_a_fault_is_named_in_one_line_and_leaves_nothing(sample, sample_copy, tmp_path, capsys, fault):
     spoil, message = FAULTS[fault]
     spoil(sample_copy)
+    of_sample = (sample_copy / "manifest.json").exists()
+    pictures = write_pictures_of(sample, tmp_path / "pictures", of_sample=of_sample)
     before = sorted(path.name for path in tmp_path.iterdir())
-    assert stage_command.main([str(sample_copy), str(tmp_path / "out"), "--num-proc", "1"]) == 1
+    command = [str(sample_copy), str(tmp_path / "out"), "--assets", str(pictures), "--num-proc", "1"]
+    assert stage_command.main(command) == 1
     (error,) = capsys.readouterr().err.splitlines()
     assert message in error
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def other_tiles(folder: Path) -> None:
+    file = folder / "pictures.json"
+    file.write_text(file.read_text().replace('"cordillera": 6', '"cordillera": 7'))
+
+
+PICTURE_FAULTS: dict[str, tuple[bool, Callable[[Path], object], str]] = {
+    "of a sample": (True, lambda folder: None, "its pictures show a synthetic sample, and {} is none; "),
+    "of other tiles": (False, other_tiles, "from another number of tiles in a split or class than {} has; "),
+    "without a record": (False, lambda folder: (folder / "pictures.json").unlink(), "holds no pictures.json; "),
+    "with a damaged record": (False, lambda folder: (folder / "pictures.json").write_text("[]"), "is damaged; "),
+    "with one missing": (False, lambda folder: (folder / "splits.png").unlink(), "splits.png, which is missing; "),
+}
+
+
+@pytest.mark.parametrize("fault", PICTURE_FAULTS)
+def test_pictures_that_do_not_show_the_archives_are_refused_with_the_command_that_draws_others(
+    sample, tmp_path, capsys, fault
+):
+    of_sample, spoil, message = PICTURE_FAULTS[fault]
+    archives = as_curators_publish(sample, tmp_path / "data v01")
+    pictures = write_pictures_of(archives, tmp_path / "pictures", of_sample=of_sample)
+    spoil(pictures)
+    assert stage_command.main([str(archives), str(tmp_path / "out"), "--assets", str(pictures)]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"{Path(sys.argv[0]).name}: error: {pictures}")
+    command = f"python scripts/render_assets.py '{archives}' --out pictures"
+    assert f"{message.format(archives)}draw others with `{command}`, then stage with --assets pictures" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_staging_a_sample_says_that_it_is_one(sample, tmp_path, capsys):
+    assert stage_command.main([str(sample), str(tmp_path / "out"), "--num-proc", "1"]) == 0
+    assert f"{tmp_path / 'out'}: is a synthetic sample; upload.py refuses it for {REPO_ID}" in capsys.readouterr().err
+
+
+def test_pictures_of_no_sample_are_refused_for_a_sample(sample, tmp_path):
+    pictures = write_pictures_of(sample, tmp_path / "pictures", of_sample=False)
+    with pytest.raises(PicturesError, match=r"its pictures show no sample, and .* is one; draw others"):
+        stage(sample, tmp_path / "out", assets=pictures)
+
+
+def test_the_card_shows_numbers_and_pictures_of_what_is_staged(sample, tmp_path):
+    archives = as_curators_publish(sample, tmp_path / "data_v01")
+    pictures = write_pictures_of(archives, tmp_path / "pictures", of_sample=False)
+    stage(archives, tmp_path / "staged", assets=pictures)
+    card = (tmp_path / "staged" / "main" / "README.md").read_text(encoding="utf-8")
+    for name in PICTURES:
+        assert card.count(f"![Shows {name}.](assets/{name})\n\n*Caption of {name}.*\n\n") == 1
+        assert (tmp_path / "staged" / "main" / "assets" / name).read_bytes() == (pictures / name).read_bytes()
+    assert "| tiles | 12 | 4 | 6 |\n| of them `cordillera` | 6 (50 %) | 2 (50 %) | 3 (50 %) |\n" in card
+    assert "22 tiles" in card
+    assert "11,700 tiles" not in card
+    assert "ynthetic sample of" not in card
+    assert "<!--" not in card
 
 
 def test_parquet_is_made_from_the_archives_that_are_staged_whatever_becomes_of_the_source(sample_copy, tmp_path):
@@ -193,6 +257,7 @@ def test_parquet_is_made_from_the_archives_that_are_staged_whatever_becomes_of_t
 def user(sample, tmp_path, capfd):
     """A user of a Hub that holds what the curators' repository holds today; its archives are in `data_v01` too."""
     archives = as_curators_publish(sample, tmp_path / "data_v01")
+    write_pictures_of(archives, tmp_path / "pictures", of_sample=False)
     with HubServer() as server:
         server.add_repository(REPO_ID, as_hub_looks_today(archives), private=True, token=TOKEN)
         yield User(server, tmp_path, tmp_path / "staged", capfd)
@@ -218,7 +283,7 @@ def test_a_folder_of_the_hub_is_staged_at_its_revision_and_a_spoilt_download_is_
     repository.create_tag("v1")
     repository.commit({}, delete=[path for path in repository.find("main").tree if "data_v01" in path])
     place = SOURCE.replace(REPO_ID, f"{REPO_ID}@v1")
-    done = user.run("stage_hub_repo.py", place, "staged", "--num-proc", 1)
+    done = user.run("stage_hub_repo.py", place, "staged", "--assets", "pictures", "--num-proc", 1)
     assert (done.status, done.messages) == (0, [])
     assert_rows(user.staged / "main", user.folder / "data_v01")
     assert user.server.bytes_sent("zeros.png") == user.server.bytes_sent("glaciar_masks") == 0

@@ -322,6 +322,15 @@ def test_a_folder_that_was_changed_or_staged_for_another_dataset_is_not_sent(ser
     assert server.requests == []
 
 
+def test_a_sample_is_not_sent_under_the_datasets_own_name(server, user):
+    for options in ([], ["--dry-run"]):
+        done = user.run("upload.py", user.staged, "--repo-id", REPO_ID, *options)
+        assert (done.status, len(done.messages)) == (1, 1)
+        assert f"{user.staged}: is a synthetic sample, and {REPO_ID} is the dataset's own name; " in done.messages[0]
+        assert "--allow-sample" in done.messages[0]
+        assert is_unwritten(server)
+
+
 @pytest.mark.parametrize("token", ["", f"hf_\v{SECRET}ñ"], ids=["none", "cannot be sent"])
 def test_without_a_token_that_can_be_used_nothing_is_sent_and_the_log_in_is_named(server, user, token):
     done = user.upload(HF_TOKEN=token)

@@ -72,8 +72,8 @@ class User:
         return self._ended(status, *self.captured.readouterr())
 
     def upload(self, *arguments: object, **environment: str) -> Ended:
-        """Upload the staged folder in this process."""
-        return self.run("upload.py", self.staged, "--repo-id", REPO_ID, *arguments, **environment)
+        """Upload the staged folder, a sample, in this process."""
+        return self.run("upload.py", self.staged, "--repo-id", REPO_ID, "--allow-sample", *arguments, **environment)
 
     def start(self, script: str, *arguments: object) -> subprocess.Popen[str]:
         """Start a command in a process of its own."""
@@ -93,8 +93,8 @@ class User:
         )
 
     def start_upload(self, *arguments: object) -> subprocess.Popen[str]:
-        """Start the upload of the staged folder in a process of its own."""
-        return self.start("upload.py", self.staged, "--repo-id", REPO_ID, *arguments)
+        """Start the upload of the staged folder, a sample, in a process of its own."""
+        return self.start("upload.py", self.staged, "--repo-id", REPO_ID, "--allow-sample", *arguments)
 
     def finish(self, process: subprocess.Popen[str]) -> Ended:
         """Wait for what was started."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rock_glacier.archives.writer import WrittenArchive
-from rock_glacier_dataset import MANIFEST_NAME
+from rock_glacier_dataset import MANIFEST_NAME, find_archives, locate, read_manifest
 
 SAMPLE_VERSION = "0.0.0"
 """Version in the manifest of a synthetic sample, below that of any release."""
@@ -55,3 +56,12 @@ def write_manifest(
         manifest["audit"] = audit
     (folder / README_NAME).write_text(_README, encoding="utf-8", newline="\n")
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8", newline="\n")
+
+
+def is_sample(data_dir: str | os.PathLike[str]) -> bool:
+    """Return whether the manifest of a folder of archives, local or a URL, says that its tiles are synthetic.
+
+    Raises:
+        ArchiveError: the folder cannot be listed, or its manifest is damaged.
+    """
+    return read_manifest(find_archives(locate(data_dir))).get("version") == SAMPLE_VERSION

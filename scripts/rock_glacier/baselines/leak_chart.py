@@ -6,28 +6,25 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rock_glacier.console import count
+from rock_glacier.style import FAINT, GREEN, INK, PURPLE, VERMILION, drawing_settings
 
 _MODEL_NAMES = {"linear": "logistic\nregression", "forest": "random\nforest", "nearest": "nearest\nneighbour"}
 _TITLES = {
     "classes": "The tiles' own classes",
     "control": "Control: classes that mean nothing",
 }
-# Vermilion and blue of Okabe and Ito (https://jfly.uni-koeln.de/color/), and their purple, darker so that
-# numbers in it can be read; markers for prints in grey.
-_LOOKS = {
-    "random": ("#D55E00", "o", 0.27, "random folds"),
-    "groups": ("#A3567F", "D", 0, "folds by groups"),
-    "blocks": ("#0072B2", "s", -0.27, "folds by blocks"),
+_LOOKS = {  # markers for prints in grey
+    "random": (VERMILION, "o", 0.27, "random folds"),
+    "groups": (PURPLE, "D", 0, "folds by groups"),
+    "blocks": (GREEN, "s", -0.27, "folds by blocks"),
 }
-_INK, _RULE = "#222222", "#8A8A8A"
 _SIZE = (4.2, 5.3)  # inches; on a page 390 pixels wide, letters of 8.5 points are 11 pixels high
-_FONT: dict[Any, Any] = {"font.family": "DejaVu Sans", "font.size": 8.5, "text.color": _INK, "axes.labelcolor": _INK}
+_LETTERS = 8.5  # points
 
 
 def draw_leak(figures: Mapping[str, Any]) -> bytes:
@@ -39,13 +36,13 @@ def draw_leak(figures: Mapping[str, Any]) -> bytes:
     Returns:
         a PNG file; the same figures give the same bytes with the same matplotlib.
     """
-    with matplotlib.rc_context(_FONT):
-        figure = Figure(_SIZE, facecolor="white")  # so that a dark page does not swallow the ink
+    with drawing_settings(_LETTERS, _LETTERS):
+        figure = Figure(_SIZE)
         FigureCanvasAgg(figure)
         panels = figure.subplots(len(_TITLES), 1, sharex=True)
         for axes, (labelling, title) in zip(panels, _TITLES.items(), strict=True):
             _draw_panel(axes, figures["scores"][labelling])
-            axes.set_title(title, weight="bold", size=8.5, loc="left")
+            axes.set_title(title, weight="bold", loc="left")
         panels[-1].set_xlabel("balanced accuracy")
         look: dict[str, Any] = {"ncols": len(_LOOKS), "frameon": False, "handletextpad": 0, "columnspacing": 1}
         figure.legend(*panels[0].get_legend_handles_labels(), loc="upper center", labelcolor="linecolor", **look)
@@ -63,7 +60,7 @@ def draw_leak(figures: Mapping[str, Any]) -> bytes:
 
 
 def _draw_panel(axes: Axes, scores: Mapping[str, Any]) -> None:
-    axes.axvline(0.5, color=_RULE, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    axes.axvline(0.5, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     for row, model in enumerate(scores):
         for scheme, (colour, marker, shift, name) in _LOOKS.items():
             numbers, y = scores[model][scheme]["balanced_accuracy"], shift - row
@@ -78,6 +75,6 @@ def _draw_panel(axes: Axes, scores: Mapping[str, Any]) -> None:
     axes.set_ylim(-len(scores) + 0.5, 0.5)
     axes.set_xlim(0.15, 1.05)
     axes.set_xticks([0.25, 0.5, 0.75, 1], ["0.25", "0.5: guessing", "0.75", "1"])
-    axes.tick_params(length=0, colors=_INK, labelbottom=True)
+    axes.tick_params(length=0, colors=INK, labelbottom=True)
     axes.spines[["left", "right", "top"]].set_visible(False)
-    axes.spines["bottom"].set_color(_RULE)
+    axes.spines["bottom"].set_color(FAINT)

@@ -16,10 +16,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="""\
 Draw the pictures of the dataset card: tiles of both classes, a tile with its
-mask, the classes and the mask coverage of each split, two tiles that overlap,
-and the largest grounds with their blocks. The archives are audited first; a fault
-ends the run.""",
+mask, the classes and the mask coverage of each split, two tiles of two splits
+that overlap, and the largest grounds with their blocks; and pictures.json with
+their alternative texts and captions, from which stage_hub_repo.py --assets OUT
+makes the card. The archives are audited first; a fault ends the run.""",
         epilog="""\
+DATA_DIR is a local folder or hf://datasets/<repo>[@<revision>]/<folder>.
+
 Pictures of a synthetic sample say so. A sample has version 0.0.0 in its
 manifest.json. The pictures in assets/ were made by
 
@@ -33,7 +36,7 @@ failure, 2 for wrong usage.""",
     )
     add_options(parser, "data_dir")
     parser.add_argument(
-        "--out", metavar="OUT", type=Path, default=Path("assets"), help="folder to write into (default: %(default)s)"
+        "--out", metavar="OUT", type=Path, default=Path("pictures"), help="folder to write into (default: %(default)s)"
     )
     add_options(parser, "--seed", "--num-proc", "--dask")
     options = parser.parse_args(arguments)
@@ -41,10 +44,13 @@ failure, 2 for wrong usage.""",
     def draw() -> None:
         from rock_glacier.figures.render import draw_pictures, write_pictures
         from rock_glacier.parallel import Workers
+        from rock_glacier.publication.hub import prepare_client
+        from rock_glacier.publication.staging import local_folder
 
+        prepare_client()
         workers = Workers(options.num_proc, options.dask, progress=True)
-        pictures = draw_pictures(options.data_dir, workers, seed=options.seed)
-        what = "a synthetic sample" if pictures.is_synthetic else "the dataset"
+        pictures = draw_pictures(local_folder(options.data_dir), workers, seed=options.seed)
+        what = "a synthetic sample" if pictures.of_sample else "the dataset"
         for name, size in write_pictures(pictures, options.out).items():
             say(f"{options.out / name}: {size} bytes, of {what}")
         for name, reason in pictures.left_out.items():

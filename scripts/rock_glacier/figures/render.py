@@ -9,33 +9,40 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from rock_glacier.archives.listing import Listing, decode_member, open_members, split_of, tile_path
-from rock_glacier.archives.manifest import SAMPLE_VERSION
+from rock_glacier.archives.manifest import is_sample
 from rock_glacier.audit.checks import Audit, audit
 from rock_glacier.audit.findings import ERROR, SHARED_GROUND
 from rock_glacier.audit.mosaics import draw_grounds
 from rock_glacier.audit.parts import MaskShape
 from rock_glacier.figures.pictures import (
     MOSAIC_SHAPE,
+    Picture,
     PicturedTile,
     draw_grounds_side_by_side,
     draw_overlap,
     draw_portrait,
     draw_splits,
     draw_tile_and_mask,
-    drawing_settings,
     encode,
     mark_as_synthetic,
 )
 from rock_glacier.files import write_file
 from rock_glacier.parallel import Workers
+from rock_glacier.publication.picture_record import (
+    GROUND,
+    OVERLAP,
+    PORTRAIT,
+    RECORD_NAME,
+    SPLITS,
+    TILE_AND_MASK,
+    PictureRecord,
+    PictureText,
+    write_record,
+)
+from rock_glacier.style import drawing_settings
 from rock_glacier_dataset import CLASS_NAMES, MASKS, ROCK_GLACIER_COLOUR, TILE_SIZE, ArchiveError
-
-PORTRAIT, TILE_AND_MASK, SPLITS = "portrait.webp", "tile_and_mask.webp", "splits.png"
-OVERLAP, GROUND = "overlap.webp", "ground.webp"
-PICTURES = (PORTRAIT, TILE_AND_MASK, SPLITS, OVERLAP, GROUND)
 
 _HARMLESS = {*SHARED_GROUND, "mask-empty"}  # for pictures
 _BEST_COVERAGE = 0.25  # of a mask to show: enough to see, with enough of the mountain around it
@@ -46,14 +53,16 @@ class Pictures(NamedTuple):
     """The pictures of a folder of archives.
 
     Attributes:
-        figures: the pictures by file name, in the order of `PICTURES`.
+        drawn: the pictures by file name, in the order of `PICTURES`.
         left_out: why a picture was not drawn, by file name.
-        is_synthetic: whether they show a sample.
+        of_sample: whether they show a sample.
+        tiles: number of tiles in each split and class.
     """
 
-    figures: dict[str, Figure]
+    drawn: dict[str, Picture]
     left_out: dict[str, str]
-    is_synthetic: bool
+    of_sample: bool
+    tiles: dict[str, dict[str, int]]
 
 
 @drawing_settings()
@@ -81,26 +90,26 @@ def draw_pictures(data_dir: str | os.PathLike[str], workers: Workers | None = No
     def contrast(*paths: str) -> float:
         return min(float(tiles[path].rgb.std()) for path in paths)
 
-    figures = {PORTRAIT: draw_portrait({name: [tiles[path] for path in paths] for name, paths in portrait.items()})}
+    drawn = {PORTRAIT: draw_portrait({name: [tiles[path] for path in paths] for name, paths in portrait.items()})}
     left_out = {}
     if masked:
-        figures[TILE_AND_MASK] = draw_tile_and_mask(tiles[max(masked, key=contrast)])
+        drawn[TILE_AND_MASK] = draw_tile_and_mask(tiles[max(masked, key=contrast)])
     else:
         left_out[TILE_AND_MASK] = "no mask shows a rock glacier"
-    figures[SPLITS] = draw_splits(audited.tiles, audited.coverages())
+    drawn[SPLITS] = draw_splits(audited.tiles, audited.coverages())
     if pairs:
         pair = max(pairs, key=lambda pair: contrast(pair["a"], pair["b"]))
-        figures[OVERLAP] = draw_overlap(pair, tiles[pair["a"]], tiles[pair["b"]])
+        drawn[OVERLAP] = draw_overlap(pair, tiles[pair["a"]], tiles[pair["b"]])
     else:
-        left_out[OVERLAP] = "no two tiles overlap"
+        left_out[OVERLAP] = "no two tiles of two splits overlap"
     if mosaics := draw_grounds(audited, 2):
-        figures[GROUND] = draw_grounds_side_by_side(mosaics)
+        drawn[GROUND] = draw_grounds_side_by_side(mosaics)
     else:
         left_out[GROUND] = "no two tiles show the same ground"
-    is_synthetic = audited.listing.manifest.get("version") == SAMPLE_VERSION
-    for figure in figures.values() if is_synthetic else ():
-        mark_as_synthetic(figure)
-    return Pictures(figures, left_out, is_synthetic)
+    of_sample = is_sample(audited.listing.folder)
+    if of_sample:
+        drawn = {name: mark_as_synthetic(picture) for name, picture in drawn.items()}
+    return Pictures(drawn, left_out, of_sample, audited.tiles)
 
 
 def read_tiles(listing: Listing, paths: Collection[str]) -> dict[str, PicturedTile]:
@@ -164,18 +173,18 @@ def clear_overlaps(overlaps: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         overlaps of two splits, without a turn and shifted both ways if there are any, the nearest to half a tile first.
     """
 
-    def dull(pair: Mapping[str, Any]) -> tuple[bool, bool, bool]:
-        return split_of(pair["a"]) == split_of(pair["b"]), pair["turn"] > 0, not (pair["dx"] and pair["dy"])
+    def dull(pair: Mapping[str, Any]) -> tuple[bool, bool]:
+        return pair["turn"] > 0, not (pair["dx"] and pair["dy"])
 
     def rank(pair: Mapping[str, Any]) -> tuple[Any, ...]:
         return dull(pair), abs(pair["pixels"] / TILE_SIZE**2 - 0.5), pair["a"], pair["b"]
 
-    pairs = sorted(overlaps, key=rank)
+    pairs = sorted((pair for pair in overlaps if split_of(pair["a"]) != split_of(pair["b"])), key=rank)
     return [pair for pair in pairs if dull(pair) == dull(pairs[0])][:_SHORTLIST]
 
 
 def write_pictures(pictures: Pictures, out: Path) -> dict[str, int]:
-    """Write pictures into a folder, and remove those of an earlier run that were left out.
+    """Write pictures and their record into a folder, and remove those of an earlier run that were left out.
 
     Args:
         pictures: the pictures.
@@ -187,10 +196,13 @@ def write_pictures(pictures: Pictures, out: Path) -> dict[str, int]:
     Raises:
         OSError: the folder or a file cannot be written.
     """
-    files = {name: encode(figure, name) for name, figure in pictures.figures.items()}
+    files = {name: encode(picture.figure, name) for name, picture in pictures.drawn.items()}
     out.mkdir(parents=True, exist_ok=True)
+    (out / RECORD_NAME).unlink(missing_ok=True)  # of other pictures
     for name, content in files.items():
         write_file(out / name, content)
     for name in pictures.left_out:
         (out / name).unlink(missing_ok=True)
+    texts = {name: PictureText(picture.alt, picture.caption) for name, picture in pictures.drawn.items()}
+    write_record(out, PictureRecord(pictures.of_sample, pictures.tiles, texts))
     return {name: len(content) for name, content in files.items()}

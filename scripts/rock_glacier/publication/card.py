@@ -1,4 +1,13 @@
-"""The card of each branch of the Hub repository, with metadata that follow from what was staged."""
+"""The card of each branch of the Hub repository: the README, with numbers, pictures and metadata of what is staged.
+
+The README is the template. These parts of it follow the data:
+
+- a picture that is drawn from the archives: its alternative text, and its caption, a paragraph in italics below it;
+- the lines between `<!-- overlap -->` and `<!-- /overlap -->`, which go where two splits share no ground, and likewise
+  between `<!-- ground -->` and `<!-- /ground -->`;
+- the table between `<!-- splits -->` and `<!-- /splits -->`;
+- the number of the release's tiles, and the calls that name the dataset and its files.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +18,24 @@ import datasets
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
 
-from rock_glacier.console import REPO_ID
-from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES
+from rock_glacier.console import REPO_ID, count
+from rock_glacier.publication.picture_record import GROUND, OVERLAP, PICTURES, Counts, PictureRecord
+from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, RELEASE_SIZES, SPLIT_NAMES
 
 _SIZE_CATEGORIES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M"}
 """The Hub's categories, by the number of tiles below which each holds."""
 
 _LINK_TO_PROJECT = re.compile(r"\[([^]]+)\]\((?:docs/[^)]+|CONTRIBUTING\.md)\)")
 """A link to a file that is not published."""
+
+_PICTURE = re.compile(r"!\[[^]]*\]\(assets/([\w.]+)\)\n\n(?:\*[^*]+\*\n\n)?")
+_SECTIONS = {"overlap": OVERLAP, "ground": GROUND}
+"""The lines that go with a picture: the name of their markers, and the picture."""
+
+_SAMPLE = """\
+> **This is a synthetic sample of {tiles}, not satellite images.** It has the form of the dataset, whose card follows,
+> with the numbers and pictures of the sample.
+"""
 
 _SCRIPT_TEXT = """
 # Archives and loading script of {repo_id}
@@ -34,7 +53,12 @@ tiles = load_dataset("{repo_id}", revision="script", trust_remote_code=True)
 
 
 def published_card(
-    readme: str, infos: Mapping[str, datasets.DatasetInfo], repo_id: str, files: Iterable[str] = ()
+    readme: str,
+    infos: Mapping[str, datasets.DatasetInfo],
+    repo_id: str,
+    tiles: Counts,
+    pictures: PictureRecord,
+    files: Iterable[str] = (),
 ) -> str:
     """Turn the README into the card of a Hub repository with Parquet files.
 
@@ -44,12 +68,15 @@ def published_card(
         readme: the README, with metadata at its head.
         infos: for each config the features, and the splits with their numbers of examples and bytes.
         repo_id: the Hub dataset that the card's calls are to load.
+        tiles: number of tiles in each split and class.
+        pictures: what the pictures show; `of_sample` holds for the tiles as well.
         files: paths of the Parquet files in the repository. Where a call names the only file of a split and there are
             several, it names the first instead.
 
     Raises:
         ValueError: the README's metadata are not YAML.
     """
+    readme = show_data(readme, tiles, pictures)
     readme = _LINK_TO_PROJECT.sub(r"\1", readme)
     for before in ('load_dataset("', "hf://datasets/"):
         readme = readme.replace(before + REPO_ID, before + repo_id)
@@ -58,8 +85,9 @@ def published_card(
         if shard:
             readme = readme.replace(f"{first}-00000-of-00001.parquet", file)
     card = DatasetCard(readme, ignore_metadata_errors=False)
-    tiles = sum(split.num_examples for split in infos[CONFIG_NAMES[0]].splits.values())
-    card.data["size_categories"] = [next(word for end, word in _SIZE_CATEGORIES.items() if tiles < end)]
+    card.data["size_categories"] = [next(word for end, word in _SIZE_CATEGORIES.items() if _total(tiles) < end)]
+    if pictures.of_sample:
+        card.data["pretty_name"] += " (synthetic sample)"
     card.data["configs"] = [
         {
             "config_name": config,
@@ -70,6 +98,52 @@ def published_card(
     ]
     DatasetInfosDict(infos).to_dataset_card_data(card.data)
     return str(card)
+
+
+def show_data(readme: str, tiles: Counts, pictures: PictureRecord) -> str:
+    """Give the README the numbers, pictures, alternative texts and captions of what is staged.
+
+    Args:
+        readme: the README.
+        tiles: number of tiles in each split and class.
+        pictures: what the pictures show.
+    """
+    for name, picture in _SECTIONS.items():
+        readme = _between(readme, name, r"\1" if picture in pictures.texts else "")
+    readme = _between(readme, "splits", _table(tiles))
+
+    def show(found: re.Match[str]) -> str:
+        if found[1] not in PICTURES:
+            return found[0]
+        text = pictures.texts.get(found[1])
+        return f"![{text.alt}](assets/{found[1]})\n\n*{text.caption}*\n\n" if text else ""
+
+    readme = _PICTURE.sub(show, readme)
+    readme = readme.replace(count(sum(RELEASE_SIZES.values()), "tile"), count(_total(tiles), "tile"))
+    if pictures.of_sample:
+        notice = _SAMPLE.format(tiles=count(_total(tiles), "tile"))
+        readme = re.sub(r"^(# .*\n)", rf"\1\n{notice}", readme, count=1, flags=re.MULTILINE)
+    return readme
+
+
+def _between(readme: str, name: str, content: str) -> str:
+    """Replace the lines between two markers, and drop these."""
+    return re.sub(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->\n", content, readme, flags=re.DOTALL)
+
+
+def _table(tiles: Counts) -> str:
+    """Return the table of the splits: tiles, and of each class their number and share."""
+    totals = {split: sum(tiles[split].values()) for split in SPLIT_NAMES}
+    rows = {"split": [*SPLIT_NAMES], "tiles": [f"{totals[split]:,}" for split in SPLIT_NAMES]}
+    for name in CLASS_NAMES:
+        numbers = [(tiles[split][name], totals[split]) for split in SPLIT_NAMES]
+        rows[f"of them `{name}`"] = [f"{number:,} ({100 * number / total:.0f} %)" for number, total in numbers]
+    head, *body = (f"| {' | '.join([name, *cells])} |\n" for name, cells in rows.items())
+    return "".join([head, f"|---{'|---:' * len(SPLIT_NAMES)}|\n", *body])
+
+
+def _total(tiles: Counts) -> int:
+    return sum(sum(classes.values()) for classes in tiles.values())
 
 
 def script_card(card: str, repo_id: str) -> str:

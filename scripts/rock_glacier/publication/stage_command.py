@@ -6,8 +6,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from rock_glacier.console import add_options, count, run, say
+from rock_glacier.console import REPO_ID, add_options, count, run, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,22 +27,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="folder of archives: train.zip, val.zip, test.zip; local, or on the Hub: "
         "hf://datasets/<repo>[@<revision>]/<folder>",
     )
-    add_options(parser, "out", "--repo-id", "--num-proc", "--dask")
+    add_options(parser, "out", "--repo-id")
+    parser.add_argument(
+        "--assets",
+        metavar="DIR",
+        type=Path,
+        help="pictures that render_assets.py drew of DATA_DIR (default: those of a sample in the project's assets)",
+    )
+    add_options(parser, "--num-proc", "--dask")
     options = parser.parse_args(arguments)
 
     def write() -> None:
+        from rock_glacier.archives.manifest import is_sample
         from rock_glacier.audit.record import audit_record
         from rock_glacier.parallel import Workers
         from rock_glacier.publication.hub import prepare_client
-        from rock_glacier.publication.staging import stage
+        from rock_glacier.publication.staging import ASSETS, stage
 
         prepare_client()
-        workers = Workers(options.num_proc, options.dask, progress=True)
-        for config, splits in stage(options.data_dir, options.out, repo_id=options.repo_id, workers=workers).items():
+        workers, assets = Workers(options.num_proc, options.dask, progress=True), options.assets or ASSETS
+        staged = stage(options.data_dir, options.out, repo_id=options.repo_id, assets=assets, workers=workers)
+        for config, splits in staged.items():
             for split, files in splits.items():
                 rows, size = (sum(getattr(file, name) for file in files) for name in ("rows", "file_bytes"))
                 number = count(len(files), "Parquet file")
                 say(f"{config} {split}: {count(rows, 'example')}, {number}, {count(size, 'byte')}")
-        print(audit_record(os.path.join(options.out, "script", "data")), file=sys.stderr)
+        data = os.path.join(options.out, "script", "data")
+        if is_sample(data):
+            print(f"{options.out}: is a synthetic sample; upload.py refuses it for {REPO_ID}", file=sys.stderr)
+        print(audit_record(data), file=sys.stderr)
 
     return run(parser.prog, write, if_interrupted="interrupted; nothing was written", extra="publish")

@@ -15,6 +15,7 @@ from huggingface_hub import HfApi, HfFileSystem, snapshot_download
 import rock_glacier_dataset
 from rock_glacier.archives.grounds_file import GROUNDS_NAME, read_grounds
 from rock_glacier.archives.listing import ListedMember, Listing
+from rock_glacier.archives.manifest import is_sample
 from rock_glacier.audit.findings import Code
 from rock_glacier.audit.parts import check_masks
 from rock_glacier.console import REPO_ID
@@ -23,6 +24,7 @@ from rock_glacier.parallel import Workers
 from rock_glacier.publication.card import published_card, script_card
 from rock_glacier.publication.hub import HubError, hub_step, is_same, list_files
 from rock_glacier.publication.parquet import WrittenParquet, write_parquet
+from rock_glacier.publication.picture_record import PictureRecord, check_pictures, read_record
 from rock_glacier.publication.rows import plan_rows, read_rows
 from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, write_sums
 from rock_glacier_dataset import (
@@ -41,6 +43,9 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 _PART = 64  # masks that a worker checks at once
 
+ASSETS = PROJECT / "assets"
+"""The pictures of a sample, and those that no archives are drawn in."""
+
 StagedSplits = dict[str, dict[str, list[WrittenParquet]]]
 """The Parquet files of each config and split."""
 
@@ -50,6 +55,7 @@ def stage(
     out: str | os.PathLike[str],
     *,
     repo_id: str = REPO_ID,
+    assets: Path = ASSETS,
     workers: Workers | None = None,
 ) -> StagedSplits:
     """Write the folders of the Hub repository: `main` and `script`, and `SHA256SUMS` of both.
@@ -61,25 +67,29 @@ def stage(
         data_dir: folder of archives, local or `hf://datasets/<repo>[@<revision>]/<folder>`.
         out: the folder to write; it may exist when it is empty. It appears when it is complete, or not at all.
         repo_id: the Hub dataset that the card's calls load.
+        assets: folder of the pictures that `render_assets.py` drew of these archives; of a sample, those of any.
         workers: the processes that write; by default this one alone.
 
     Raises:
         ArchiveError: the archives have a fault.
         HubError: they cannot be downloaded.
+        PicturesError: the pictures do not show these archives.
         FileExistsError: `out` exists and is not an empty folder; it stays as it is.
         OSError: a file cannot be read or written.
         WorkerError: the workers cannot be reached.
     """
     if not (PROJECT / CARD_NAME).is_file():
         raise FileNotFoundError(f"{PROJECT / CARD_NAME}: no such file; run this in a clone of the project")
-    workers = workers or Workers(1)
+    place, workers = os.fspath(data_dir), workers or Workers(1)
+    pictures = read_record(assets, place)
     with new_output_folder(out) as folder:
-        source, data = _local_folder(os.fspath(data_dir)), folder / SCRIPT / "data"
+        source, data = local_folder(place), folder / SCRIPT / "data"
         data.mkdir(parents=True)
         names = [name for name in sorted(os.listdir(source)) if _is_published(name)]
         list(workers.map("Copying archives", shutil.copyfile, [(Path(source, name), data / name) for name in names]))
         # From here on the copy is read, so that a change of the source does no harm.
-        listing = _list_valid(data, os.fspath(data_dir))
+        listing = _list_valid(data, place)
+        check_pictures(assets, pictures, place, is_sample(data), listing.counts())
         _check_masks(listing, workers)
         if GROUNDS_NAME in names:
             read_grounds(Path(source, GROUNDS_NAME), [tile.path for tile in listing.tiles])  # refuses other tiles
@@ -94,7 +104,7 @@ def stage(
         staged: StagedSplits = {config: {split: [] for split in SPLIT_NAMES} for config in CONFIG_NAMES}
         for (_, _, config, tiles), file in zip(tasks, workers.map("Writing Parquet", _write, tasks), strict=True):
             staged[config][tiles[0].archive.split].append(file)
-        _write_other_files(folder, staged, repo_id)
+        _write_other_files(folder, staged, repo_id, listing, assets, pictures)
         write_sums(folder, workers)
     return staged
 
@@ -103,8 +113,13 @@ def _is_published(name: str) -> bool:
     return bool(ARCHIVE_NAME.fullmatch(name)) or name in (MANIFEST_NAME, GROUNDS_NAME)
 
 
-def _local_folder(data_dir: str) -> str:
-    """Return a local folder of archives; download them where they are on the Hub."""
+def local_folder(data_dir: str) -> str:
+    """Return a local folder of archives; download them where they are on the Hub.
+
+    Raises:
+        ArchiveError: there is no such folder, it holds no archives, or it is elsewhere.
+        HubError: they cannot be downloaded.
+    """
     if not data_dir.startswith("hf://"):
         if "://" in data_dir:
             raise ArchiveError(f"{data_dir}: is neither local nor hf://datasets/...; copy the archives to a folder")
@@ -157,7 +172,9 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _write_other_files(folder: Path, staged: StagedSplits, repo_id: str) -> None:
+def _write_other_files(
+    folder: Path, staged: StagedSplits, repo_id: str, listing: Listing, assets: Path, pictures: PictureRecord
+) -> None:
     """Write the cards, the pictures, the loading script and the documents."""
     infos = {}
     for config, splits in staged.items():
@@ -169,11 +186,13 @@ def _write_other_files(folder: Path, staged: StagedSplits, repo_id: str) -> None
         info.dataset_size = sum(split.num_bytes for split in info.splits.values())
         infos[config] = info
     names = [file.name for splits in staged.values() for files in splits.values() for file in files]
-    card = published_card((PROJECT / CARD_NAME).read_text(encoding="utf-8"), infos, repo_id, names)
+    readme = (PROJECT / CARD_NAME).read_text(encoding="utf-8")
+    card = published_card(readme, infos, repo_id, listing.counts(), pictures, names)
     (folder / MAIN / CARD_NAME).write_bytes(card.encode())
     (folder / MAIN / "id2label.json").write_text(json.dumps(dict(enumerate(CLASS_NAMES)), indent=2) + "\n")
-    pictures = [path for path in (PROJECT / "assets").rglob("*") if path.is_file() and path.name[0] != "."]
-    for path in (PROJECT / "LICENSE", PROJECT / "CITATION.cff", PROJECT / "CHANGELOG.md", *pictures):
-        _copy(path, folder / MAIN / path.relative_to(PROJECT))
+    for name in ("LICENSE", "CITATION.cff", "CHANGELOG.md", "assets/leak.json", "assets/leak.png"):
+        _copy(PROJECT / name, folder / MAIN / name)
+    for name in pictures.texts:
+        _copy(assets / name, folder / MAIN / "assets" / name)
     (folder / SCRIPT / CARD_NAME).write_bytes(script_card(card, repo_id).encode())
     _copy(Path(rock_glacier_dataset.__file__), folder / SCRIPT / f"{repo_id.split('/')[1]}.py")

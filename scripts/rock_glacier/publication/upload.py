@@ -7,7 +7,8 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, get_token
 
-from rock_glacier.console import count
+from rock_glacier.archives.manifest import is_sample
+from rock_glacier.console import REPO_ID, count
 from rock_glacier.publication.hub import LOG_IN, HubError, commit_changes, find_changes, hub_step, look_at
 from rock_glacier.publication.read_back import read_back_in_new_cache
 from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, StagedError, StagedFile, read_staged
@@ -21,6 +22,7 @@ def upload(
     create_pr: bool = False,
     tag: str | None = None,
     private: bool = False,
+    allow_sample: bool = False,
 ) -> Iterator[str]:
     """Publish a staged folder, whole or not at all, and load it back.
 
@@ -31,6 +33,7 @@ def upload(
         create_pr: whether to propose the commit to main in a pull request, and to change nothing else.
         tag: tag for the commit; a tag is never moved.
         private: whether a dataset that is created is private; one that exists and is public is refused.
+        allow_sample: whether a sample may be published under the dataset's own name.
 
     Yields:
         a line for each step. The rows are compared in another process, which prints a line for each split itself.
@@ -41,7 +44,7 @@ def upload(
         OSError: a file cannot be read.
     """
     staged = read_staged(folder)
-    _check_name(folder, staged, repo_id)
+    _check_name(folder, staged, repo_id, allow_sample)
     if get_token() is None:
         raise HubError(f"no token; {LOG_IN}")
     api = HfApi()
@@ -72,7 +75,9 @@ def upload(
         yield f"{tag}: {published}"
 
 
-def preview(folder: Path, repo_id: str, *, revision: str = MAIN, tag: str | None = None) -> Iterator[str]:
+def preview(
+    folder: Path, repo_id: str, *, revision: str = MAIN, tag: str | None = None, allow_sample: bool = False
+) -> Iterator[str]:
     """List what `upload` would change, and change nothing.
 
     Yields:
@@ -98,7 +103,7 @@ def preview(folder: Path, repo_id: str, *, revision: str = MAIN, tag: str | None
         if tag is not None and name == revision:
             there = _commit_of_tag(api, repo_id, tag) if branch else None
             yield f"{tag}: {f'is at {there} and would stay there' if there else 'would be made'}"
-    _check_name(folder, read_staged(folder), repo_id)
+    _check_name(folder, read_staged(folder), repo_id, allow_sample)
 
 
 def check(folder: Path, repo_id: str, *, revision: str = MAIN) -> Iterator[str]:
@@ -135,10 +140,13 @@ def _branches(
     return [(revision, staged[MAIN]), *script]
 
 
-def _check_name(folder: Path, staged: dict[str, dict[str, StagedFile]], repo_id: str) -> None:
+def _check_name(folder: Path, staged: dict[str, dict[str, StagedFile]], repo_id: str, allow_sample: bool) -> None:
     card = staged[SCRIPT][CARD_NAME].file.read_text(encoding="utf-8")
     if f'"{repo_id}"' not in card:
         raise StagedError(f"{folder}: was staged for another dataset; stage it with --repo-id {repo_id}")
+    if repo_id == REPO_ID and not allow_sample and is_sample(folder / SCRIPT / "data"):
+        remedy = "stage and upload it with a --repo-id of your own, or give --allow-sample"
+        raise StagedError(f"{folder}: is a synthetic sample, and {repo_id} is the dataset's own name; {remedy}")
 
 
 def _commit_of_tag(api: HfApi, repo_id: str, tag: str | None) -> str | None:

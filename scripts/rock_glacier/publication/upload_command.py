@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--create-pr", action="store_true", help="propose the commit to main in a pull request instead")
     parser.add_argument("--tag", metavar="TAG", help="tag the commit, such as v2.0.0; a tag is never moved")
     parser.add_argument("--private", action="store_true", help="make the dataset private, if it is made")
+    what = "publish a synthetic sample under the dataset's own name, which is refused otherwise"
+    parser.add_argument("--allow-sample", action="store_true", help=what)
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--dry-run", action="store_true", help="change nothing; print what would change")
     only.add_argument("--check", action="store_true", help="change nothing; compare what the Hub gives with STAGED")
@@ -46,9 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.check:
             lines = check(**place)
         elif options.dry_run:
-            lines = preview(**place, tag=options.tag)
+            lines = preview(**place, tag=options.tag, allow_sample=options.allow_sample)
         else:
-            lines = upload(**place, create_pr=options.create_pr, tag=options.tag, private=options.private)
+            names = ("create_pr", "tag", "private", "allow_sample")
+            lines = upload(**place, **{name: getattr(options, name) for name in names})
         for line in lines:
             say(line)
 
