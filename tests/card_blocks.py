@@ -12,6 +12,7 @@ from conftest import REPOSITORY
 
 README = REPOSITORY / "README.md"
 TRAINING = REPOSITORY / "docs" / "training.md"
+MAINTAINING = REPOSITORY / "docs" / "maintaining.md"
 OWN_CODE = {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "scripts")])}
 """Environment in which blocks import the project's code wherever they run."""
 
