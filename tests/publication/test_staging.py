@@ -72,7 +72,7 @@ def test_main_holds_card_parquet_and_papers_and_script_the_module_and_the_archiv
     }
     copied = pictures | papers | {"grounds.csv": archives["data/grounds.csv"]}
     assert copied.items() <= main.items()
-    assert main.keys() - copied.keys() == PARQUET | {"README.md", "id2label.json"}
+    assert main.keys() - copied.keys() == PARQUET | {"README.md", "id2label.json", "croissant.json"}
     labels = json.loads((tmp_path / "staged" / "main" / "id2label.json").read_text())
     assert labels == {"0": "cordillera", "1": "glaciar"}
     sums = [line.split("  ") for line in (tmp_path / "staged" / "SHA256SUMS").read_text().splitlines()]

@@ -15,10 +15,11 @@ import datasets
 import fsspec
 import numpy as np
 import pytest
+import yaml
 from archive_contents import contents, replace_member, rewrite
 from conftest import REPOSITORY
 from hub.server import HubServer, client_environment
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData, parse_eval_result_entries
 from sklearn import metrics
 
 from rock_glacier.masks import class_indices_to_mask, mask_to_class_indices
@@ -314,6 +315,9 @@ def test_a_split_of_one_class_leaves_metrics_undefined(evaluate, sample_copy, tm
     assert main([str(tmp_path / "scores.parquet"), *CLASSES, *FAST, *options]) == 0
     _, results = read_by_the_hub_client(capsys.readouterr().out)
     assert [result.metric_type for result in results] == ["accuracy", "brier_score"]
+    options = ["--data-dir", str(sample_copy), "--eval-results"]
+    assert main([str(tmp_path / "scores.parquet"), *CLASSES, *FAST, *options]) == 1
+    assert "balanced accuracy is not defined here" in capsys.readouterr().err
 
 
 FOREIGN = [path.replace("test", "train") for path in PATHS]
@@ -353,6 +357,10 @@ def test_a_true_mask_of_other_colours_is_named(evaluate, sample_copy, masks):
         "--replicates 0",
         "--model-index",
         "--model-index --model-name mine --against b.csv",
+        "--eval-results --against b.csv",
+        "--eval-results --split train",
+        "--eval-results --model-index --model-name mine",
+        "--eval-results --model-name mine",
         "--model-name mine",
         "--json away/a.json",
     ],
@@ -384,7 +392,24 @@ def test_the_hub_client_reads_the_model_index(sample, masks, capsys):
     low, high = results[0].metric_args["confidence_interval"]
     assert low <= results[0].metric_value <= high
     assert "The intervals are too narrow" in err
-    assert f"names the dataset somebody/glaciers; make sure that {sample} holds it" in err
+    assert f"text names the dataset somebody/glaciers; make sure that {sample} holds it" in err
+
+
+@pytest.mark.parametrize("config", [CLASSES, MASKS])
+def test_the_hub_client_reads_the_eval_results(config, evaluate, sample, scores, masks, tmp_path, capsys):
+    predictions = scores if config is CLASSES else masks
+    grounds = ["--grounds", str(write_grounds(tmp_path / "grounds.csv", [0, 0, 1, 1, 2, 2]))]
+    found = evaluate(predictions, *config, *grounds).json["metrics"][
+        "balanced_accuracy" if config is CLASSES else "iou"
+    ]
+    options = [str(predictions), "--data-dir", str(sample), *config, *FAST, *grounds, "--eval-results"]
+    assert main([*options, "--repo-id", "somebody/glaciers"]) == 0
+    (entry,) = parse_eval_result_entries(yaml.safe_load(capsys.readouterr().out))
+    assert (entry.dataset_id, entry.task_id, entry.dataset_revision) == ("somebody/glaciers", config[1], None)
+    assert entry.value == round(found["value"], 4)
+    name = "balanced accuracy" if config is CLASSES else "IoU over pixels"
+    interval = f"95 % interval {found['low']:.4f} to {found['high']:.4f}"
+    assert entry.notes == f"{name}; {config[1]}, split test: 6 tiles in 3 blocks of 3 grounds; {interval}"
 
 
 def test_truth_and_grounds_come_from_the_hub_and_then_from_the_cache(evaluate, staged_copy, masks, capsys):
@@ -414,6 +439,9 @@ def test_truth_and_grounds_come_from_the_hub_and_then_from_the_cache(evaluate, s
     assert main([str(masks), *MASKS, *FAST, "--model-index", "--model-name", "mine", *of_hub]) == 0
     _, results = read_by_the_hub_client(capsys.readouterr().out)
     assert {(one.dataset_type, one.dataset_revision) for one in results} == {(of_hub[1], commit)}
+    assert main([str(masks), *MASKS, *FAST, "--eval-results", *of_hub]) == 0
+    (entry,) = parse_eval_result_entries(yaml.safe_load(capsys.readouterr().out))
+    assert (entry.dataset_id, entry.dataset_revision) == (of_hub[1], commit)
 
 
 def test_without_the_hub_and_its_cache_the_remedy_is_named(evaluate, scores):

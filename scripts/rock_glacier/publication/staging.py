@@ -22,6 +22,7 @@ from rock_glacier.console import REPO_ID
 from rock_glacier.files import new_output_folder
 from rock_glacier.parallel import Workers
 from rock_glacier.publication.card import published_card, script_card
+from rock_glacier.publication.croissant import CROISSANT_NAME, describe
 from rock_glacier.publication.hub import HubError, hub_step, is_same, list_files
 from rock_glacier.publication.parquet import WrittenParquet, write_parquet
 from rock_glacier.publication.picture_record import PictureRecord, check_pictures, read_record
@@ -189,6 +190,9 @@ def _write_other_files(
     readme = (PROJECT / CARD_NAME).read_text(encoding="utf-8")
     card = published_card(readme, infos, repo_id, listing.counts(), pictures, names)
     (folder / MAIN / CARD_NAME).write_bytes(card.encode())
+    (folder / MAIN / CROISSANT_NAME).write_bytes(
+        describe(card, repo_id, {name: infos[name].features for name in infos}).encode()
+    )
     (folder / MAIN / "id2label.json").write_text(json.dumps(dict(enumerate(CLASS_NAMES)), indent=2) + "\n")
     for name in ("LICENSE", "CITATION.cff", "CHANGELOG.md", "assets/leak.json", "assets/leak.png"):
         _copy(PROJECT / name, folder / MAIN / name)

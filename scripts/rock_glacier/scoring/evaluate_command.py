@@ -19,17 +19,11 @@ _MEANINGS = {"cordillera": "cordillera (no rock glacier)", "glaciar": "glaciar (
 
 def report(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines of the report for a person."""
-    from rock_glacier.scoring.evaluation import METRICS
+    from rock_glacier.scoring.evaluation import METRICS, heading
 
     config, bootstrap, matrix = found["config"], found["bootstrap"], found["confusion_matrix"]
     level = f"{bootstrap['level'] * 100:g} % interval"
-    over, clusters = bootstrap["over"], count(bootstrap["clusters"], bootstrap["over"][:-1])
-    places = {
-        "tiles": ", grounds not known",
-        "blocks": f" in {clusters} of {count(found['grounds'] or 0, 'ground')}",
-        "grounds": f" in {clusters}",
-    }
-    yield f"{config}, split {found['split']}: {count(found['tiles'], 'tile')}{places[over]}"
+    yield heading(found)
     yield ""
     yield f"{'metric':<22}{'value':>11}   {level}"
     for key, metric in found["metrics"].items():
@@ -55,6 +49,7 @@ def report(found: Mapping[str, Any]) -> Iterator[str]:
             "Precision, recall, IoU and Dice are of rock glacier, mIoU is the mean of its IoU and that of background. "
             f"A boundary may be {found['boundary_tolerance']:g} pixels off."
         )
+    over, clusters = bootstrap["over"], count(bootstrap["clusters"], bootstrap["over"][:-1])
     method = (
         f"Intervals: expanded percentiles of {bootstrap['replicates']} replicates that draw {over} with "
         f"replacement, seed {bootstrap['seed']}: {clusters}, effectively {bootstrap['effective_clusters']:.1f} by "
@@ -134,11 +129,18 @@ for wrong usage.""",
     )
     add_options(parser, "--seed")
     parser.add_argument("--json", metavar="FILE", type=output_file, help="write everything to this file as well")
-    parser.add_argument(
+    of_hub = parser.add_mutually_exclusive_group()
+    of_hub.add_argument(
         "--model-index",
         action="store_true",
         help="print, instead of the report, the results for the head of a model card on the Hub; notes go to standard "
         "error",
+    )
+    of_hub.add_argument(
+        "--eval-results",
+        action="store_true",
+        help="print, instead of the report, a file for the folder .eval_results of a model on the Hub: balanced "
+        "accuracy or IoU over pixels, on the split test",
     )
     parser.add_argument("--model-name", metavar="NAME", help="name of the model, for --model-index")
     return parser
@@ -152,15 +154,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--revision is of the Hub dataset: leave out --data-dir")
     if options.model_index != (options.model_name is not None):
         parser.error("--model-index and --model-name go together: give both or neither")
-    if options.model_index and options.against is not None:
-        parser.error("--model-index shows one model: leave out --against")
+    if (options.model_index or options.eval_results) and options.against is not None:
+        parser.error("--model-index and --eval-results show one model: leave out --against")
+    if options.eval_results and options.split != "test":
+        parser.error("--eval-results is of the split test: leave out --split")
     if not 0 <= options.threshold <= 1:  # NaN included
         parser.error(f"--threshold is {options.threshold}; it is a probability, from 0 to 1")
 
     def score() -> None:
         from rock_glacier.files import write_file
         from rock_glacier.scoring.evaluation import evaluate
-        from rock_glacier.scoring.model_index import model_index
+        from rock_glacier.scoring.hub_results import eval_results, model_index
 
         found = evaluate(
             options.predictions,
@@ -177,15 +181,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if options.json:
             write_file(options.json, json.dumps(found, indent=2, allow_nan=False) + "\n")
-        if not options.model_index:
+        if not (options.model_index or options.eval_results):
             for line in report(found):
                 say(line)
             return
+        text = eval_results(found) if options.eval_results else model_index(found, options.model_name)
         notes = [*found["notes"]]
         if options.data_dir is not None:
-            notes.append(f"The block names the dataset {options.repo_id}; make sure that {options.data_dir} holds it.")
+            notes.append(f"The text names the dataset {options.repo_id}; make sure that {options.data_dir} holds it.")
         for note in notes:
             print(f"{parser.prog}: {note}", file=sys.stderr)
-        say(model_index(found, options.model_name).rstrip("\n"))
+        say(text.rstrip("\n"))
 
     return run(parser.prog, score, Exception, extra="evaluate")  # client libraries raise exceptions of every kind

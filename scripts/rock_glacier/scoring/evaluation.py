@@ -128,6 +128,17 @@ def evaluate(
     return {**report, "notes": [*_notes_on_clusters(report["bootstrap"]), *notes]}
 
 
+def heading(found: Mapping[str, Any]) -> str:
+    """Return the config, split, and numbers of tiles and clusters of what `evaluate` found, in one line."""
+    over, clusters = found["bootstrap"]["over"], found["bootstrap"]["clusters"]
+    places = {
+        "tiles": ", grounds not known",
+        "blocks": f" in {count(clusters, 'block')} of {count(found['grounds'] or 0, 'ground')}",
+        "grounds": f" in {count(clusters, 'ground')}",
+    }
+    return f"{found['config']}, split {found['split']}: {count(found['tiles'], 'tile')}{places[over]}"
+
+
 class _Compared(NamedTuple):
     """Predictions compared with the truth."""
 

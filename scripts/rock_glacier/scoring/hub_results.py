@@ -1,16 +1,20 @@
-"""The block of a model card by which the Hub shows a model's results."""
+"""A model's results as the Hub shows them: the block of its card, and a file for its folder `.eval_results`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
-from rock_glacier.scoring.evaluation import METRICS
+from rock_glacier.scoring.evaluation import METRICS, heading
+from rock_glacier_dataset import CONFIG_NAMES
 
 _DATASET_NAME = "RockGlacier"  # in the dataset card's `pretty_name`
 _DIGITS = 4
+_HEADLINES = dict(zip(CONFIG_NAMES, ("balanced_accuracy", "iou"), strict=True))
+"""The metric of each config by which models are ranked: the Hub takes one value a task."""
 
 
 def model_index(found: Mapping[str, Any], model_name: str) -> str:
@@ -44,3 +48,27 @@ def model_index(found: Mapping[str, Any], model_name: str) -> str:
             )
         )
     return ModelCardData(model_name=model_name, eval_results=results).to_yaml()
+
+
+def eval_results(found: Mapping[str, Any]) -> str:
+    """Return what `evaluate` found as YAML for a file in a model's folder `.eval_results`.
+
+    The task is named as the config. The value is the balanced accuracy of labels, and of masks the IoU over pixels; its
+    interval is in the notes. Format: https://huggingface.co/docs/hub/eval-results
+
+    Raises:
+        ValueError: the metric is not defined.
+    """
+    config, source = found["config"], found["dataset"]
+    metric, name = found["metrics"][_HEADLINES[config]], METRICS[config][_HEADLINES[config]]
+    if metric["value"] is None:
+        raise ValueError(f"{name} is not defined here; see the report without --eval-results")
+    notes = f"{name}; {heading(found)}"
+    if metric["low"] is not None:
+        level = f"{found['bootstrap']['level'] * 100:g} %"
+        notes += f"; {level} interval {metric['low']:.{_DIGITS}f} to {metric['high']:.{_DIGITS}f}"
+    dataset = {"id": source["repo_id"], "task_id": config}
+    if "revision" in source:
+        dataset["revision"] = source["revision"]
+    entry = {"dataset": dataset, "value": round(metric["value"], _DIGITS), "notes": notes}
+    return yaml.safe_dump([entry], sort_keys=False, width=1000)
