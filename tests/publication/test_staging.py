@@ -262,7 +262,6 @@ def test_parquet_is_made_from_the_archives_that_are_staged_whatever_becomes_of_t
 def user(sample, tmp_path, capfd):
     """A user of a Hub that holds what the curators' repository holds today; its archives are in `data_v01` too."""
     archives = as_curators_publish(sample, tmp_path / "data_v01")
-    write_pictures_of(archives, tmp_path / "pictures", of_sample=False)
     with HubServer() as server:
         server.add_repository(REPO_ID, as_hub_looks_today(archives), private=True, token=TOKEN)
         yield User(server, tmp_path, tmp_path / "staged", capfd)
@@ -283,13 +282,18 @@ def test_an_interrupted_run_leaves_nothing_that_looks_whole(user, number):
         assert list(user.folder.glob(".staged*")) == []
 
 
-def test_a_folder_of_the_hub_is_staged_at_its_revision_and_a_spoilt_download_is_noticed(user):
+def test_a_folder_of_the_hub_is_drawn_and_staged_at_its_revision_and_a_spoilt_download_is_noticed(user):
     repository = user.server.repositories[REPO_ID]
     repository.create_tag("v1")
     repository.commit({}, delete=[path for path in repository.find("main").tree if "data_v01" in path])
     place = SOURCE.replace(REPO_ID, f"{REPO_ID}@v1")
-    done = user.run("stage_hub_repo.py", place, "staged", "--assets", "pictures", "--num-proc", 1)
-    assert (done.status, done.messages) == (0, [])
+    for command in (["render_assets.py", place, "--out"], ["stage_hub_repo.py", place, "staged", "--assets"]):
+        done = user.run(*command, "pictures", "--num-proc", 1)
+        assert (done.status, done.messages) == (0, [])
+    card = (user.staged / "main" / "README.md").read_text(encoding="utf-8")
+    assert "train with 6 cordillera and 6 glaciar tiles, validation with 2 cordillera" in card
+    assert "![A train tile" not in card  # they share no ground
+    assert not (user.staged / "main" / "assets" / "overlap.webp").exists()
     assert_rows(user.staged / "main", user.folder / "data_v01")
     assert user.server.bytes_sent("zeros.png") == user.server.bytes_sent("glaciar_masks") == 0
 
