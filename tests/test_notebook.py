@@ -32,7 +32,7 @@ def test_notebook_goes_from_tiles_to_scores_and_shows_pictures(tmp_path: Path) -
     )
     assert done.returncode == 0, done.stderr[-3000:]
     # What is printed depends on the sample's size and the versions of libraries: its form is the same.
-    form = [re.sub(r"[\d.]+", "0", text).split()[:8] for text in json.loads(done.stdout)]
-    assert form == [re.sub(r"[\d.]+", "0", text).split()[:8] for text in shown]
+    form = [re.sub(r"[\d.]+", "0", text).split()[:12] for text in json.loads(done.stdout)]
+    assert form == [re.sub(r"[\d.]+", "0", text).split()[:12] for text in shown]
     assert sum("95 %" in text for text in shown) == 2
     assert sum("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"]) == 2
