@@ -212,8 +212,8 @@ def test_pictures_have_the_texts_with_which_they_were_drawn() -> None:
 def test_the_card_of_tiles_that_share_no_ground_has_no_section_on_it() -> None:
     record = read_record(REPOSITORY / "assets", "")
     texts = {name: text for name, text in record.texts.items() if name not in (OVERLAP, GROUND)}
-    card = show_data(CARD, record.tiles, record._replace(texts=texts))
-    named = {"assets/overlap.webp", "assets/ground.webp", "<!--", "Mosaics of grounds"}
+    card = show_data(CARD, record.tiles, record._replace(texts=texts), has_grounds=False)
+    named = {"assets/overlap.webp", "assets/ground.webp", "<!--", "block_folds", "`grounds.csv` beside"}
     assert {text for text in named if text in CARD} == named
     assert {text for text in named if text in card} == set()
 

@@ -42,16 +42,23 @@ Two splits share ground.
 
 <!-- /overlap -->
 The end.
+<!-- grounds.csv -->
+
+Read grounds.csv.
+<!-- /grounds.csv -->
 """
 COUNTS = {"train": {"cordillera": 1499, "glaciar": 1}, "validation": {"cordillera": 0, "glaciar": 8}}
 
 
-def card_of(train: int = 1, texts: dict[str, PictureText] | None = None, *, of_sample: bool = False) -> DatasetCard:
+def card_of(
+    train: int = 1, texts: dict[str, PictureText] | None = None, *, of_sample: bool = False, has_grounds: bool = False
+) -> DatasetCard:
     splits = datasets.SplitDict()
     splits.add(datasets.SplitInfo("train", 5 * train, train))
     infos = {config: datasets.DatasetInfo(features=features_of(config), splits=splits) for config in CONFIG_NAMES}
     tiles = COUNTS | {"test": {"cordillera": train, "glaciar": 0}}
-    return DatasetCard(published_card(README, infos, "me/it", tiles, PictureRecord(of_sample, tiles, texts or {})))
+    record = PictureRecord(of_sample, tiles, texts or {})
+    return DatasetCard(published_card(README, infos, "me/it", tiles, record, has_grounds))
 
 
 @pytest.mark.parametrize(("tiles", "category"), [(2000, "1K<n<10K"), (11_700, "10K<n<100K"), (998_491, "100K<n<1M")])
@@ -76,6 +83,7 @@ def test_pictures_that_were_not_drawn_go_with_their_sections():
     assert with_portrait.content.endswith(f"{portrait}The end.\n")
     assert with_both.content.endswith(f"{portrait}{section}The end.\n")
     assert "portrait" not in card_of().content
+    assert card_of(has_grounds=True).content.endswith("The end.\n\nRead grounds.csv.\n")
 
 
 def test_the_card_of_a_sample_says_that_it_is_one():

@@ -3,8 +3,8 @@
 The README is the template. These parts of it follow the data:
 
 - a picture that is drawn from the archives: its alternative text, and its caption, a paragraph in italics below it;
-- the lines between `<!-- overlap -->` and `<!-- /overlap -->`, which go where two splits share no ground, and likewise
-  between `<!-- ground -->` and `<!-- /ground -->`;
+- the lines between `<!-- overlap -->` and `<!-- /overlap -->`, which go where no two splits share ground; likewise
+  `ground`, where no two tiles do, and `grounds.csv`, where there is no such file;
 - the table between `<!-- splits -->` and `<!-- /splits -->`;
 - the number of the release's tiles, and the calls that name the dataset and its files.
 """
@@ -18,6 +18,7 @@ import datasets
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
 
+from rock_glacier.archives.grounds_file import GROUNDS_NAME
 from rock_glacier.console import REPO_ID, count
 from rock_glacier.publication.picture_record import GROUND, OVERLAP, PICTURES, Counts, PictureRecord
 from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, RELEASE_SIZES, SPLIT_NAMES
@@ -29,9 +30,6 @@ _LINK_TO_PROJECT = re.compile(r"\[([^]]+)\]\((?:docs/[^)]+|CONTRIBUTING\.md)\)")
 """A link to a file that is not published."""
 
 _PICTURE = re.compile(r"!\[[^]]*\]\(assets/([\w.]+)\)\n\n(?:\*[^*]+\*\n\n)?")
-_SECTIONS = {"overlap": OVERLAP, "ground": GROUND}
-"""The lines that go with a picture: the name of their markers, and the picture."""
-
 _SAMPLE = """\
 > **This is a synthetic sample of {tiles}, not satellite images.** It has the form of the dataset, whose card follows,
 > with the numbers and pictures of the sample.
@@ -58,6 +56,7 @@ def published_card(
     repo_id: str,
     tiles: Counts,
     pictures: PictureRecord,
+    has_grounds: bool,
     files: Iterable[str] = (),
 ) -> str:
     """Turn the README into the card of a Hub repository with Parquet files.
@@ -70,13 +69,14 @@ def published_card(
         repo_id: the Hub dataset that the card's calls are to load.
         tiles: number of tiles in each split and class.
         pictures: what the pictures show; `of_sample` holds for the tiles as well.
+        has_grounds: whether there is a grounds.csv.
         files: paths of the Parquet files in the repository. Where a call names the only file of a split and there are
             several, it names the first instead.
 
     Raises:
         ValueError: the README's metadata are not YAML.
     """
-    readme = show_data(readme, tiles, pictures)
+    readme = show_data(readme, tiles, pictures, has_grounds)
     readme = _LINK_TO_PROJECT.sub(r"\1", readme)
     for before in ('load_dataset("', "hf://datasets/"):
         readme = readme.replace(before + REPO_ID, before + repo_id)
@@ -100,16 +100,18 @@ def published_card(
     return str(card)
 
 
-def show_data(readme: str, tiles: Counts, pictures: PictureRecord) -> str:
+def show_data(readme: str, tiles: Counts, pictures: PictureRecord, has_grounds: bool) -> str:
     """Give the README the numbers, pictures, alternative texts and captions of what is staged.
 
     Args:
         readme: the README.
         tiles: number of tiles in each split and class.
         pictures: what the pictures show.
+        has_grounds: whether there is a grounds.csv.
     """
-    for name, picture in _SECTIONS.items():
-        readme = _between(readme, name, r"\1" if picture in pictures.texts else "")
+    kept = {"overlap": OVERLAP in pictures.texts, "ground": GROUND in pictures.texts, GROUNDS_NAME: has_grounds}
+    for name, is_kept in kept.items():
+        readme = _between(readme, name, r"\1" if is_kept else "")
     readme = _between(readme, "splits", _table(tiles))
 
     def show(found: re.Match[str]) -> str:

@@ -188,7 +188,8 @@ def _write_other_files(
         infos[config] = info
     names = [file.name for splits in staged.values() for files in splits.values() for file in files]
     readme = (PROJECT / CARD_NAME).read_text(encoding="utf-8")
-    card = published_card(readme, infos, repo_id, listing.counts(), pictures, names)
+    has_grounds = (folder / MAIN / GROUNDS_NAME).exists()
+    card = published_card(readme, infos, repo_id, listing.counts(), pictures, has_grounds, names)
     (folder / MAIN / CARD_NAME).write_bytes(card.encode())
     (folder / MAIN / CROISSANT_NAME).write_bytes(
         describe(card, repo_id, {name: infos[name].features for name in infos}).encode()
