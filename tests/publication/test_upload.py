@@ -212,12 +212,15 @@ def test_a_commit_that_loads_back_otherwise_is_a_failure_and_the_check_finds_it_
         return None
 
     server.intercept = swap
+    before = foreign.find("main").sha
     done = user.upload("--tag", "v1")
     commit = foreign.find("main")
     assert done.status == 1
     difference, failure = done.messages
     assert difference.endswith(f"error: image-segmentation train: row 11 ({tile}): masks is another than was staged")
     assert failure.startswith(f"upload.py: error: {REPO_ID}: {commit.sha} is there, but could not be loaded back")
+    clone = f"git clone -b main {server.url}/datasets/{REPO_ID} back && git -C back revert --no-edit {commit.sha}"
+    assert f"or go back to {before}: GIT_LFS_SKIP_SMUDGE=1 {clone} && git -C back push" in failure
     assert foreign.refs.keys() == {"refs/heads/main"}
 
     server.intercept = None

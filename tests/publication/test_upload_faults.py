@@ -12,9 +12,11 @@ from typing import NamedTuple
 import pytest
 from hub.faults import ARRIVED, DONE, Intercept, Moment, drop, fail, first_of, pause, received, sent
 from hub.server import HubServer
+from starlette.responses import JSONResponse
 from upload_runs import TOKEN, Ended, User, commits_of, digests_of, end, tree_of
 
 from rock_glacier.console import REPO_ID
+from rock_glacier.publication import hub
 from rock_glacier.publication.sums import write_sums
 
 LARGE = bytes(range(256)) * 16_000  # more than arrives before the moment at which its sending is stopped
@@ -106,6 +108,28 @@ def test_a_fault_at_any_step_is_reported_with_its_remedy_and_the_same_command_go
     server.requests.clear()
     assert_finishes(user.upload("--tag", "v1"), user)
     assert server.bytes_received(SEND.path_part) == 0  # what has arrived is not sent again
+
+
+def test_a_list_of_files_that_is_none_or_never_ends_is_one_line(user, monkeypatch):
+    user.server.add_repository(REPO_ID, {})
+    for content, said in [
+        ({"type": "file"}, ""),
+        ([5], ""),
+        ([{"type": "file", "path": 5, "oid": "0", "size": 1}], "the list of files has 5 of 1 bytes in it"),
+        ([{"type": "file", "path": "a", "oid": "0", "size": None}], "the list of files has 'a' of None bytes in it"),
+    ]:
+        answer = JSONResponse(content)
+        user.server.intercept = lambda request, answer=answer: (lambda _: answer) if "/tree/" in request.path else None
+        shown = user.upload("--dry-run")
+        assert (shown.status, len(shown.messages)) == (1, 1)
+        assert f"{REPO_ID}: look at main: {said}" in shown.messages[0]
+    monkeypatch.setattr(hub, "SECONDS_TO_LIST", 0.2)
+    user.server.intercept = held = pause(sent(1), path_part="/tree/")
+    shown = user.upload("--dry-run")
+    held.resume()
+    assert shown.status == 1
+    assert "look at main: the list of files does not end within 0.2 seconds" in shown.messages[0]
+    assert shown.messages[0].endswith(AGAIN)
 
 
 def test_a_process_that_is_killed_leaves_main_whole_and_the_same_command_goes_on(user):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import multiprocessing
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,9 @@ from rock_glacier.publication.sums import StagedFile
 from rock_glacier_dataset import ArchiveError, sha256_of_file
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token with write access"
+
+SECONDS_TO_LIST = 300
+"""Within which the Hub has to give its list of a branch's files; the client waits for ever for one that goes on."""
 
 _KEPT = {".gitattributes"}  # the Hub's own file, which says what is stored by LFS
 _AGAIN = "run the same command again"
@@ -86,9 +91,27 @@ class Branch(NamedTuple):
 
 
 def list_files(api: HfApi, repo_id: str, commit: str, folder: str | None = None) -> list[RepoFile]:
-    """List the files of a commit, or those that lie directly in a folder of it."""
-    entries = api.list_repo_tree(repo_id, folder, recursive=folder is None, revision=commit, repo_type="dataset")
-    return [entry for entry in entries if isinstance(entry, RepoFile)]
+    """List the files of a commit, or those that lie directly in a folder of it.
+
+    Raises:
+        TimeoutError: the list does not end within `SECONDS_TO_LIST`.
+        ValueError: an entry of it is none of a file.
+        Exception: whatever the client raises.
+    """
+
+    def ask() -> list[RepoFile]:
+        entries = api.list_repo_tree(repo_id, folder, recursive=folder is None, revision=commit, repo_type="dataset")
+        return [entry for entry in entries if isinstance(entry, RepoFile)]
+
+    with ThreadPool(1) as pool:
+        try:
+            files = pool.apply_async(ask).get(SECONDS_TO_LIST)
+        except multiprocessing.TimeoutError:
+            raise TimeoutError(f"the list of files does not end within {SECONDS_TO_LIST} seconds") from None
+    for file in files:
+        if not (isinstance(file.path, str) and isinstance(file.size, int)):
+            raise ValueError(f"the list of files has {file.path!r} of {file.size!r} bytes in it")
+    return files
 
 
 def look_at(api: HfApi, repo_id: str, name: str) -> Branch | None:

@@ -69,8 +69,14 @@ def _compare(place: str, examples: datasets.Dataset, tiles: list[ListedMember], 
                 raise DifferenceError(f"{place}: row {number} ({expected['path']}): {name} is another than was staged")
 
 
-def read_back_in_new_cache(folder: Path, repo_id: str, commit: str) -> None:
+def read_back_in_new_cache(folder: Path, repo_id: str, commit: str, remedy: str) -> None:
     """Read back in a new process with empty caches and the user's token.
+
+    Args:
+        folder: the staged folder.
+        repo_id: the Hub dataset.
+        commit: its commit.
+        remedy: what to do where the rows differ.
 
     Raises:
         HubError: the rows differ from what was staged; standard error says where.
@@ -87,10 +93,7 @@ def read_back_in_new_cache(folder: Path, repo_id: str, commit: str) -> None:
             command, env=environment, cwd=home, check=False, start_new_session=True
         )
     if done.returncode:
-        raise HubError(
-            f"{repo_id}: {commit} is there, but could not be loaded back as it was staged; run the same command again, "
-            "or restore the commit before it on the Hub"
-        )
+        raise HubError(f"{repo_id}: {commit} is there, but could not be loaded back as it was staged; {remedy}")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,9 @@ def upload(
         what = f"{count(changed, 'file')} changed in one commit" if changed else "nothing to change"
         yield f"{name}: {what}, {url}"
         if name == revision:
-            read_back_in_new_cache(folder, repo_id, commit)
+            before = branch.commit if changed else "the commit before it"
+            way_back = "close the pull request" if create_pr else _way_back(api, repo_id, name, before, commit)
+            read_back_in_new_cache(folder, repo_id, commit, f"run the same command again, or {way_back}")
             published, tagged = commit, there
     if tag is not None:
         if tagged is None:
@@ -130,7 +132,13 @@ def check(folder: Path, repo_id: str, *, revision: str = MAIN) -> Iterator[str]:
             raise HubError(f"{repo_id}: {name} is not what is staged, which would {changes[0]}; upload it again")
         yield f"{name}: {count(len(files), 'file')}, as staged"
         if name == revision:
-            read_back_in_new_cache(folder, repo_id, branch.commit)
+            read_back_in_new_cache(folder, repo_id, branch.commit, "upload it again")
+
+
+def _way_back(api: HfApi, repo_id: str, branch: str, before: str, commit: str) -> str:
+    """Say how a branch gets the files back that it had before a commit."""
+    clone = f"GIT_LFS_SKIP_SMUDGE=1 git clone -b {branch} {api.endpoint}/datasets/{repo_id} back"
+    return f"go back to {before}: {clone} && git -C back revert --no-edit {commit} && git -C back push"
 
 
 def _branches(
