@@ -43,7 +43,8 @@ def save_tiny_models(folder: Path) -> dict[str, Path]:
     two = {"num_encoder_blocks": 2, "sr_ratios": [8, 4], "patch_sizes": [7, 3], "strides": [4, 2], "mlp_ratios": [2, 2]}
     mit = transformers.SegformerConfig(**blocks_of_two, **two, num_attention_heads=[1, 2], decoder_hidden_size=16)
     transformers.SegformerForImageClassification(mit).save_pretrained(folder / "mit")
-    (folder / "mit" / "preprocessor_config.json").write_text(PREPROCESSOR)
+    for model in ("resnet", "mit"):
+        (folder / model / "preprocessor_config.json").write_text(PREPROCESSOR)
     return {"microsoft/resnet-18": folder / "resnet", "nvidia/mit-b0": folder / "mit"}
 
 
