@@ -223,8 +223,10 @@ def test_pictures_that_do_not_show_the_archives_are_refused_with_the_command_tha
 
 
 def test_staging_a_sample_says_that_it_is_one(sample, tmp_path, capsys):
-    assert stage_command.main([str(sample), str(tmp_path / "out"), "--num-proc", "1"]) == 0
-    assert f"{tmp_path / 'out'}: is a synthetic sample; upload.py refuses it for {REPO_ID}" in capsys.readouterr().err
+    said = "is a synthetic sample; upload.py refuses it for"
+    for name, options, is_said in (("out", [], True), ("own", ["--repo-id", "me/sample"], False)):
+        assert stage_command.main([str(sample), str(tmp_path / name), "--num-proc", "1", *options]) == 0
+        assert (f"{tmp_path / name}: {said} {REPO_ID}" in capsys.readouterr().err) == is_said
 
 
 def test_pictures_of_no_sample_are_refused_for_a_sample(sample, tmp_path):
