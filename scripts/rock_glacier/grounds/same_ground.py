@@ -95,7 +95,7 @@ def _empty_index(descriptors: npt.NDArray[np.uint8]) -> Any:
     if len(descriptors) <= _EXACT_SEARCH:
         return faiss.IndexFlatL2(128)
     cells = int(len(descriptors) ** 0.5 / 2)
-    index = faiss.index_factory(128, f"IVF{cells},PQ64x4fs")
+    index: Any = faiss.index_factory(128, f"IVF{cells},PQ64x4fs")
     index.nprobe = _PROBES
     sample = np.linspace(0, len(descriptors) - 1, min(len(descriptors), _TRAINING)).astype(np.intp)
     index.train(descriptors[sample].astype(np.float32))
