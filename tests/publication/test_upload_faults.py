@@ -156,8 +156,8 @@ def test_an_interrupted_upload_says_so_in_one_line_and_leaves_no_folder_behind(u
     held.wait()
     end(process, number)
     ended = user.finish(process)  # which looks for temporary folders
-    held.resume()
     assert assert_main_is_whole(user) == (step is READ_BACK)
+    held.resume()  # only now, for the commit that was held may be made yet
     assert (ended.status, ended.messages) == (1, [f"upload.py: interrupted; {AGAIN} to go on"])
 
 
