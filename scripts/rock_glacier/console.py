@@ -187,6 +187,17 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def megabytes(size: int) -> str:
+    """Return a size in bytes in megabytes.
+
+    Example:
+        >>> megabytes(224_360_127), megabytes(20_000)
+        ('224.4 MB', '0.02 MB')
+    """
+    number = size / 1e6
+    return f"{number:,.1f} MB" if number >= 1 else f"{number:.2g} MB"
+
+
 def positive(text: str) -> int:
     """Read an integer of at least 1 from the command line."""
     number = int(text)
@@ -216,7 +227,8 @@ def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
 
     Args:
         parser: the command's parser.
-        names: of `data_dir`, `out`, `--num-proc`, `--dask`, `--seed`, `--repo-id`, `--revision`, `--name`.
+        names: of `data_dir`, `out`, `--overwrite`, `--num-proc`, `--dask`, `--seed`, `--repo-id`, `--revision` and
+            `--name`.
     """
     for name in names:
         parser.add_argument(name, **_OPTIONS[name])
@@ -232,6 +244,10 @@ def repo_id(text: str) -> str:
 _OPTIONS: dict[str, dict[str, Any]] = {
     "data_dir": {"metavar": "DATA_DIR", "help": "folder of archives: train.zip, val.zip, test.zip"},
     "out": {"metavar": "OUT", "help": "folder to write; it may exist when it is empty"},
+    "--overwrite": {
+        "action": "store_true",
+        "help": "replace OUT where it holds just what this command writes",
+    },
     "--num-proc": {"metavar": "N", "type": positive, "help": "number of processes (default: one for each core)"},
     "--dask": {
         "metavar": "ADDRESS",

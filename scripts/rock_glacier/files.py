@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fnmatch
 import glob
 import os
 import secrets
@@ -26,35 +27,34 @@ _DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @contextlib.contextmanager
-def new_output_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
+def new_output_folder(out: str | os.PathLike[str], replaceable: Sequence[str] = ()) -> Iterator[Path]:
     """Yield a folder to write into, which becomes `out` when the block ends and is removed when it raises.
 
     What a process that was killed has left is removed by the next that writes the same `out`.
 
     Args:
         out: the folder to make; it may exist when it is empty. Missing parents are made.
+        replaceable: names, as patterns of `fnmatch`, of what `out` may hold to be replaced as a whole.
 
     Yields:
         a temporary folder beside `out`.
 
     Raises:
-        FileExistsError: `out` exists and is not an empty folder; it stays as it is.
+        FileExistsError: `out` is a file, or a folder with something in it that is not `replaceable`; it stays as it is.
         OSError: the folder cannot be written.
     """
     target = Path(out).resolve()  # so that "." has a name, and a link's target rather than the link is replaced
-    _refuse_occupied(target)
+    _refuse_occupied(target, replaceable)
     made_parents = [parent for parent in target.parents if not parent.exists()]
     with termination_as_interruption():
         temporary = _beside(target)
         try:
             with _locked(temporary, target):
                 yield temporary
-                _refuse_occupied(target)  # another process may have been faster
+                _refuse_occupied(target, replaceable)  # another process may have been faster
                 for path in (temporary, *temporary.rglob("*")):
                     _sync(path)
-                if os.name == "nt" and target.exists():
-                    target.rmdir()  # Windows does not rename over an empty folder
-                temporary.replace(target)
+                _replace_folder(target, temporary)
         except BaseException as error:
             shutil.rmtree(temporary, ignore_errors=True)
             for parent in made_parents:
@@ -107,12 +107,30 @@ def _unwritten(error: OSError, target: Path) -> OSError:
     return unwritten
 
 
-def _refuse_occupied(target: Path) -> None:
-    if target.is_dir() and not any(target.iterdir()):
+def _refuse_occupied(target: Path, replaceable: Sequence[str]) -> None:
+    if not target.exists():
         return
-    if target.exists():
-        kind = "folder that is not empty" if target.is_dir() else "file"
+    kept = sorted(os.listdir(target)) if target.is_dir() else [""]
+    kept = [name for name in kept if not any(fnmatch.fnmatchcase(name, pattern) for pattern in replaceable)]
+    if kept:
+        of_folder = f"folder that holds {kept[0]}" if replaceable else "folder that is not empty"
+        kind = of_folder if target.is_dir() else "file"
         raise FileExistsError(f"{target} is a {kind}; name a new folder or an empty one")
+
+
+def _replace_folder(target: Path, new: Path) -> None:
+    """Rename a folder to `target`, and remove what was there; put that back where it fails."""
+    if not target.exists():
+        new.replace(target)
+        return
+    old = _beside(target)
+    target.replace(old)
+    try:
+        new.replace(target)
+    except BaseException:
+        old.replace(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_file(file: Path, content: str | bytes) -> None:

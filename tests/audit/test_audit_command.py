@@ -28,10 +28,11 @@ def leaky(tmp_path_factory):
     return folder
 
 
-def test_reports_are_written_in_the_agreed_form_and_workers_find_what_one_process_finds(leaky, tmp_path):
+def test_reports_are_written_in_the_agreed_form_and_workers_find_what_one_process_finds(leaky, tmp_path, capsys):
     files = [tmp_path / "audit.html", tmp_path / "audit.json"]
     arguments = [str(leaky), "--html", str(files[0]), "--json", str(files[1]), "--num-proc", "2"]
     assert main(arguments) == 1
+    assert capsys.readouterr().out.splitlines()[-2:] == [f"wrote {file}" for file in reversed(files)]
     assert files[0].read_text(encoding="utf-8").startswith("<!doctype html>")
     report = json.loads(files[1].read_text())
     assert report == audit(leaky, Workers(1)).as_json()

@@ -99,7 +99,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 
 def test_random_folds_score_memory_and_others_do_not(measured):
-    _, figures, lines = measured
+    folder, figures, lines = measured
     assert figures["tiles"] == {"cordillera": 12, "glaciar": 12}
     assert figures["places"] == figures["blocks"] == {"all": 8, "cordillera": 4, "glaciar": 4}
     assert figures["groups"] == {"all": 16, "cordillera": 8, "glaciar": 8}
@@ -120,9 +120,10 @@ def test_random_folds_score_memory_and_others_do_not(measured):
         "folds: 2; 2 repeats, seeds from 7",
     ]
     names = [f"{labelling} {model}" for labelling in LABELLINGS for model in figures["scores"][labelling]]
-    assert [line.partition(":")[0] for line in lines[4:]] == names
+    assert [line.partition(":")[0] for line in lines[4:-2]] == names
+    assert lines[-2:] == [f"wrote {folder / name}" for name in ("leak.json", "leak.png")]
     shown = [*scores["blocks"]["balanced_accuracy"].values()]
-    assert "blocks {:.2f} [{:.2f}, {:.2f}], difference".format(*shown) in lines[-1]
+    assert "blocks {:.2f} [{:.2f}, {:.2f}], difference".format(*shown) in lines[-3]
 
 
 def test_each_repeat_has_its_own_seed_and_control(measured):

@@ -77,10 +77,10 @@ def two_places(tmp_path_factory):
 
 
 def command(folder, *options, tiles="tiles", out="out", masks="masks"):
-    """Return the command's arguments for what lies in a folder; no masks where there is no folder of them."""
+    """Return the command's arguments for what lies in a folder."""
     given = ["--masks", str(folder / masks)] if (folder / masks).exists() else []
-    shared = ["--class", "glaciarRoca=glaciar", "--num-proc", "1"]
-    return [str(folder / tiles), str(folder / out), *shared, *given, *options]
+    given += ["--class", "glaciarRoca=glaciar"] if any((folder / tiles).rglob("glaciarRoca*")) else []
+    return [str(folder / tiles), str(folder / out), "--num-proc", "1", *given, *options]
 
 
 def build(folder, *options, **places):
@@ -348,17 +348,24 @@ def test_archives_whose_masks_have_greys_do_not_pass_and_are_built_again_in_two_
     assert audit(tmp_path / "out", Workers(1)).findings == []
 
 
+def test_archives_that_are_split_anew_keep_their_sources(flat, tmp_path):
+    assert build(flat, *EVEN) == 0
+    (flat / "out").rename(flat / "built")
+    assert build(flat, *EVEN, "--seed", "1", tiles="built", masks="none") == 0
+    assert sorted(row["source"] for row in rows_of(flat)) == sorted(path.name for path in (flat / "tiles").iterdir())
+
+
 def test_each_split_and_archive_has_a_line(flat, capsys):
     into_splits(flat / "tiles", lambda number, path: SPLIT_NAMES[number % 3])
     assert build(flat, *EVEN, "--split", "keep") == 0
     captured = capsys.readouterr()
-    size = (flat / "out" / "train.zip").stat().st_size
+    size = (flat / "out" / "train.zip").stat().st_size / 1e6
     assert captured.out.splitlines()[:7] == [
         "tiles: 6 cordillera, 6 glaciar; 12 made RGBA",
         "masks: 6; 6 made white and black",
         "grounds: 12; the largest has 1 tile, such as test/cordillera_2.png",
         *(f"{split}: 2 cordillera (target 2), 2 glaciar (target 2); 4 grounds" for split in SPLIT_NAMES),
-        f"train.zip: 4 tiles, {size:,} bytes",
+        f"train.zip: 4 tiles, {size:.2f} MB",
     ]
     assert captured.out.splitlines()[-1] == "audit: 0 errors, 0 warnings"
     assert captured.err == ""
@@ -371,6 +378,9 @@ def test_ground_that_no_line_cuts_is_named_with_what_is_missed(flat, capsys):
     captured = capsys.readouterr()
     assert "warning: ground 5: no line cuts its 13 tiles apart; it stays whole" in captured.err
     assert "has 13 of 18 tiles, 117% more than its share" in captured.err
+    last = captured.err.splitlines()[-1]
+    assert "far from what was asked; add tiles of other grounds (cordillera has 6, glaciar has 6), or ask for" in last
+    assert re.search(r"what cordillera allows, --ratios (13:\d:\d|\d:13:\d|\d:\d:13)$", last)
     assert "left out" not in captured.out
     assert not (flat / "out" / "dropped.csv").exists()
 
@@ -433,6 +443,23 @@ def masks_beside_archives(folder):
     (folder / "tiles" / "train.zip").touch()
 
 
+def tiles_and_masks_swapped(folder):
+    (folder / "tiles").rename(folder / "other")
+    (folder / "masks").rename(folder / "tiles")
+    (folder / "other").rename(folder / "masks")
+
+
+def archives_for_masks(folder):
+    (folder / "masks" / "staged").mkdir()
+    (folder / "masks" / "staged" / "val.zip").touch()
+
+
+def archives_below(folder):
+    shutil.rmtree(folder / "masks")
+    (folder / "tiles" / "a" / "b").mkdir(parents=True)
+    (folder / "tiles" / "a" / "b" / "train-00000-of-00002.zip").touch()
+
+
 def bad_archive(folder):
     shutil.rmtree(folder)
     (folder / "tiles").mkdir(parents=True)
@@ -442,13 +469,28 @@ def bad_archive(folder):
 @pytest.mark.parametrize(
     ("spoil", "named", "remedy"),
     [
-        (no_images, "{}/tiles/glaciarRoca_3.png: cannot be used (is no PNG)", "or remove it"),
+        (
+            no_images,
+            "{}/tiles/glaciarRoca_3.png: cannot be used (is no PNG)",
+            "(and 1 more: {}/tiles/glaciarRoca_5.png)",
+        ),
+        (
+            tiles_and_masks_swapped,
+            "{}/tiles: holds masks, not tiles",
+            "give the folder of tiles, and this one with --masks",
+        ),
+        (
+            archives_for_masks,
+            "{}/masks: is no folder of masks: there are archives in {}/masks/staged",
+            "of their PNG files",
+        ),
+        (archives_below, "{}/tiles: holds no archives; they are in {}/tiles/a/b", "give that folder"),
         (one_scene, NOT_CUT, "add tiles of other ground"),
         (one_tile, "3 splits need as many tiles, and there are 1", "add tiles"),
         (copies_of_one_tile, NOT_CUT, "add tiles of other ground"),
         (flat_tiles, NOT_CUT, "add tiles of other ground"),
         (masks_beside_archives, "{}/masks: is not read", "leave out --masks"),
-        (bad_archive, "train.zip: cannot be read as a zip archive", "or build it again"),
+        (bad_archive, "train.zip: cannot be read as a zip archive", "or build it again (and 2 other faults)"),
     ],
 )
 def test_bad_input_is_one_line_with_the_remedy_and_leaves_nothing(flat, capsys, spoil, named, remedy):
@@ -457,9 +499,35 @@ def test_bad_input_is_one_line_with_the_remedy_and_leaves_nothing(flat, capsys, 
     assert build(flat) == 1
     captured = capsys.readouterr()
     (line,) = captured.err.splitlines()
-    assert f": error: {named.format(flat)}" in line
-    assert line.endswith(remedy)
+    assert f": error: {named.format(flat, flat)}" in line
+    assert line.endswith(remedy.format(flat))
     assert captured.out == ""
+    assert files_of(flat) == before
+
+
+def test_a_class_that_fits_nothing_is_an_error(flat, sample, capsys):
+    for tiles, what in (
+        (flat / "tiles", "no folder is called nieve, and no file's name begins so; correct --class nieve=glaciar"),
+        (sample, "holds archives, which say each tile's class; leave out --class"),
+    ):
+        assert main([str(tiles), str(flat / "out"), "--class", "nieve=glaciar"]) == 1
+        assert f"{tiles}: {what}" in capsys.readouterr().err
+
+
+def test_overwrite_replaces_archives_and_nothing_else(flat, capsys):
+    assert build(flat, *EVEN, "--shards", "2") == 0
+    first = files_of(flat / "out")
+    assert build(flat, *EVEN) == 1
+    assert files_of(flat / "out") == first
+    assert build(flat, *EVEN, "--overwrite") == 0
+    assert "train.zip" in files_of(flat / "out").keys() - first.keys()
+    assert sorted(path.name for path in flat.iterdir()) == ["masks", "out", "tiles"]
+    (flat / "out" / "precious").touch()
+    before = files_of(flat)
+    capsys.readouterr()
+    assert build(flat, *EVEN, "--overwrite") == 1
+    assert "out is a folder that holds precious; name a new folder" in capsys.readouterr().err
+    assert build(flat, "--overwrite", tiles="out") == 1  # what it reads
     assert files_of(flat) == before
 
 

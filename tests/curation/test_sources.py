@@ -21,7 +21,7 @@ def found(folder: Path, **prefixes: str) -> list[tuple[str, str, str | None]]:
 
 
 def paired(tiles: Path, masks: Path | None = None) -> dict[str, str | None]:
-    sources = find_sources(tiles, masks, {"glaciarRoca": "glaciar"})
+    sources = find_sources(tiles, masks, {"glaciarRoca": "glaciar"} if any(tiles.rglob("glaciarRoca*")) else {})
     return {
         source.name: source.mask.relative_to(masks or tiles).as_posix() if isinstance(source.mask, Path) else None
         for source in sources
@@ -106,7 +106,7 @@ def test_masks_lie_among_the_tiles_as_the_curators_have_them(tmp_path: Path) -> 
     ("tiles", "masks", "named", "message"),
     [
         (["glaciar_1.png", "notes.txt"], None, "tiles/notes.txt", "is no PNG file; save it as PNG"),
-        (["glaciar_\udcff\n.png"], None, "tiles/glaciar_\udcff\n.png", "has a name that cannot be printed; rename it"),
+        (["glaciar_\udcff\n.png"], None, r"tiles/glaciar_\udcff\n.png", "has a name that cannot be printed; rename it"),
         (["hielo_1.png"], None, "tiles/hielo_1.png", "with --class PREFIX=CLASS, such as hielo=glaciar"),
         (["glaciar/cordillera_1.png"], None, "tiles/glaciar/cordillera_1.png", "is of two classes, cordillera and gl"),
         (["train/test/glaciar_1.png"], None, "tiles/train/test/glaciar_1.png", "is of two splits, test and train"),
@@ -121,6 +121,18 @@ def test_masks_lie_among_the_tiles_as_the_curators_have_them(tmp_path: Path) -> 
         (["glaciar_1.png", "glaciar_2.png"], ["glaciar_1.png"], "masks", "no masks of 1 glaciar tile: glaciar_2.png;"),
         (["train/glaciar/1.png", "test/glaciar/1.png"], ["1.png"], "masks/1.png", "fits several tiles.*put masks into"),
         (["glaciar_1.png"], ["glaciar_1.tif"], "masks/glaciar_1.tif", "is no PNG file"),
+        (
+            ["glaciar_1.png", "hielo_1.png", "d.txt", "c.txt", "b.txt", "a.txt"],
+            None,
+            "tiles/a.txt",
+            r"is no PNG file; .*, or move it \(and 3 more: .*/tiles/b.txt, .*/tiles/c.txt, ...; 1 other fault\)",
+        ),
+        (
+            ["glaciar_1.png"],
+            [f"glaciar_{number}.png" for number in range(1, 5)],
+            "masks/glaciar_2.png",
+            r"no tile has its name; .* \(and 2 more: .*_3.png, .*_4.png\)",
+        ),
     ],
 )
 def test_folders_that_do_not_fit_are_reported_with_a_remedy(

@@ -23,6 +23,7 @@ from PIL import Image
 from rock_glacier.audit.checks import audit
 from rock_glacier.audit.mosaics import draw_grounds
 from rock_glacier.audit.parts import MaskShape
+from rock_glacier.console import megabytes
 from rock_glacier.figures import pictures
 from rock_glacier.figures.figures_command import main
 from rock_glacier.figures.pictures import MOST_BYTES, SYNTHETIC, WIDTH, PicturedTile, encode
@@ -269,7 +270,7 @@ def test_what_cannot_be_shown_is_left_out_and_the_earlier_picture_removed(sample
     assert sorted(path.name for path in out.iterdir()) == ["notes.txt", RECORD_NAME, PORTRAIT, SPLITS]
     assert list(read_record(out, "").texts) == [PORTRAIT, SPLITS]
     said, messages = capsys.readouterr()
-    lines = [f"{out / name}: {(out / name).stat().st_size} bytes, of the dataset" for name in (PORTRAIT, SPLITS)]
+    lines = [f"{out / name}: {megabytes((out / name).stat().st_size)}, of the dataset" for name in (PORTRAIT, SPLITS)]
     assert said.splitlines() == lines
     assert f"{OVERLAP}: left out, no two tiles of two splits overlap" in messages
     assert f"{GROUND}: left out, no two tiles show the same ground" in messages

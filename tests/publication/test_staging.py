@@ -25,7 +25,7 @@ from upload_runs import TOKEN, User, as_curators_publish, as_hub_looks_today, di
 
 from rock_glacier.archives.grounds_file import GroundRow
 from rock_glacier.archives.grounds_file import write_grounds as write_rows
-from rock_glacier.console import REPO_ID
+from rock_glacier.console import REPO_ID, megabytes
 from rock_glacier.parallel import Workers
 from rock_glacier.publication import stage_command
 from rock_glacier.publication.picture_record import PICTURES, PicturesError
@@ -105,7 +105,8 @@ def test_the_curators_archives_keep_their_names_and_order_and_zeros_is_passed_ov
     record = "holds no record of an audit; run scripts/audit_archives.py"
     assert printed.err.splitlines()[-1].endswith(f"script/data: {record}")
     assert printed.out.splitlines() == [
-        f"{config} {split}: {len(tile_paths(archives, split))} examples, 1 Parquet file, {path.stat().st_size:,} bytes"
+        f"{config} {split}: {len(tile_paths(archives, split))} examples, "
+        f"1 Parquet file, {megabytes(path.stat().st_size)}"
         for config in CONFIG_NAMES
         for split in SPLIT_NAMES
         for path in (tmp_path / "staged" / "main" / config).glob(f"{split}-*")

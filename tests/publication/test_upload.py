@@ -23,7 +23,7 @@ from hub.server import HubServer, Repository
 from huggingface_hub import DatasetCard
 from upload_runs import SECRET, TOKEN, User, commits_of, digests_of, tree_of
 
-from rock_glacier.console import REPO_ID
+from rock_glacier.console import REPO_ID, megabytes
 from rock_glacier.publication import upload_command
 from rock_glacier.publication.read_back import DifferenceError, read_back
 from rock_glacier.publication.sums import StagedError, read_staged
@@ -134,7 +134,7 @@ def test_a_dry_run_lists_each_file_to_add_change_or_remove_whatever_else_would_b
     place = len(lines)
     assert shown.lines[:place] == sorted(lines, key=lambda line: line.split()[2])
     assert shown.lines[place : place + 2] == [
-        f"main: {len(sizes) - 1} to add, 1 to change, 3 to remove; at most {sum(sizes.values())} bytes to send",
+        f"main: {len(sizes) - 1} to add, 1 to change, 3 to remove; at most {megabytes(sum(sizes.values()))} to send",
         f"v1: is at {parent.sha} and would stay there",
     ]
     assert shown.lines[-1] == "script: the branch would be made"

@@ -242,7 +242,7 @@ def test_command_makes_what_the_function_makes_and_says_where_the_faults_are(
     assert main([str(tmp_path / "out"), *sizes, "--seed=3", "--faults"]) == 0
     assert files(tmp_path / "out") == files(tmp_path / "same")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"train.zip: 14 tiles, {(tmp_path / 'out' / 'train.zip').stat().st_size:,} bytes"
+    assert lines[0] == f"train.zip: 14 tiles, {(tmp_path / 'out' / 'train.zip').stat().st_size / 1e6:.2g} MB"
     assert lines[3:] == [f"planted {code}: {path}" for code, path in made.faults.items()]
 
 

@@ -61,6 +61,8 @@ def evaluate(sample, tmp_path, capsys):
         status = main([*map(str, arguments)])
         out, err = capsys.readouterr()
         lines = out.splitlines()
+        if status == 0 and "--model-index" not in arguments:
+            assert lines.pop() == f"wrote {file}"
         assert max(map(len, lines), default=0) <= 80
         table = lines[3 : lines.index("", 3)] if "" in lines else []
         found = json.loads(file.read_text()) if status == 0 else {}

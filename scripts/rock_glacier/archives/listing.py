@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import fsspec
@@ -73,7 +74,7 @@ class Listing:
         files = find_archives(self.folder)
         archives = [ListedArchive(split, name_of(url), url) for split in SPLIT_NAMES for url in files[split]]
         if not archives:
-            raise ArchiveError(f"{self.folder}: holds no archives; give the folder that holds train.zip")
+            raise no_archives(self.folder)
         self.faults = list(self._foreign_archives())
         self._pair_faults: dict[str, list[ArchiveError]] = {}
         in_doubt = set()  # splits of which not every archive can be read
@@ -134,6 +135,24 @@ class Listing:
         for tile in self.tiles:
             found[tile.archive.split][tile.folder] += 1
         return found
+
+
+def archives_near(folder: str | os.PathLike[str]) -> Path | None:
+    """Return the folder of archives below a local one, or beside the cards of a staged one; None if there is none."""
+    patterns = ("*/*.zip", "*/*/*.zip", "../script/data/*.zip")
+    found = (path for pattern in patterns for path in Path(folder).glob(pattern))
+    return next((Path(os.path.normpath(path.parent)) for path in found if ARCHIVE_NAME.fullmatch(path.name)), None)
+
+
+def no_archives(folder: str) -> ArchiveError:
+    """Make the error that a folder, local or a URL, holds no archives; says where they are if they are near."""
+    near = None if "://" in folder else archives_near(folder)
+    if near:
+        return ArchiveError(f"{folder}: holds no archives; they are in {near}; give that folder")
+    if "://" not in folder and any(Path(folder).glob("**/*.png")):
+        what = "holds PNG files and no archives; make archives of them with build_archives.py"
+        return ArchiveError(f"{folder}: {what}")
+    return ArchiveError(f"{folder}: holds no archives; give the folder that holds train.zip")
 
 
 def open_members(members: Iterable[ListedMember]) -> Iterator[tuple[TileArchive, ListedMember]]:

@@ -15,6 +15,9 @@ SAMPLE_VERSION = "0.0.0"
 
 README_NAME = "README.md"
 
+REPLACEABLE = ("train*.zip", "val*.zip", "test*.zip", "grounds.csv", "dropped.csv", MANIFEST_NAME, README_NAME)
+"""Names of the files that make up a folder of archives, as patterns, for `rock_glacier.files.new_output_folder`."""
+
 _LOAD_IT = "load them with rock_glacier_dataset.load_archives(data_dir=...)"
 
 _README = f"""\

@@ -66,7 +66,9 @@ the archives cannot be read at all, 2 for wrong usage.""",
             say(line)
         if options.json:
             write_file(options.json, json.dumps(found.as_json(), indent=2) + "\n")
+            say(f"wrote {options.json}")
         if options.html:
             write_file(options.html, report_page(found))
+            say(f"wrote {options.html}")
 
     return run(parser.prog, check, extra="curate") or int(errors > 0)

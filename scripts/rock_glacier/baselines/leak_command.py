@@ -89,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chart = draw_leak(figures) if options.out else b""
         if options.json:
             write_file(options.json, json.dumps(figures, indent=2) + "\n")
+            say(f"wrote {options.json}")
         if options.out:
             write_file(options.out, chart)
+            say(f"wrote {options.out}")
 
     return run(parser.prog, measure, Exception, extra="baseline")

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from rock_glacier.archives.grounds_file import GroundRow, write_grounds
 from rock_glacier.archives.listing import split_of
-from rock_glacier.archives.manifest import write_manifest
+from rock_glacier.archives.manifest import REPLACEABLE, write_manifest
 from rock_glacier.archives.writer import WrittenArchive, archive_name, mask_path, write_archive, write_split
 from rock_glacier.audit.checks import Audit, audit
 from rock_glacier.audit.findings import ERROR, SHARED_GROUND
@@ -29,7 +29,7 @@ from rock_glacier.console import count
 from rock_glacier.curation.assignment import assign_splits, count_tiles, target_counts
 from rock_glacier.curation.blocks import MARGIN, Assigned, assign_blocks
 from rock_glacier.curation.conversion import Facts, convert_sources
-from rock_glacier.curation.sources import Source, SourceError, fault, find_sources
+from rock_glacier.curation.sources import Source, SourceError, fault, find_sources, raise_faults
 from rock_glacier.files import new_output_folder
 from rock_glacier.grounds.components import number_grounds
 from rock_glacier.grounds.pairs import Overlap, SameGround
@@ -83,6 +83,7 @@ def build_archives(
     ratios: Sequence[float] | None = None,
     shards: int = 1,
     seed: int = 0,
+    overwrite: bool = False,
     workers: Workers | None = None,
 ) -> Built:
     """Build archives with manifest.json and grounds.csv; and dropped.csv, where tiles are left out.
@@ -100,6 +101,7 @@ def build_archives(
         ratios: of train, validation and test, each above 0; by default those of the release.
         shards: archives of each split.
         seed: not negative.
+        overwrite: whether to replace `out` where it holds archives and what belongs to them, and nothing else.
         workers: processes to use; by default one for each core of this machine.
 
     Raises:
@@ -107,7 +109,7 @@ def build_archives(
         ArchiveError: the archives that were read or built have a fault.
         ValueError: there are not enough grounds for the splits, or tiles for the shards, or no assignment was found
             by which splits share no ground.
-        FileExistsError: `out` exists and is not an empty folder; it stays as it is.
+        FileExistsError: `out` exists, and is neither empty nor to be replaced; it stays as it is.
         OSError: a folder cannot be read or written.
     """
     tiles, out, masks = Path(tiles), Path(out), None if masks is None else Path(masks)
@@ -118,7 +120,7 @@ def build_archives(
         _check_kept_splits(sources)
     ratios = ratios or list(RELEASE_SIZES.values())
     numbered = [f"{SPLIT_NAMES[0]}/{source.class_name}/{number}.png" for number, source in enumerate(sources)]
-    with new_output_folder(out) as folder:
+    with new_output_folder(out, REPLACEABLE if overwrite else ()) as folder:
         with tempfile.TemporaryDirectory(prefix=".all-tiles-", dir=folder) as temporary:
             everything = Path(temporary) / archive_name(SPLIT_NAMES[0])
             facts = _convert_all(sources, numbered, everything, workers)
@@ -134,7 +136,8 @@ def build_archives(
                         members = {path: numbered[tile] for path, tile in paths.items() if split_of(path) == name}
                         archives += write_split(folder, name, members, source, masks=with_masks, shards=shards)
                 found = audit(folder, workers)
-                missed = [one for one in _links(found, paths) if assigned.splits[one.a] != assigned.splits[one.b]]
+                places = np.column_stack([positions.ground, assigned.blocks])
+                missed = [one for one in _links(found, paths) if (places[one.a] != places[one.b]).any()]
                 if split != "ground" or not missed:
                     break
                 links += missed
@@ -165,8 +168,8 @@ def _kept(assigned: Assigned, labels: Sequence[int]) -> tuple[list[int], list[in
 
 def _check_folders(tiles: Path, out: Path, masks: Path | None) -> None:
     for folder in filter(None, (tiles, masks)):
-        if out.resolve() != folder.resolve() and out.resolve().is_relative_to(folder.resolve()):
-            raise fault(out, f"lies in {folder}, which is read", "name a folder outside")
+        if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+            raise fault(out, f"is or lies in {folder}, which is read", "name a folder outside")
     if masks is not None and masks.resolve() == tiles.resolve():
         raise fault(masks, "is the folder of tiles too", "put the masks into a folder of their own")
 
@@ -184,19 +187,22 @@ def _check_kept_splits(sources: Sequence[Source]) -> None:
 def _convert_all(sources: Sequence[Source], paths: Sequence[str], archive: Path, workers: Workers) -> list[Facts]:
     """Write all tiles and masks, converted, into one archive under these paths."""
     facts: list[Facts] = []
+    faults: list[SourceError | ArchiveError] = []
     parts = [(sources[start : start + _PART],) for start in range(0, len(sources), _PART)]
 
     def members() -> Iterator[tuple[str, bytes]]:
         results = itertools.chain.from_iterable(workers.map("Converting tiles", convert_sources, parts))
         for path, result in zip(paths, results, strict=True):
-            if isinstance(result, Exception):  # the first of the sources, whichever worker found one first
-                raise result
+            if isinstance(result, Exception):
+                faults.append(result)
+                continue
             facts.append(result.facts)
             yield path, result.tile
             if result.mask is not None:
                 yield mask_path(path), result.mask
 
     write_archive(archive, members())
+    raise_faults(faults)
     return facts
 
 
@@ -273,7 +279,6 @@ def _write_places(
 
 
 def _check_audit(found: Audit, *, may_leak: bool) -> None:
-    """Raise the first error of the audit, but for shared ground where that may be."""
-    for one in found.findings:
-        if one.severity == ERROR and not (may_leak and one.code in SHARED_GROUND):
-            raise ArchiveError(one.message, one.code, one.path)
+    """Raise the errors of the audit, but for shared ground where that may be."""
+    errors = (one for one in found.findings if one.severity == ERROR and not (may_leak and one.code in SHARED_GROUND))
+    raise_faults([ArchiveError(one.message, one.code, one.path) for one in errors])

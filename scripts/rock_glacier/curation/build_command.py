@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rock_glacier.console import add_options, count, positive, run, say
+from rock_glacier.console import add_options, count, megabytes, positive, run, say
 
 if TYPE_CHECKING:
     from rock_glacier.curation.build import Built
@@ -95,7 +95,7 @@ wrong usage.""",
     parser.add_argument(
         "--shards", metavar="K", type=positive, default=1, help="archives of each split (default: %(default)s)"
     )
-    add_options(parser, "--seed", "--num-proc", "--dask")
+    add_options(parser, "--overwrite", "--seed", "--num-proc", "--dask")
     return parser
 
 
@@ -121,6 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ratios=options.ratios,
             shards=options.shards,
             seed=options.seed,
+            overwrite=options.overwrite,
             workers=Workers(options.num_proc, options.dask, progress=True),
         )
         for line in _results(built):
@@ -156,17 +157,18 @@ def _results(built: Built) -> Iterator[str]:
         )
         yield f"{split}: {', '.join(tiles)}; {count(len(of_split), 'ground')}"
     for archive in built.archives:
-        yield f"{archive.name}: {count(archive.tiles, 'tile')}, {archive.bytes:,} bytes"
+        yield f"{archive.name}: {count(archive.tiles, 'tile')}, {megabytes(archive.bytes)}"
     yield f"audit: {count(built.audit.errors, 'error')}, {count(built.audit.warnings, 'warning')}"
     if dropped := int((splits < 0).sum()):
         yield f"left out: {count(dropped, 'tile')}, {dropped / len(splits):.1%} of all; {DROPPED_NAME} names them"
 
 
 def _warnings(built: Built, mode: str) -> Iterator[str]:
-    """Yield a line for each departure from the targets and each warning of the audit."""
+    """Yield a line for each departure from the targets and each warning of the audit, and last what would help."""
     import numpy as np
 
     from rock_glacier.audit.findings import ERROR, SHARED_GROUND
+    from rock_glacier.curation.blocks import TOLERANCE
     from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
     yield from built.assigned.notes
@@ -183,3 +185,13 @@ def _warnings(built: Built, mode: str) -> Iterator[str]:
     if others:
         more = f" (and {len(others) - 1:,} more, which audit_archives.py lists)" if others[1:] else ""
         yield f"{others[0]}{more}"
+    off = abs(built.counts - built.target)
+    if mode == "ground" and (off > np.maximum(TOLERANCE * built.target, 1)).any():
+        places = {*zip((source.class_name for source in built.sources), built.positions.ground.tolist(), strict=True)}
+        number = Counter(name for name, _ in places)
+        remedy = f"add tiles of other grounds ({', '.join(f'{name} has {number[name]}' for name in CLASS_NAMES)})"
+        worst = int((off / np.maximum(built.target, 1)).sum(0).argmax())
+        if built.counts[:, worst].all():
+            ratios = ":".join(map(str, built.counts[:, worst]))
+            remedy += f", or ask for what {CLASS_NAMES[worst]} allows, --ratios {ratios}"
+        yield f"far from what was asked; {remedy}"

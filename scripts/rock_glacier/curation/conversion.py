@@ -63,7 +63,7 @@ def convert_sources(sources: Sequence[Source]) -> list[Converted | SourceError |
     """Read and convert tiles and their masks.
 
     Returns:
-        a result for each source, up to the first fault, which comes last.
+        a result for each source: converted, or its fault.
     """
     results: list[Converted | SourceError | ArchiveError] = []
     with contextlib.ExitStack() as opened:
@@ -72,7 +72,7 @@ def convert_sources(sources: Sequence[Source]) -> list[Converted | SourceError |
             try:
                 results.append(_convert(source, open_archive))
             except (SourceError, ArchiveError) as error:
-                return [*results, error]
+                results.append(error)
     return results
 
 

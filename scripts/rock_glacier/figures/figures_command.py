@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rock_glacier.console import add_options, run, say
+from rock_glacier.console import add_options, megabytes, run, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +52,7 @@ failure, 2 for wrong usage.""",
         pictures = draw_pictures(local_folder(options.data_dir), workers, seed=options.seed)
         what = "a synthetic sample" if pictures.of_sample else "the dataset"
         for name, size in write_pictures(pictures, options.out).items():
-            say(f"{options.out / name}: {size} bytes, of {what}")
+            say(f"{options.out / name}: {megabytes(size)}, of {what}")
         for name, reason in pictures.left_out.items():
             print(f"{name}: left out, {reason}", file=sys.stderr)
 

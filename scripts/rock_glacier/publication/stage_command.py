@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rock_glacier.console import REPO_ID, add_options, count, run, say
+from rock_glacier.console import REPO_ID, add_options, count, megabytes, run, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         help="pictures that render_assets.py drew of DATA_DIR (default: those of a sample in the project's assets)",
     )
-    add_options(parser, "--num-proc", "--dask")
+    add_options(parser, "--overwrite", "--num-proc", "--dask")
     options = parser.parse_args(arguments)
 
     def write() -> None:
@@ -46,12 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         prepare_client()
         workers, assets = Workers(options.num_proc, options.dask, progress=True), options.assets or ASSETS
-        staged = stage(options.data_dir, options.out, repo_id=options.repo_id, assets=assets, workers=workers)
-        for config, splits in staged.items():
+        given = {"repo_id": options.repo_id, "assets": assets, "overwrite": options.overwrite}
+        for config, splits in stage(options.data_dir, options.out, **given, workers=workers).items():
             for split, files in splits.items():
                 rows, size = (sum(getattr(file, name) for file in files) for name in ("rows", "file_bytes"))
                 number = count(len(files), "Parquet file")
-                say(f"{config} {split}: {count(rows, 'example')}, {number}, {count(size, 'byte')}")
+                say(f"{config} {split}: {count(rows, 'example')}, {number}, {megabytes(size)}")
         data = os.path.join(options.out, "script", "data")
         if options.repo_id == REPO_ID and is_sample(data):
             print(f"{options.out}: is a synthetic sample; upload.py refuses it for {REPO_ID}", file=sys.stderr)

@@ -14,7 +14,7 @@ from huggingface_hub import HfApi, HfFileSystem, snapshot_download
 
 import rock_glacier_dataset
 from rock_glacier.archives.grounds_file import GROUNDS_NAME, read_grounds
-from rock_glacier.archives.listing import ListedMember, Listing
+from rock_glacier.archives.listing import ListedMember, Listing, no_archives
 from rock_glacier.archives.manifest import is_sample
 from rock_glacier.audit.findings import Code
 from rock_glacier.audit.parts import check_masks
@@ -27,7 +27,7 @@ from rock_glacier.publication.hub import HubError, hub_step, is_same, list_files
 from rock_glacier.publication.parquet import WrittenParquet, write_parquet
 from rock_glacier.publication.picture_record import PictureRecord, check_pictures, read_record
 from rock_glacier.publication.rows import plan_rows, read_rows
-from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, write_sums
+from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, SUMS_NAME, write_sums
 from rock_glacier_dataset import (
     ARCHIVE_NAME,
     CLASS_NAMES,
@@ -57,6 +57,7 @@ def stage(
     *,
     repo_id: str = REPO_ID,
     assets: Path = ASSETS,
+    overwrite: bool = False,
     workers: Workers | None = None,
 ) -> StagedSplits:
     """Write the folders of the Hub repository: `main` and `script`, and `SHA256SUMS` of both.
@@ -69,13 +70,14 @@ def stage(
         out: the folder to write; it may exist when it is empty. It appears when it is complete, or not at all.
         repo_id: the Hub dataset that the card's calls load.
         assets: folder of the pictures that `render_assets.py` drew of these archives; of a sample, those of any.
+        overwrite: whether to replace `out` where it holds staged folders and nothing else.
         workers: the processes that write; by default this one alone.
 
     Raises:
         ArchiveError: the archives have a fault.
         HubError: they cannot be downloaded.
         PicturesError: the pictures do not show these archives.
-        FileExistsError: `out` exists and is not an empty folder; it stays as it is.
+        FileExistsError: `out` exists, and is neither empty nor to be replaced; it stays as it is.
         OSError: a file cannot be read or written.
         WorkerError: the workers cannot be reached.
     """
@@ -83,10 +85,12 @@ def stage(
         raise FileNotFoundError(f"{PROJECT / CARD_NAME}: no such file; run this in a clone of the project")
     place, workers = os.fspath(data_dir), workers or Workers(1)
     pictures = read_record(assets, place)
-    with new_output_folder(out) as folder:
+    with new_output_folder(out, (MAIN, SCRIPT, SUMS_NAME) if overwrite else ()) as folder:
         source, data = local_folder(place), folder / SCRIPT / "data"
-        data.mkdir(parents=True)
         names = [name for name in sorted(os.listdir(source)) if _is_published(name)]
+        if not any(map(ARCHIVE_NAME.fullmatch, names)):
+            raise no_archives(place)
+        data.mkdir(parents=True)
         list(workers.map("Copying archives", shutil.copyfile, [(Path(source, name), data / name) for name in names]))
         # From here on the copy is read, so that a change of the source does no harm.
         listing = _list_valid(data, place)

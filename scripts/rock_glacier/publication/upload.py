@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, get_token
 
 from rock_glacier.archives.manifest import is_sample
-from rock_glacier.console import REPO_ID, count
+from rock_glacier.console import REPO_ID, count, megabytes
 from rock_glacier.publication.hub import LOG_IN, HubError, commit_changes, find_changes, hub_step, look_at
 from rock_glacier.publication.read_back import read_back_in_new_cache
 from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, StagedError, StagedFile, read_staged
@@ -97,7 +97,7 @@ def preview(
         kinds = [change.kind for change in changes]
         size = sum(change.size for change in changes if change.kind != "remove")
         summary = ", ".join(f"{kinds.count(kind)} to {kind}" for kind in ("add", "change", "remove"))
-        yield f"{name}: {summary}; at most {size} bytes to send"
+        yield f"{name}: {summary}; at most {megabytes(size)} to send"
         if branch is None:
             yield f"{name}: {repo_id} would be made; or the token may not see it"
         elif not branch.exists:

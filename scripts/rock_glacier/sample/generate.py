@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from rock_glacier.archives.grounds_file import GroundRow, write_grounds
-from rock_glacier.archives.manifest import SAMPLE_VERSION, write_manifest
+from rock_glacier.archives.manifest import REPLACEABLE, SAMPLE_VERSION, write_manifest
 from rock_glacier.archives.writer import WrittenArchive, mask_path, write_split
 from rock_glacier.files import new_output_folder
 from rock_glacier.parallel import Workers
@@ -56,6 +56,7 @@ def make_sample_archives(
     seed: int = 0,
     overlap: float = 0.0,
     faults: bool = False,
+    overwrite: bool = False,
     num_proc: int | None = None,
     dask: str | None = None,
     progress: bool = False,
@@ -72,13 +73,14 @@ def make_sample_archives(
         overlap: share in [0, 1] of the tiles of each split and class that are cut from scenes that the splits share, as
             the curators do: at random places, on several dates, turned at random. With any, `grounds.csv` says where.
         faults: whether to plant one of each fault that the audit finds; the sample cannot be loaded then.
+        overwrite: whether to replace `out` where it holds archives and what belongs to them, and nothing else.
         num_proc: number of processes; by default one for each core, and one alone for a small sample.
         dask: address of a Dask scheduler whose workers to use instead.
         progress: whether to show a progress bar on standard error, where that is a terminal.
 
     Raises:
         ValueError: a number does not fit.
-        FileExistsError: `out` exists and is not an empty folder; it stays as it is.
+        FileExistsError: `out` exists, and is neither empty nor to be replaced; it stays as it is.
         WorkerError: the workers cannot be reached, or one was killed.
         OSError: the archives cannot be written.
     """
@@ -91,7 +93,7 @@ def make_sample_archives(
     archives: list[WrittenArchive] = []
     planted: dict[str, str] = {}
     rows: list[GroundRow] = []
-    with new_output_folder(out) as folder:
+    with new_output_folder(out, REPLACEABLE if overwrite else ()) as folder:
         with tempfile.TemporaryFile(dir=folder) as file, zipfile.ZipFile(file, "w") as rendered:
             cut_scenes = Workers(num_proc, dask, progress).map("Rendering", cut, [(one,) for one in scenes], "scenes")
             for scene, tiles in zip(scenes, cut_scenes, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from rock_glacier.console import add_options, count, positive, run, say
+from rock_glacier.console import add_options, count, megabytes, positive, run, say
 from rock_glacier.sample import DEFAULT_SIZES
 
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--faults", action="store_true", help="plant one of each fault that the audit finds; loading the sample fails"
     )
-    add_options(parser, "--seed", "--num-proc", "--dask")
+    add_options(parser, "--overwrite", "--seed", "--num-proc", "--dask")
     options = vars(parser.parse_args(arguments))
 
     from rock_glacier.sample.generate import check_numbers, make_sample_archives
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def make() -> None:
         sample = make_sample_archives(options.pop("out"), **options, progress=True)
         for archive in sample.archives:
-            say(f"{archive.name}: {count(archive.tiles, 'tile')}, {count(archive.bytes, 'byte')}")
+            say(f"{archive.name}: {count(archive.tiles, 'tile')}, {megabytes(archive.bytes)}")
         for code, path in sample.faults.items():
             say(f"planted {code}: {path}")
 

@@ -184,6 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not (options.model_index or options.eval_results):
             for line in report(found):
                 say(line)
+            if options.json:
+                say(f"wrote {options.json}")
             return
         text = eval_results(found) if options.eval_results else model_index(found, options.model_name)
         notes = [*found["notes"]]
