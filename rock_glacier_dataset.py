@@ -34,7 +34,7 @@ _DESCRIPTION = """\
 Sentinel-2 images of rock glaciers in the Chilean Andes, as tiles of 128 x 128 pixels, for image classification (is
 there a rock glacier on the tile?) and image segmentation (which pixels show one?), annotated by human curators.
 """
-_HOMEPAGE, _LICENSE = "https://github.com/alcazar90/rock-glacier-detection", "MIT"
+HOMEPAGE, _LICENSE = "https://github.com/alcazar90/rock-glacier-detection", "MIT"
 _VERSION = "2.0.0"
 
 REPO_ID = "alkzar90/rock-glacier-dataset"
@@ -113,7 +113,7 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
         super().__init__(base_path=base_path, data_files=find_archives(self._folder, self._download_config), **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(_DESCRIPTION, _CITATION, _HOMEPAGE, _LICENSE, features_of(self.config.name))
+        return datasets.DatasetInfo(_DESCRIPTION, _CITATION, HOMEPAGE, _LICENSE, features_of(self.config.name))
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
         files, whole = self.config.data_files, not dl_manager.is_streaming

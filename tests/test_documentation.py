@@ -26,7 +26,7 @@ from rock_glacier.publication.card import show_data
 from rock_glacier.publication.picture_record import GROUND, OVERLAP, PICTURES, read_record
 from rock_glacier.publication.staging import stage
 from rock_glacier.sample.generate import make_sample_archives
-from rock_glacier_dataset import CONFIG_NAMES, MASKS, RELEASE_SIZES, SPLIT_NAMES, RockGlacierDataset
+from rock_glacier_dataset import CONFIG_NAMES, HOMEPAGE, MASKS, RELEASE_SIZES, SPLIT_NAMES, RockGlacierDataset
 
 TEXTS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 MODULES = [
@@ -196,8 +196,13 @@ def test_links_lead_somewhere_and_named_files_exist(file: Path) -> None:
 
 def test_links_of_the_published_card_lead_somewhere(staged: Path) -> None:
     links, anchors = links_of((staged / "main" / "README.md").read_text(encoding="utf-8"))
-    assert "#score" in links
-    assert [link for link in links if link not in anchors and not (staged / "main" / link).is_file()] == []
+    project = f"{HOMEPAGE}/blob/HEAD/"
+    in_project = [link.removeprefix(project) for link in links if link.startswith(project)]
+    assert {"docs/training.md", "docs/first_model.ipynb"} <= set(in_project)
+    assert [link for link in in_project if not (REPOSITORY / link.partition("#")[0]).is_file()] == []
+    published = [link for link in links if not link.startswith(project)]
+    assert "#score" in published
+    assert [link for link in published if link not in anchors and not (staged / "main" / link).is_file()] == []
 
 
 def test_pictures_have_the_texts_with_which_they_were_drawn() -> None:

@@ -21,13 +21,13 @@ from huggingface_hub import DatasetCard
 from rock_glacier.archives.grounds_file import GROUNDS_NAME
 from rock_glacier.console import REPO_ID, count
 from rock_glacier.publication.picture_record import GROUND, OVERLAP, PICTURES, Counts, PictureRecord
-from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, RELEASE_SIZES, SPLIT_NAMES
+from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, HOMEPAGE, RELEASE_SIZES, SPLIT_NAMES
 
 _SIZE_CATEGORIES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M"}
 """The Hub's categories, by the number of tiles below which each holds."""
 
-_LINK_TO_PROJECT = re.compile(r"\[([^]]+)\]\((?:docs/[^)]+|CONTRIBUTING\.md)\)")
-"""A link to a file that is not published."""
+_LINK_TO_PROJECT = re.compile(r"\]\((?=docs/|CONTRIBUTING\.md)")
+"""The beginning of a link to a file that is not published."""
 
 _PICTURE = re.compile(r"!\[[^]]*\]\(assets/([\w.]+)\)\n\n(?:\*[^*]+\*\n\n)?")
 _SAMPLE = """\
@@ -61,7 +61,7 @@ def published_card(
 ) -> str:
     """Turn the README into the card of a Hub repository with Parquet files.
 
-    Links to files that are not published become text.
+    Links to files that are not published lead to the project's repository.
 
     Args:
         readme: the README, with metadata at its head.
@@ -77,7 +77,7 @@ def published_card(
         ValueError: the README's metadata are not YAML.
     """
     readme = show_data(readme, tiles, pictures, has_grounds)
-    readme = _LINK_TO_PROJECT.sub(r"\1", readme)
+    readme = _LINK_TO_PROJECT.sub(f"]({HOMEPAGE}/blob/HEAD/", readme)
     for before in ('load_dataset("', "hf://datasets/"):
         readme = readme.replace(before + REPO_ID, before + repo_id)
     for file in files:
