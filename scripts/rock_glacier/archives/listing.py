@@ -138,8 +138,8 @@ class Listing:
 
 
 def archives_near(folder: str | os.PathLike[str]) -> Path | None:
-    """Return the folder of archives below a local one, or beside the cards of a staged one; None if there is none."""
-    patterns = ("*/*.zip", "*/*/*.zip", "../script/data/*.zip")
+    """Return the folder that holds archives: this one, which is local, one below it, or that beside a staged card's."""
+    patterns = ("*.zip", "*/*.zip", "*/*/*.zip", "../script/data/*.zip")
     found = (path for pattern in patterns for path in Path(folder).glob(pattern))
     return next((Path(os.path.normpath(path.parent)) for path in found if ARCHIVE_NAME.fullmatch(path.name)), None)
 

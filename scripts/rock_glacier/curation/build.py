@@ -1,7 +1,8 @@
 """Build archives: convert the sources, find their grounds, assign these to splits, write and audit the archives.
 
 The search for the same ground is approximate: which pairs it finds depends on the other tiles too. Where the audit of
-the archives finds pairs across splits that the search before it missed, the tiles are assigned anew, with these pairs.
+the archives finds pairs across splits, blocks or grounds that the search before it missed, the tiles are assigned anew,
+with these pairs.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def build_archives(
             links = _links(audit(temporary, workers), {path: number for number, path in enumerate(numbered)})
             links += _links_of_flat_tiles(facts, links)
             with_masks = any(one.has_mask for one in facts)
-            for _ in range(_ROUNDS):
+            for left in reversed(range(_ROUNDS)):
                 positions, assigned = _assign(split, sources, links, ratios, seed)
                 paths = _final_paths(sources, assigned.splits.tolist())
                 archives = []
@@ -138,14 +139,15 @@ def build_archives(
                 found = audit(folder, workers)
                 places = np.column_stack([positions.ground, assigned.blocks])
                 missed = [one for one in _links(found, paths) if (places[one.a] != places[one.b]).any()]
-                if split != "ground" or not missed:
+                across = [one for one in missed if assigned.splits[one.a] != assigned.splits[one.b]]
+                if not missed or not (left or (across and split == "ground")):
                     break
                 links += missed
                 for archive in archives:
                     (folder / archive.name).unlink()
             else:
-                a, b = (sources[tile].name for tile in missed[0][:2])
-                what = f"after {_ROUNDS} assignments, splits share ground in {count(len(missed), 'pair')} of tiles"
+                a, b = (sources[tile].name for tile in across[0][:2])
+                what = f"after {_ROUNDS} assignments, splits share ground in {count(len(across), 'pair')} of tiles"
                 raise ValueError(f"{what}; remove a tile of each, such as {a} or {b}")
         _check_audit(found, may_leak=split != "ground")
         version = str(RockGlacierDataset.VERSION)

@@ -22,7 +22,7 @@ from rock_glacier.archives.listing import ListedMember, Listing, archives_near
 from rock_glacier.arrays import decode_any_png
 from rock_glacier.console import PrintableError, count
 from rock_glacier.files import read_png_file
-from rock_glacier_dataset import ARCHIVE_NAME, CLASS_NAMES, GLACIAR, MASKS, SPLIT_FOLDERS, ArchiveError
+from rock_glacier_dataset import CLASS_NAMES, GLACIAR, MASKS, SPLIT_FOLDERS, ArchiveError
 
 _SPLIT_OF_FOLDER = {folder: split for split, folders in SPLIT_FOLDERS.items() for folder in folders}
 _PASSED_OVER = ("__MACOSX", "Thumbs.db", "desktop.ini", "zeros.png")  # the last is the curators' empty mask
@@ -93,15 +93,16 @@ def find_sources(tiles: Path, masks: Path | None = None, prefixes: Mapping[str, 
     prefixes = prefixes or {}
     if not tiles.is_dir():
         raise fault(tiles, "no such folder", "give the folder that holds tiles or archives")
-    if masks is not None and (near := _archives_in(masks) or archives_near(masks)):
+    if masks is not None and (near := archives_near(masks)):
         raise fault(masks, f"is no folder of masks: there are archives in {near}", "give the folder of their PNG files")
-    if _archives_in(tiles):
+    near = archives_near(tiles)
+    if near and near.samefile(tiles):
         if masks is not None:
             raise fault(masks, f"is not read, for {tiles} holds archives with their masks", "leave out --masks")
         if prefixes:
             raise fault(tiles, "holds archives, which say each tile's class", "leave out --class")
         found = _sources_in_archives(tiles)
-    elif near := archives_near(tiles):
+    elif near:
         raise fault(tiles, f"holds no archives; they are in {near}", "give that folder")
     else:
         found = _sources_in_folders(tiles, masks, prefixes)
@@ -111,11 +112,6 @@ def find_sources(tiles: Path, masks: Path | None = None, prefixes: Mapping[str, 
         what = f"no masks of {count(len(missing), 'glaciar tile')}: {some}"
         raise fault(masks or tiles, what, "add them, or make the tiles cordillera")
     return sorted(found, key=lambda source: CLASS_NAMES.index(source.class_name))
-
-
-def _archives_in(folder: Path) -> Path | None:
-    """Return the folder if archives lie in it."""
-    return folder if folder.is_dir() and any(ARCHIVE_NAME.fullmatch(path.name) for path in folder.iterdir()) else None
 
 
 def _sources_in_archives(folder: Path) -> list[Source]:
@@ -178,7 +174,7 @@ def _sources_in_folders(folder: Path, masks: Path | None, prefixes: Mapping[str,
     raise_faults(faults)
     if not found:
         raise fault(folder, "holds no tiles", "give the folder that holds tiles or archives")
-    if _are_masks(path for path in (source.tile for source in found) if isinstance(path, Path)):
+    if _are_masks(folder / source.name for source in found):
         raise fault(folder, "holds masks, not tiles", "give the folder of tiles, and this one with --masks")
     if masks is not None:
         mask_files += [(name, masks / name) for name in _list_pngs(masks, folder, faults)]
