@@ -111,6 +111,8 @@ def test_warnings_alone_end_with_status_0(sample_copy, capsys):
         ("away", "no such folder"),
         ("file", "no such folder"),
         ("empty", "cannot be looked up|holds no archives"),
+        ("tiles", "holds PNG files and no archives; make archives of them with build_archives.py"),
+        ("staged/main", r"holds no archives; they are in \S+/staged/script/data; give that folder"),
         ("a::b", "no such folder or has '::'"),
         ("nope://x", "cannot be looked up"),
     ],
@@ -118,7 +120,11 @@ def test_warnings_alone_end_with_status_0(sample_copy, capsys):
 def test_a_place_without_archives_is_reported_in_one_line(tmp_path, monkeypatch, capsys, name, what):
     (tmp_path / "empty").mkdir()
     (tmp_path / "a::b").mkdir()
-    (tmp_path / "file").touch()
+    (tmp_path / "staged" / "main" / "config").mkdir(parents=True)
+    (tmp_path / "staged" / "script" / "data").mkdir(parents=True)
+    (tmp_path / "tiles").mkdir()
+    for file in ("file", "staged/script/data/val.zip", "tiles/1.png"):
+        (tmp_path / file).touch()
     monkeypatch.chdir(tmp_path)
     assert main([name]) == 1
     assert re.fullmatch(rf"\S+: error: \S*{name}'?: ({what}).*\n", capsys.readouterr().err)
