@@ -259,7 +259,7 @@ def read_manifest(files: DataFilesDict, download_config: datasets.DownloadConfig
     for url in files[MANIFEST_NAME]:
         try:
             with xopen(url, "rb", download_config=download_config) as file:
-                return dict(json.loads(file.read()))
+                return dict(json.loads(file.read(_BLOCK)))
         except (ValueError, TypeError, RecursionError) as error:
             message = f"{MANIFEST_NAME}: is not a manifest ({error}); build the archives again, or remove it"
             raise ArchiveError(message, "manifest-mismatch", MANIFEST_NAME) from None

@@ -220,6 +220,7 @@ FAULTS_OF_MANIFEST: Faults = {
         "a manifest that is no JSON": b"{",
         "a manifest that is a list": b"[1]",
         "a manifest nested without end": b"[" * 100_000,
+        "a manifest of more than 1 MiB": b" " * 2**20 + b"{}",
     }.items()
 }
 """Streaming does not read the manifest."""

@@ -357,6 +357,7 @@ def test_a_true_mask_of_other_colours_is_named(evaluate, sample_copy, masks):
         "--threshold 50",
         "--threshold nan",
         "--replicates 0",
+        "--replicates 100001",
         "--model-index",
         "--model-index --model-name mine --against b.csv",
         "--eval-results --against b.csv",

@@ -125,6 +125,15 @@ def test_other_files_are_refused(tmp_path, read):
     assert "away.parquet: no such file; give the predictions of" in message(read, tmp_path / "away.parquet")
 
 
+def test_rows_that_a_file_claims_are_not_taken_for_memory(tmp_path):
+    many = pa.array(np.zeros(2**22 + 1, np.int8)).dictionary_encode()  # some kilobytes
+    pq.write_table(
+        pa.table({"path": many.cast(pa.string()).dictionary_encode(), "score": many}), tmp_path / "a.parquet"
+    )
+    assert (tmp_path / "a.parquet").stat().st_size < 100_000
+    assert "a.parquet: claims 4,194,305 rows; give one for each tile" in message(read_scores, tmp_path / "a.parquet")
+
+
 def test_a_damaged_page_and_a_doubled_column_are_named(tmp_path):
     file = write_table(tmp_path / "masks.parquet", [PNGS["1-bit"](mask) for mask in MASKS])
     content = bytearray(file.read_bytes())

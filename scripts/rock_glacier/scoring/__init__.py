@@ -5,3 +5,6 @@ THRESHOLD = 0.5
 
 REPLICATES = 2000
 """Replicates of the bootstrap."""
+
+MOST_REPLICATES = 100_000
+"""With more, an interval moves by less than what it is itself uncertain by."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rock_glacier.console import add_options, count, output_file, positive, run, say
-from rock_glacier.scoring import REPLICATES, THRESHOLD
+from rock_glacier.scoring import MOST_REPLICATES, REPLICATES, THRESHOLD
 
 _WIDTH = 80  # columns of the report
 _MEANINGS = {"cordillera": "cordillera (no rock glacier)", "glaciar": "glaciar (rock glacier)"}
@@ -125,7 +125,7 @@ for wrong usage.""",
         metavar="N",
         type=positive,
         default=REPLICATES,
-        help="replicates of the bootstrap (default: %(default)s)",
+        help=f"replicates of the bootstrap, at most {MOST_REPLICATES} (default: %(default)s)",
     )
     add_options(parser, "--seed")
     parser.add_argument("--json", metavar="FILE", type=output_file, help="write everything to this file as well")
@@ -158,6 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--model-index and --eval-results show one model: leave out --against")
     if options.eval_results and options.split != "test":
         parser.error("--eval-results is of the split test: leave out --split")
+    if options.replicates > MOST_REPLICATES:
+        parser.error(f"--replicates is {options.replicates}; it is at most {MOST_REPLICATES}")
     if not 0 <= options.threshold <= 1:  # NaN included
         parser.error(f"--threshold is {options.threshold}; it is a probability, from 0 to 1")
 

@@ -33,6 +33,7 @@ Mask = npt.NDArray[np.uint8]
 _SCORE_SCHEMA = pa.schema([("path", pa.string()), ("score", pa.float64())])
 _MASK_SCHEMA = datasets.Features({"path": datasets.Value("string"), "mask": datasets.Image()}).arrow_schema
 _MASKS_OF_ROW_GROUP = 100
+_MOST_ROWS = 2**22  # of a Parquet file, which may claim any number in some bytes
 
 
 class PredictionError(PrintableError, ValueError):
@@ -198,6 +199,8 @@ def _read_parquet(file: Path, names: list[str]) -> pa.Table:
     try:
         with pq.ParquetFile(file) as parquet:
             check_columns(parquet.schema_arrow.names, names)
+            if parquet.metadata.num_rows > _MOST_ROWS:
+                raise ValueError(f"claims {parquet.metadata.num_rows:,} rows; give one for each tile")
             return parquet.read(names)
     except (pa.ArrowException, OSError) as error:  # of both kinds where a page is damaged
         raise ValueError(f"cannot be read as Parquet ({error}); write it again") from None
