@@ -1,4 +1,9 @@
-"""The tests on every version of `datasets` that the dataset is for, each in an environment of its own: `nox`."""
+"""The tests on every version of `datasets` that the dataset is for, each in an environment of its own: `nox`.
+
+`nox -s fuzz -- --seconds 600` runs each fuzzer for ten minutes; without seconds, for one.
+"""
+
+from pathlib import Path
 
 import nox
 
@@ -37,3 +42,11 @@ def training(session: nox.Session) -> None:
     torch = ["torch", "torchvision", "transformers", "accelerate", "kornia", "torchgeo"]
     session.install("-e", ".[test]", *torch, "jax", "flax", "optax", "ray[data]")
     session.run("python", "-m", "pytest", "-q", "tests/test_training.py", *session.posargs)
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Change archives, PNG files and tables, and end commands, at random; docs/architecture.md says what that found."""
+    session.install("-e", ".[curate,evaluate,publish]")
+    for fuzzer in sorted(Path("tests/fuzz").glob("fuzz_*.py")):
+        session.run("python", str(fuzzer), *session.posargs)

@@ -102,6 +102,7 @@ def test_scores_of_other_tools_are_read(tmp_path):
         ({"path": ["a.png"], "score": pa.array([None], pa.float64())}, "a.png: the score nan is not a probability"),
         ({"path": ["a.png"], "score": ["0.5"]}, "the column score holds string"),
         ({"path": [[1]], "score": [0.5]}, "the column path does not hold text"),
+        ({"path": pa.array([b"\xff.png"]).view(pa.string()), "score": [0.5]}, "Invalid UTF8 sequence"),
         ({"name": ["a.png"], "score": [0.5]}, "has no column path; its columns are name, score"),
     ],
 )

@@ -201,6 +201,8 @@ def _read_parquet(file: Path, names: list[str]) -> pa.Table:
             check_columns(parquet.schema_arrow.names, names)
             if parquet.metadata.num_rows > _MOST_ROWS:
                 raise ValueError(f"claims {parquet.metadata.num_rows:,} rows; give one for each tile")
-            return parquet.read(names)
+            table = parquet.read(names)
+            table.validate(full=True)  # such as that text is UTF-8
+            return table
     except (pa.ArrowException, OSError) as error:  # of both kinds where a page is damaged
         raise ValueError(f"cannot be read as Parquet ({error}); write it again") from None
