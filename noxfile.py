@@ -36,7 +36,7 @@ def matrix(session: nox.Session, version: str) -> None:
     session.run("python", "-m", "pytest", "-q", "-n", "auto", "--dist=load", *tests, *session.posargs)
 
 
-@nox.session
+@nox.session(default=False)
 def training(session: nox.Session) -> None:
     """Run every block of docs/training.md, with what is too large for CI: some 8 GB."""
     torch = ["torch", "torchvision", "transformers", "accelerate", "kornia", "torchgeo"]

@@ -16,19 +16,18 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import IO, Any
+from unittest import mock
 
 import datasets
 import huggingface_hub
-from datasets.builder import DatasetGenerationError
+from datasets.builder import DatasetGenerationError, FileLock
 from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.download.streaming_download_manager import xopen
 from datasets.fingerprint import Hasher
 
 _CITATION = """\
-@ONLINE {rock-glacier-dataset,
-    author="CMM - Glaciares (UChile)", title="Rock Glacier Dataset", month="October", year="2022",
-    url="https://github.com/alcazar90/rock-glacier-detection"
-}
+@ONLINE {rock-glacier-dataset, author="CMM - Glaciares (UChile)", title="Rock Glacier Dataset", month="October",
+    year="2022", url="https://github.com/alcazar90/rock-glacier-detection"}
 """
 _DESCRIPTION = """\
 Sentinel-2 images of rock glaciers in the Chilean Andes, as tiles of 128 x 128 pixels, for image classification (is
@@ -95,10 +94,7 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
     """
 
     VERSION = datasets.Version(_VERSION)
-    BUILDER_CONFIGS = [  # noqa: RUF012 - `datasets` asks for a list
-        datasets.BuilderConfig(CONFIG_NAMES[0], VERSION, description="Tiles, each with a label: rock glacier or not."),
-        datasets.BuilderConfig(CONFIG_NAMES[1], VERSION, description="Tiles, each with a mask: where is rock glacier?"),
-    ]
+    BUILDER_CONFIGS = [datasets.BuilderConfig(name, datasets.Version(_VERSION)) for name in CONFIG_NAMES]  # noqa: RUF012
     DEFAULT_CONFIG_NAME = CONFIG_NAMES[0]
     DEFAULT_WRITER_BATCH_SIZE = 64  # tiles, some 2 MiB
 
@@ -133,7 +129,6 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
         return generators
 
     def _generate_examples(self, split: str, archives: list[tuple[str, str]]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the examples of a split, or of some shards of it, in the order of the members."""
         _, target_name, _ = self.info.features
         for name, path in archives:
             with TileArchive(split, name, path, self._download_config) as archive:
@@ -176,11 +171,17 @@ def load_archives(
         **options: `num_proc`, `cache_dir`, `token`, `storage_options`, as in `datasets.load_dataset`.
     """
     num_proc = options.pop("num_proc", None)
-    builder = RockGlacierDataset(config_name=name, data_dir=data_dir, **options)
-    if streaming:
-        return builder.as_streaming_dataset(split=split)
-    builder.download_and_prepare(num_proc=num_proc)
-    return builder.as_dataset(split=split)
+    with mock.patch.object(datasets.builder, "FileLock", _lock):
+        builder = RockGlacierDataset(config_name=name, data_dir=data_dir, **options)
+        if streaming:
+            return builder.as_streaming_dataset(split=split)
+        builder.download_and_prepare(num_proc=num_proc)
+        return builder.as_dataset(split=split)
+
+
+def _lock(path: str, *args: Any) -> Any:
+    # `datasets` locks its cache also to read it, which a read-only one neither lets it do nor needs.
+    return FileLock(path, *args) if os.access(os.path.dirname(path), os.W_OK) else contextlib.nullcontext()
 
 
 def locate(data_dir: Any, base_path: str | None = None, token: bool | str | None = None) -> str:
@@ -244,7 +245,6 @@ def name_faults(split: str, names: list[str], folder: str) -> Iterator[ArchiveEr
 
 
 def _count_tiles(split: str, archives: list[tuple[str, str]]) -> dict[str, int]:
-    """Count the tiles of each class in a split, and check that none is in two shards."""
     tiles: set[tuple[str, str]] = set()
     for name, path in archives:
         with TileArchive(split, name, path) as archive:

@@ -24,6 +24,8 @@ from PIL import Image
 from test_bad_archives import chunk, with_second_header
 from test_rock_glacier_dataset import VERSION
 
+import rock_glacier.arrays
+import rock_glacier_dataset
 from rock_glacier.arrays import to_arrays
 from rock_glacier.masks import mask_to_class_indices
 from rock_glacier_dataset import CONFIG_NAMES, load_archives
@@ -206,6 +208,25 @@ def test_full_disk_is_reported_before_anything_is_decoded(
     assert_nothing_is_left(cache)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed))
     assert len(to_arrays(tiles, cache_dir=cache)["path"]) == 12
+
+
+def test_what_is_prepared_is_loaded_from_a_read_only_disk(
+    sample: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(**options: Any) -> Any:
+        return load_archives(data_dir=sample, split="train", cache_dir=cache / "datasets", **options)
+
+    before = to_arrays(load(), cache_dir=cache)
+
+    def refuse(path: str, *arguments: object) -> None:
+        raise PermissionError(errno.EROFS, "Read-only file system", path)
+
+    monkeypatch.setattr("rock_glacier_dataset.os.access", lambda path, mode: mode != os.W_OK)
+    for module in (datasets.builder, rock_glacier_dataset, rock_glacier.arrays):
+        monkeypatch.setattr(module, "FileLock", refuse)
+    again = to_arrays(load(), cache_dir=cache)
+    assert all((again[name] == before[name]).all() for name in before)
+    assert next(iter(load(streaming=True)))["path"] == before["path"][0]
 
 
 DECODE = """

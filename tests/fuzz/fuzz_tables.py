@@ -23,46 +23,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from harness import change_bytes, fuzz
 
-from rock_glacier.archives.grounds_file import GroundRow, read_grounds
+from rock_glacier.archives.grounds_file import read_grounds
 from rock_glacier.arrays import encode_png
 from rock_glacier.masks import class_indices_to_mask
 from rock_glacier.scoring.predictions import PredictionError, read_masks, read_scores
 from rock_glacier_dataset import ArchiveError
 
-SMALL = (
-    b",",
-    b";",
-    b'"',
-    b"\n",
-    b"\r\n",
-    b"\r",
-    b"0",
-    b"_",
-    b"e",
-    b"-",
-    b" ",
-    b"\t",
-    b"\0",
-    b"\xff",
-    b"nan",
-    b"1e-400",
-)
-FIELDS = (
-    "0,9",
-    "1_0e-1",
-    "\u0660.\u0665",
-    "0x1p-1",
-    "+0.5",
-    "1e-1",
-    ".5",
-    "inf",
-    "",
-    " 0.5",
-    '"0.5"',
-    "true",
-    "0.5.1",
-    "1e309",
-)
+SMALL = [*(bytes([byte]) for byte in b',;"\n\r0_e- \t\0\xff'), b"\r\n", b"nan", b"1e-400"]
+COLUMNS = ("path", "ground", "block", "x", "y", "turn", "source")
+FIELDS = ["0,9", "1_0e-1", "\u0660.\u0665", "0x1p-1", "+0.5", "1e-1", ".5", "inf", "-0", '"0.5"', "", "0.5.1", "1e309"]
 
 
 def scores_csv(chance: random.Random) -> bytes:
@@ -76,7 +45,7 @@ def scores_csv(chance: random.Random) -> bytes:
 
 def grounds_csv(chance: random.Random) -> bytes:
     rows = [f"test/glaciar/{number:03d}.png,{number // 2},0,{number},3,{number % 8},a.png\n" for number in range(5)]
-    return ("path,ground,block,x,y,turn,source\n" + "".join(rows)).encode()
+    return (",".join(COLUMNS) + "\n" + "".join(rows)).encode()
 
 
 def scatter(content: bytes, chance: random.Random) -> bytes:
@@ -115,7 +84,7 @@ def try_grounds(file: Path, chance: random.Random) -> str:
     file = file.with_suffix(".csv")
     file.write_bytes(content)
     rows = list(read_grounds(file).values())
-    plain = plain_rows(content, GroundRow._fields)
+    plain = plain_rows(content, COLUMNS)
     assert [[row.path, row.source] for row in rows] == [[row[0], row[-1]] for row in plain]
     numbers = [[int(field, 16 if "x" in field.lower() else 10) for field in row[1:-1]] for row in plain]
     assert [list(row[1:-1]) for row in rows] == numbers
