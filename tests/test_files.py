@@ -111,10 +111,33 @@ import os, signal, sys
 sys.path = {path}
 from pathlib import Path
 from rock_glacier.files import new_output_folder
-with new_output_folder({out!r}) as folder:
-    (folder / "file").touch()
+def end(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
+replace = Path.replace
+with new_output_folder({out!r}, ["file"]) as folder:
+    (folder / "file").touch()
+    if {replacing}:
+        Path.replace = lambda path, target: end() if path.name.endswith(".tmp") else replace(path, target)
+    else:
+        end()
 """
+
+
+def kill_a_writer(out: Path, *, replacing: bool = False) -> None:
+    """Kill a process that writes a folder, before it is through or while it replaces what is there."""
+    program = KILLED.format(path=sys.path, out=str(out), replacing=replacing)
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_what_a_killed_process_was_about_to_replace_is_put_back(tmp_path: Path) -> None:
+    write(tmp_path / "out")
+    kill_a_writer(tmp_path / "out", replacing=True)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(FileExistsError):
+        write(tmp_path / "out")
+    assert (tmp_path / "out" / "file").read_text() == "content"
+    assert names(tmp_path) == ["out"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
@@ -122,7 +145,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_but_not_what_another_
     (tmp_path / ".out.tmp").mkdir()
     (tmp_path / ".out.precious.tmp.lock").touch()
     mine = names(tmp_path)
-    subprocess.run([sys.executable, "-c", KILLED.format(path=sys.path, out=str(tmp_path / "out"))], check=False)
+    kill_a_writer(tmp_path / "out")
     assert len(names(tmp_path)) == len(mine) + 2
     with new_output_folder(tmp_path / "out") as folder:
         write(tmp_path / "out")

@@ -44,6 +44,7 @@ def new_output_folder(out: str | os.PathLike[str], replaceable: Sequence[str] = 
         OSError: the folder cannot be written.
     """
     target = Path(out).resolve()  # so that "." has a name, and a link's target rather than the link is replaced
+    _clear_up(target)
     _refuse_occupied(target, replaceable)
     made_parents = [parent for parent in target.parents if not parent.exists()]
     with termination_as_interruption():
@@ -54,9 +55,12 @@ def new_output_folder(out: str | os.PathLike[str], replaceable: Sequence[str] = 
                 _refuse_occupied(target, replaceable)  # another process may have been faster
                 for path in (temporary, *temporary.rglob("*")):
                     _sync(path)
-                _replace_folder(target, temporary)
+                if target.exists():
+                    target.replace(_old_of(temporary))
+                temporary.replace(target)
+                shutil.rmtree(_old_of(temporary), ignore_errors=True)
         except BaseException as error:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _undo(temporary, target)
             for parent in made_parents:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
@@ -70,23 +74,40 @@ def _beside(target: Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
 
 
+def _old_of(temporary: Path) -> Path:
+    """Return the name beside a temporary folder under which lies what it replaces, for a moment."""
+    return temporary.with_name(f"{temporary.name}.old")
+
+
 @contextlib.contextmanager
 def _locked(temporary: Path, target: Path) -> Iterator[None]:
-    """Make a temporary folder with a lock beside it, and remove those of the same target that nobody holds."""
+    """Make a temporary folder with a lock beside it, which tells `_clear_up` that a process holds it."""
     lock = temporary.with_name(f"{temporary.name}.lock")
     with contextlib.ExitStack() as held:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            for left in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.tmp.lock"):
-                with contextlib.suppress(OSError), FileLock(left, timeout=0):  # a Timeout is one, too
-                    shutil.rmtree(str(left).removesuffix(".lock"), ignore_errors=True)
-                    left.unlink()
             held.callback(lock.unlink, missing_ok=True)
             held.enter_context(FileLock(lock))
             temporary.mkdir()
         except OSError as error:
             raise _unwritten(error, target) from error
         yield
+
+
+def _clear_up(target: Path) -> None:
+    """Remove what killed processes have left beside a folder, and put back what one of them was about to replace."""
+    for lock in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.tmp.lock"):
+        with contextlib.suppress(OSError), FileLock(lock, timeout=0):  # a Timeout is one, too
+            _undo(lock.with_suffix(""), target)
+            lock.unlink()
+
+
+def _undo(temporary: Path, target: Path) -> None:
+    """Put back what a temporary folder was to replace, if it has not, and remove what is left."""
+    if _old_of(temporary).exists() and not target.exists():
+        _old_of(temporary).replace(target)
+    for left in (_old_of(temporary), temporary):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:
@@ -116,21 +137,6 @@ def _refuse_occupied(target: Path, replaceable: Sequence[str]) -> None:
         of_folder = f"folder that holds {kept[0]}" if replaceable else "folder that is not empty"
         kind = of_folder if target.is_dir() else "file"
         raise FileExistsError(f"{target} is a {kind}; name a new folder or an empty one")
-
-
-def _replace_folder(target: Path, new: Path) -> None:
-    """Rename a folder to `target`, and remove what was there; put that back where it fails."""
-    if not target.exists():
-        new.replace(target)
-        return
-    old = _beside(target)
-    target.replace(old)
-    try:
-        new.replace(target)
-    except BaseException:
-        old.replace(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_file(file: Path, content: str | bytes) -> None:
