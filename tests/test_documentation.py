@@ -100,7 +100,8 @@ def test_the_way_from_folders_to_the_hub_works(sample: Path, tmp_path: Path) -> 
             (folder / f"{prefixes[kind]}_{split}_{file_name}").write_bytes(png)
     with HubServer(tokens={"hf_token": "alkzar90"}) as hub:
         with client_of(hub, tmp_path / "home", HF_TOKEN="hf_token"):
-            assert run_lines(block, tmp_path) == [0] * 5
+            assert run_lines(block, tmp_path) == [0] * 4
+        assert (tmp_path / "audit.html").is_file()
         repository = hub.repositories[REPO_ID]
         assert {"refs/heads/main", "refs/heads/script"} <= set(repository.refs)
         assert "grounds.csv" in repository.find("main").tree
@@ -206,18 +207,18 @@ def test_links_of_the_published_card_lead_somewhere(staged: Path) -> None:
 
 
 def test_pictures_have_the_texts_with_which_they_were_drawn() -> None:
-    record = read_record(REPOSITORY / "assets", "")
+    record = read_record(REPOSITORY / "assets")
     assert record.of_sample
     assert list(record.texts) == list(PICTURES)
     for name, text in record.texts.items():
-        assert CARD.count(f"\n![{text.alt}](assets/{name})\n\n*{text.caption}*\n\n") == 1
+        assert CARD.count(f"\n{text.paragraphs(name)}") == 1
     assert set(re.findall(r"!\[[^]]{80,}\]\(assets/([^)]+)\)", CARD)) == {*PICTURES, "leak.png"}
 
 
 def test_the_card_of_tiles_that_share_no_ground_has_no_section_on_it() -> None:
-    record = read_record(REPOSITORY / "assets", "")
+    record = read_record(REPOSITORY / "assets")
     texts = {name: text for name, text in record.texts.items() if name not in (OVERLAP, GROUND)}
-    card = show_data(CARD, record.tiles, record._replace(texts=texts), has_grounds=False)
+    card = show_data(CARD, record.texts, record._replace(texts=texts), has_grounds=False)
     named = {"assets/overlap.webp", "assets/ground.webp", "<!--", "block_folds", "`grounds.csv` beside"}
     assert {text for text in named if text in CARD} == named
     assert {text for text in named if text in card} == set()

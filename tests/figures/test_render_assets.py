@@ -28,7 +28,6 @@ from rock_glacier.figures import pictures
 from rock_glacier.figures.figures_command import main
 from rock_glacier.figures.pictures import MOST_BYTES, SYNTHETIC, WIDTH, PicturedTile, encode
 from rock_glacier.figures.render import (
-    Pictures,
     choose_tiles,
     clear_masks,
     clear_overlaps,
@@ -69,16 +68,18 @@ def audited(leaky):
 
 
 @pytest.fixture(scope="module")
-def drawn(leaky):
-    return draw_pictures(leaky, ALONE)
+def drawn(audited):
+    return draw_pictures(audited)
 
 
 @pytest.fixture(scope="module")
 def rendered(leaky, tmp_path_factory) -> Path:
     """The pictures of that sample, written by the command whatever the user's settings of matplotlib."""
     out = tmp_path_factory.mktemp("pictures") / "new" / "assets"
+    page = out.parents[1] / "audit.html"
     with matplotlib.rc_context({"axes.xmargin": 0.4, "patch.force_edgecolor": True, "font.size": 7}):
-        assert main([str(leaky), "--out", str(out), "--num-proc", "1"]) == 0
+        assert main([str(leaky), "--out", str(out), "--html", str(page), "--num-proc", "1"]) == 0
+    assert "overlap-across-splits" in page.read_text(encoding="utf-8")
     return out
 
 
@@ -101,29 +102,27 @@ def test_pictures_are_small_and_of_one_width(rendered):
 
 @pytest.mark.parametrize("name", [TILE_AND_MASK, SPLITS])
 def test_same_archives_give_the_same_bytes_whatever_the_users_settings(drawn, rendered, name):
-    assert encode(drawn.drawn[name].figure, name) == (rendered / name).read_bytes()
+    assert encode(drawn[name].figure, name) == (rendered / name).read_bytes()
 
 
 def test_pictures_of_a_sample_say_so_and_those_of_the_curators_archives_do_not(leaky, drawn, tmp_path):
-    assert drawn.of_sample
-    assert list(drawn.drawn) == list(PICTURES)
-    for figure, alt, caption in drawn.drawn.values():
+    assert list(drawn) == list(PICTURES)
+    for figure, alt, caption in drawn.values():
         assert SYNTHETIC in texts(figure)
         assert alt.endswith(f". {SYNTHETIC}.")
         assert caption.endswith(". Synthetic sample.")
     take_curators_layout(released := Path(shutil.copytree(leaky, tmp_path / "released")))
-    found = draw_pictures(released, ALONE)
-    assert list(found.drawn) == list(PICTURES)
-    assert not any("ynthetic" in texts(figure) + alt + caption for figure, alt, caption in found.drawn.values())
-    assert "validation\n4 tiles" in texts(found.drawn[SPLITS].figure)
+    found = draw_pictures(audit(released, ALONE))
+    assert list(found) == list(PICTURES)
+    assert not any("ynthetic" in texts(figure) + alt + caption for figure, alt, caption in found.values())
+    assert "validation\n4 tiles" in texts(found[SPLITS].figure)
 
 
-def test_the_record_tells_what_was_drawn(leaky, drawn, rendered):
-    record = read_record(rendered, str(leaky))
+def test_the_record_tells_what_was_drawn(drawn, rendered):
+    record = read_record(rendered)
     assert record.of_sample
     assert record.tiles["train"] == {"cordillera": 6, "glaciar": 6}
-    assert record.texts == {name: picture[1:] for name, picture in drawn.drawn.items()}
-    assert "12 of class cordillera" not in record.texts[PORTRAIT].alt
+    assert record.texts == {name: picture[1:] for name, picture in drawn.items()}
     assert "11 of class cordillera, without a rock glacier; on the right 11 of class" in record.texts[PORTRAIT].alt
     assert "train with 6 cordillera and 6 glaciar tiles, validation with 2 cord" in record.texts[SPLITS].alt
     assert "`train/" in record.texts[OVERLAP].caption
@@ -133,9 +132,9 @@ def test_numbers_are_those_of_the_archives(leaky, drawn):
     for split in SPLIT_NAMES:
         members = contents(leaky, split)
         masks = [np.asarray(Image.open(io.BytesIO(members[path]))) for path in members if "/masks/" in path]
-        assert f"{split}\n{len(members) - len(masks)} tiles" in texts(drawn.drawn[SPLITS].figure)
+        assert f"{split}\n{len(members) - len(masks)} tiles" in texts(drawn[SPLITS].figure)
         median = 100 * np.median([(mask[..., 0] == 255).mean() for mask in masks])
-        assert f"median {median:.0f} %" in texts(drawn.drawn[SPLITS].figure)
+        assert f"median {median:.0f} %" in texts(drawn[SPLITS].figure)
 
 
 def test_bars_are_as_long_as_the_shares():
@@ -231,8 +230,8 @@ def test_dark_and_blown_out_tiles_are_stretched_and_others_are_not(audited):
 
 def test_the_largest_ground_is_drawn_with_the_number_of_its_tiles(audited, drawn):
     (mosaic,) = draw_grounds(audited, 1)
-    assert f"A ground of {mosaic.tiles} tiles" in texts(drawn.drawn[GROUND].figure)
-    assert np.array_equal(images(drawn.drawn[GROUND].figure)[0], np.array(mosaic.image))
+    assert f"A ground of {mosaic.tiles} tiles" in texts(drawn[GROUND].figure)
+    assert np.array_equal(images(drawn[GROUND].figure)[0], np.array(mosaic.image))
 
 
 def test_portrait_shows_no_ground_twice_while_there_is_another(audited):
@@ -251,7 +250,7 @@ def test_tile_with_an_empty_mask_is_not_in_the_portrait_and_does_not_stop_the_pi
     audited = audit(sample_copy, ALONE)
     shown = choose_tiles(audited, "glaciar")
     assert sorted([*shown, path]) == sorted(tile for tile in audited.grounds if "/glaciar/" in tile)
-    assert PORTRAIT in draw_pictures(sample_copy, ALONE).drawn
+    assert PORTRAIT in draw_pictures(audited)
 
 
 def test_masks_that_reach_the_border_go_last_and_empty_ones_are_left_out():
@@ -268,14 +267,14 @@ def test_what_cannot_be_shown_is_left_out_and_the_earlier_picture_removed(sample
         (out / name).write_bytes(b"of an earlier run")
     assert main([str(sample_copy), "--out", str(out), "--num-proc", "1"]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["notes.txt", RECORD_NAME, PORTRAIT, SPLITS]
-    assert list(read_record(out, "").texts) == [PORTRAIT, SPLITS]
+    assert list(read_record(out).texts) == [PORTRAIT, SPLITS]
     said, messages = capsys.readouterr()
     lines = [f"{out / name}: {megabytes((out / name).stat().st_size)}, of the dataset" for name in (PORTRAIT, SPLITS)]
     assert said.splitlines() == lines
     assert f"{OVERLAP}: left out, no two tiles of two splits overlap" in messages
     assert f"{GROUND}: left out, no two tiles show the same ground" in messages
     assert f"{TILE_AND_MASK}: left out, no mask shows a rock glacier" in messages
-    figures = draw_pictures(sample_copy, ALONE).drawn
+    figures = draw_pictures(audit(sample_copy, ALONE))
     assert not any(axes.collections for axes in figures[PORTRAIT].figure.findobj(Axes))
     assert "outlined" not in texts(figures[PORTRAIT].figure)
     assert "mask" not in texts(figures[SPLITS].figure)
@@ -307,10 +306,10 @@ def test_fault_of_the_archives_is_one_message_and_the_pictures_stay(sample_copy,
     assert {path.name: path.read_bytes() for path in out.iterdir()} == {OVERLAP: b"of an earlier run"}
 
 
-def test_picture_that_cannot_be_written_leaves_nothing_half_written(drawn, tmp_path):
+def test_picture_that_cannot_be_written_leaves_nothing_half_written(audited, drawn, tmp_path):
     (tmp_path / SPLITS).mkdir()
     with pytest.raises(OSError, match=SPLITS):
-        write_pictures(Pictures({SPLITS: drawn.drawn[SPLITS]}, {}, True, {}), tmp_path)
+        write_pictures(audited, {SPLITS: drawn[SPLITS]}, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [SPLITS]
 
 

@@ -35,18 +35,20 @@ The release's table.
 
 ![The leak.](assets/leak.png)
 
-<!-- overlap -->
-Two splits share ground.
-
 ![Two tiles.](assets/overlap.webp)
 
-<!-- /overlap -->
+*They *share* ground.*
+
 The end.
 <!-- grounds.csv -->
 
 Read grounds.csv.
 <!-- /grounds.csv -->
 """
+OWN = {
+    PORTRAIT: PictureText("Other text.", "Other caption."),
+    OVERLAP: PictureText("Two tiles.", "They *share* ground."),
+}
 COUNTS = {"train": {"cordillera": 1499, "glaciar": 1}, "validation": {"cordillera": 0, "glaciar": 8}}
 
 
@@ -58,7 +60,7 @@ def card_of(
     infos = {config: datasets.DatasetInfo(features=features_of(config), splits=splits) for config in CONFIG_NAMES}
     tiles = COUNTS | {"test": {"cordillera": train, "glaciar": 0}}
     record = PictureRecord(of_sample, tiles, texts or {})
-    return DatasetCard(published_card(README, infos, "me/it", tiles, record, has_grounds))
+    return DatasetCard(published_card(README, OWN, record, infos, "me/it", has_grounds=has_grounds))
 
 
 @pytest.mark.parametrize(("tiles", "category"), [(2000, "1K<n<10K"), (11_700, "10K<n<100K"), (998_491, "100K<n<1M")])
@@ -75,13 +77,13 @@ def test_the_readmes_own_metadata_and_text_stay():
     assert "| of them `glaciar` | 1 (0 %) | 8 (100 %) | 0 (0 %) |\n\n![The leak.](assets/leak.png)\n\n" in card.content
 
 
-def test_pictures_that_were_not_drawn_go_with_their_sections():
+def test_pictures_that_were_not_drawn_go_with_their_captions():
     text = PictureText("Tiles.", "Of the archives.")
     with_portrait, with_both = card_of(texts={PORTRAIT: text}), card_of(texts={PORTRAIT: text, OVERLAP: text})
     portrait = "![Tiles.](assets/portrait.webp)\n\n*Of the archives.*\n\n![The leak.](assets/leak.png)\n\n"
-    section = "Two splits share ground.\n\n![Tiles.](assets/overlap.webp)\n\n*Of the archives.*\n\n"
+    overlap = "![Tiles.](assets/overlap.webp)\n\n*Of the archives.*\n\n"
     assert with_portrait.content.endswith(f"{portrait}The end.\n")
-    assert with_both.content.endswith(f"{portrait}{section}The end.\n")
+    assert with_both.content.endswith(f"{portrait}{overlap}The end.\n")
     assert "portrait" not in card_of().content
     assert card_of(has_grounds=True).content.endswith("The end.\n\nRead grounds.csv.\n")
 
@@ -92,7 +94,14 @@ def test_the_card_of_a_sample_says_that_it_is_one():
     assert "# Rock glaciers of José\n\n> **This is a synthetic sample of 1,509 tiles, not satellite" in card.content
 
 
-def test_metadata_that_are_no_yaml_are_refused(monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "README", README.replace("license: mit", "license: [mit"))
-    with pytest.raises(Exception, match="expected"):
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("license: mit", "license: [mit", "expected"),
+        ("Two tiles", "Two", "does not show assets/overlap.webp with the texts of assets/pictures.json"),
+    ],
+)
+def test_a_readme_that_cannot_be_the_template_is_refused(monkeypatch, old, new, said):
+    monkeypatch.setattr(sys.modules[__name__], "README", README.replace(old, new))
+    with pytest.raises(Exception, match=said):
         card_of()

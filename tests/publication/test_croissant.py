@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 
 import mlcroissant
 import numpy as np
@@ -72,14 +71,13 @@ def test_the_responsible_ai_fields_hold_the_texts_of_the_card(dataset, staged):
         assert len(document[field]) > 30
         assert "](" not in document[field]
         assert "![" not in document[field]
-        assert not re.search(r"^!|^\*|assets/", document[field], re.MULTILINE)
+        assert "\n*" not in document[field]
     assert document["conformsTo"][1] == "http://mlcommons.org/croissant/RAI/1.0"
-    assert document["citeAs"].startswith("@ONLINE {rock-glacier-dataset")
-    assert (document["creator"]["name"], document["datePublished"]) == ("CMM - Glaciares (UChile)", "2022")
+    assert document["citeAs"] in (staged / "main" / "README.md").read_text(encoding="utf-8")
     assert "geospatial" in document["keywords"]
 
 
 def test_a_section_that_the_card_lacks_is_named(staged):
     card = (staged / "main" / "README.md").read_text(encoding="utf-8")
     with pytest.raises(ValueError, match=r"has no text below the heading Annotation process, which croissant\.json"):
-        describe(card.replace("Annotation process", "Annotation"), "me/it", {})
+        describe(card.replace("Annotation process", "Annotation"), "me/it")

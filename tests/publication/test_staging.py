@@ -28,7 +28,7 @@ from rock_glacier.archives.grounds_file import write_grounds as write_rows
 from rock_glacier.console import REPO_ID, megabytes
 from rock_glacier.parallel import Workers
 from rock_glacier.publication import stage_command
-from rock_glacier.publication.picture_record import PICTURES, PicturesError
+from rock_glacier.publication.picture_record import PICTURES
 from rock_glacier.publication.staging import stage
 from rock_glacier.sample.faults import FAULTS as PLANTED
 from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES
@@ -103,7 +103,9 @@ def test_the_curators_archives_keep_their_names_and_order_and_zeros_is_passed_ov
     assert stage_command.main(command) == 0
     printed = capsys.readouterr()
     record = "holds no record of an audit; run scripts/audit_archives.py"
-    assert printed.err.splitlines()[-1].endswith(f"script/data: {record}")
+    grounds, audit = printed.err.splitlines()[-2:]
+    assert "script/data: holds no grounds.csv, without which intervals of scores are too narrow; build" in grounds
+    assert audit.endswith(f"script/data: {record}")
     assert printed.out.splitlines() == [
         f"{config} {split}: {len(tile_paths(archives, split))} examples, "
         f"1 Parquet file, {megabytes(path.stat().st_size)}"
@@ -200,7 +202,7 @@ def other_tiles(folder: Path) -> None:
 
 PICTURE_FAULTS: dict[str, tuple[bool, Callable[[Path], object], str]] = {
     "of a sample": (True, lambda folder: None, "its pictures show a synthetic sample, and {} is none; "),
-    "of other tiles": (False, other_tiles, "from another number of tiles in a split or class than {} has; "),
+    "of other tiles": (False, other_tiles, "show other numbers of tiles than {} has; "),
     "without a record": (False, lambda folder: (folder / "pictures.json").unlink(), "holds no pictures.json; "),
     "with a damaged record": (False, lambda folder: (folder / "pictures.json").write_text("[]"), "is damaged; "),
     "with one missing": (False, lambda folder: (folder / "splits.png").unlink(), "splits.png, which is missing; "),
@@ -232,7 +234,7 @@ def test_staging_a_sample_says_that_it_is_one(sample, tmp_path, capsys):
 
 def test_pictures_of_no_sample_are_refused_for_a_sample(sample, tmp_path):
     pictures = write_pictures_of(sample, tmp_path / "pictures", of_sample=False)
-    with pytest.raises(PicturesError, match=r"its pictures show no sample, and .* is one; draw others"):
+    with pytest.raises(ValueError, match=r"its pictures show no sample, and .* is one; draw others"):
         stage(sample, tmp_path / "out", assets=pictures)
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rock_glacier.console import add_options, megabytes, run, say
+from rock_glacier.console import add_options, megabytes, output_file, run, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +19,8 @@ Draw the pictures of the dataset card: tiles of both classes, a tile with its
 mask, the classes and the mask coverage of each split, two tiles of two splits
 that overlap, and the largest grounds with their blocks; and pictures.json with
 their alternative texts and captions, from which stage_hub_repo.py --assets OUT
-makes the card. The archives are audited first; a fault ends the run.""",
+makes the card. The archives are audited first, as audit_archives.py does; a
+fault ends the run.""",
         epilog="""\
 DATA_DIR is a local folder or hf://datasets/<repo>[@<revision>]/<folder>.
 
@@ -38,22 +39,32 @@ failure, 2 for wrong usage.""",
     parser.add_argument(
         "--out", metavar="OUT", type=Path, default=Path("pictures"), help="folder to write into (default: %(default)s)"
     )
+    parser.add_argument("--html", metavar="FILE", type=output_file, help="write the audit's page to this file as well")
     add_options(parser, "--seed", "--num-proc", "--dask")
     options = parser.parse_args(arguments)
 
     def draw() -> None:
-        from rock_glacier.figures.render import draw_pictures, write_pictures
+        from rock_glacier.archives.manifest import is_sample
+        from rock_glacier.audit.checks import audit
+        from rock_glacier.audit.page import report_page
+        from rock_glacier.figures.render import WITHOUT, draw_pictures, write_pictures
+        from rock_glacier.files import write_file
         from rock_glacier.parallel import Workers
         from rock_glacier.publication.hub import prepare_client
         from rock_glacier.publication.staging import local_folder
 
         prepare_client()
         workers = Workers(options.num_proc, options.dask, progress=True)
-        pictures = draw_pictures(local_folder(options.data_dir), workers, seed=options.seed)
-        what = "a synthetic sample" if pictures.of_sample else "the dataset"
-        for name, size in write_pictures(pictures, options.out).items():
+        audited = audit(local_folder(options.data_dir), workers)
+        if options.html:  # first, so that it shows the faults that end the run
+            write_file(options.html, report_page(audited))
+            say(f"wrote {options.html}")
+        pictures = draw_pictures(audited, seed=options.seed)
+        what = "a synthetic sample" if is_sample(audited.listing.folder) else "the dataset"
+        for name, size in write_pictures(audited, pictures, options.out).items():
             say(f"{options.out / name}: {megabytes(size)}, of {what}")
-        for name, reason in pictures.left_out.items():
-            print(f"{name}: left out, {reason}", file=sys.stderr)
+        for name, reason in WITHOUT.items():
+            if name not in pictures:
+                print(f"{name}: left out, {reason}", file=sys.stderr)
 
     return run(parser.prog, draw, if_interrupted="interrupted; each picture is whole", extra="assets")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from rock_glacier.archives.listing import Listing, decode_member, open_members, split_of, tile_path
 from rock_glacier.archives.manifest import is_sample
-from rock_glacier.audit.checks import Audit, audit
+from rock_glacier.audit.checks import Audit
 from rock_glacier.audit.findings import ERROR, SHARED_GROUND
 from rock_glacier.audit.mosaics import draw_grounds
 from rock_glacier.audit.parts import MaskShape
@@ -29,7 +28,6 @@ from rock_glacier.figures.pictures import (
     mark_as_synthetic,
 )
 from rock_glacier.files import write_file
-from rock_glacier.parallel import Workers
 from rock_glacier.publication.picture_record import (
     GROUND,
     OVERLAP,
@@ -48,37 +46,28 @@ _HARMLESS = {*SHARED_GROUND, "mask-empty"}  # for pictures
 _BEST_COVERAGE = 0.25  # of a mask to show: enough to see, with enough of the mountain around it
 _SHORTLIST = 8  # tiles, or pairs of tiles, of which the one with the most contrast is shown
 
-
-class Pictures(NamedTuple):
-    """The pictures of a folder of archives.
-
-    Attributes:
-        drawn: the pictures by file name, in the order of `PICTURES`.
-        left_out: why a picture was not drawn, by file name.
-        of_sample: whether they show a sample.
-        tiles: number of tiles in each split and class.
-    """
-
-    drawn: dict[str, Picture]
-    left_out: dict[str, str]
-    of_sample: bool
-    tiles: dict[str, dict[str, int]]
+WITHOUT = {
+    TILE_AND_MASK: "no mask shows a rock glacier",
+    OVERLAP: "no two tiles of two splits overlap",
+    GROUND: "no two tiles show the same ground",
+}
+"""What archives are like of which a picture is not drawn."""
 
 
 @drawing_settings()
-def draw_pictures(data_dir: str | os.PathLike[str], workers: Workers | None = None, *, seed: int = 0) -> Pictures:
+def draw_pictures(audited: Audit, *, seed: int = 0) -> dict[str, Picture]:
     """Draw the pictures of the card.
 
     Args:
-        data_dir: folder of archives.
-        workers: processes that audit the archives; by default one for each core of this machine.
+        audited: the audit of the archives.
         seed: seed of the choice of the portrait's tiles.
+
+    Returns:
+        the pictures by file name, in the order of `PICTURES`; those of `WITHOUT` as far as there is what they show.
 
     Raises:
         ArchiveError: the archives have a fault other than shared ground or an empty mask, or grounds.csv does not fit.
-        WorkerError: the workers cannot be reached, or one was killed.
     """
-    audited = audit(data_dir, workers)
     for finding in audited.findings:
         if finding.severity == ERROR and finding.code not in _HARMLESS:
             raise ArchiveError(finding.message, finding.code, finding.path)
@@ -91,25 +80,17 @@ def draw_pictures(data_dir: str | os.PathLike[str], workers: Workers | None = No
         return min(float(tiles[path].rgb.std()) for path in paths)
 
     drawn = {PORTRAIT: draw_portrait({name: [tiles[path] for path in paths] for name, paths in portrait.items()})}
-    left_out = {}
     if masked:
         drawn[TILE_AND_MASK] = draw_tile_and_mask(tiles[max(masked, key=contrast)])
-    else:
-        left_out[TILE_AND_MASK] = "no mask shows a rock glacier"
     drawn[SPLITS] = draw_splits(audited.tiles, audited.coverages())
     if pairs:
         pair = max(pairs, key=lambda pair: contrast(pair["a"], pair["b"]))
         drawn[OVERLAP] = draw_overlap(pair, tiles[pair["a"]], tiles[pair["b"]])
-    else:
-        left_out[OVERLAP] = "no two tiles of two splits overlap"
     if mosaics := draw_grounds(audited, 2):
         drawn[GROUND] = draw_grounds_side_by_side(mosaics)
-    else:
-        left_out[GROUND] = "no two tiles show the same ground"
-    of_sample = is_sample(audited.listing.folder)
-    if of_sample:
+    if is_sample(audited.listing.folder):
         drawn = {name: mark_as_synthetic(picture) for name, picture in drawn.items()}
-    return Pictures(drawn, left_out, of_sample, audited.tiles)
+    return drawn
 
 
 def read_tiles(listing: Listing, paths: Collection[str]) -> dict[str, PicturedTile]:
@@ -183,11 +164,12 @@ def clear_overlaps(overlaps: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [pair for pair in pairs if dull(pair) == dull(pairs[0])][:_SHORTLIST]
 
 
-def write_pictures(pictures: Pictures, out: Path) -> dict[str, int]:
+def write_pictures(audited: Audit, pictures: Mapping[str, Picture], out: Path) -> dict[str, int]:
     """Write pictures and their record into a folder, and remove those of an earlier run that were left out.
 
     Args:
-        pictures: the pictures.
+        audited: the audit of the archives that they show.
+        pictures: the pictures by file name.
         out: the folder; it is made if it does not exist, and other files in it stay.
 
     Returns:
@@ -196,13 +178,13 @@ def write_pictures(pictures: Pictures, out: Path) -> dict[str, int]:
     Raises:
         OSError: the folder or a file cannot be written.
     """
-    files = {name: encode(picture.figure, name) for name, picture in pictures.drawn.items()}
+    files = {name: encode(picture.figure, name) for name, picture in pictures.items()}
     out.mkdir(parents=True, exist_ok=True)
     (out / RECORD_NAME).unlink(missing_ok=True)  # of other pictures
     for name, content in files.items():
         write_file(out / name, content)
-    for name in pictures.left_out:
+    for name in WITHOUT.keys() - files.keys():
         (out / name).unlink(missing_ok=True)
-    texts = {name: PictureText(picture.alt, picture.caption) for name, picture in pictures.drawn.items()}
-    write_record(out, PictureRecord(pictures.of_sample, pictures.tiles, texts))
+    texts = {name: PictureText(picture.alt, picture.caption) for name, picture in pictures.items()}
+    write_record(out, PictureRecord(is_sample(audited.listing.folder), audited.tiles, texts))
     return {name: len(content) for name, content in files.items()}

@@ -2,11 +2,10 @@
 
 The README is the template. These parts of it follow the data:
 
-- a picture that is drawn from the archives: its alternative text, and its caption, a paragraph in italics below it;
-- the lines between `<!-- overlap -->` and `<!-- /overlap -->`, which go where no two splits share ground; likewise
-  `ground`, where no two tiles do, and `grounds.csv`, where there is no such file;
+- the pictures that are drawn from archives, with the texts of their record; each caption is a paragraph below;
 - the table between `<!-- splits -->` and `<!-- /splits -->`;
-- the number of the release's tiles, and the calls that name the dataset and its files.
+- the lines between `<!-- grounds.csv -->` and `<!-- /grounds.csv -->`, which go where there is no such file;
+- the number of the release's tiles, the dataset's name, and the names of its Parquet files.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from huggingface_hub import DatasetCard
 
 from rock_glacier.archives.grounds_file import GROUNDS_NAME
 from rock_glacier.console import REPO_ID, count
-from rock_glacier.publication.picture_record import GROUND, OVERLAP, PICTURES, Counts, PictureRecord
+from rock_glacier.publication.picture_record import Counts, PictureRecord, PictureText
 from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, HOMEPAGE, RELEASE_SIZES, SPLIT_NAMES
 
 _SIZE_CATEGORIES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M"}
@@ -29,7 +28,8 @@ _SIZE_CATEGORIES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6
 _LINK_TO_PROJECT = re.compile(r"\]\((?=docs/|CONTRIBUTING\.md)")
 """The beginning of a link to a file that is not published."""
 
-_PICTURE = re.compile(r"!\[[^]]*\]\(assets/([\w.]+)\)\n\n(?:\*[^*]+\*\n\n)?")
+_MARKED = re.compile(r"<!-- (\S+) -->\n(.*?)<!-- /\1 -->\n", re.DOTALL)
+
 _SAMPLE = """\
 > **This is a synthetic sample of {tiles}, not satellite images.** It has the form of the dataset, whose card follows,
 > with the numbers and pictures of the sample.
@@ -52,10 +52,11 @@ tiles = load_dataset("{repo_id}", revision="script", trust_remote_code=True)
 
 def published_card(
     readme: str,
+    own: Mapping[str, PictureText],
+    pictures: PictureRecord,
     infos: Mapping[str, datasets.DatasetInfo],
     repo_id: str,
-    tiles: Counts,
-    pictures: PictureRecord,
+    *,
     has_grounds: bool,
     files: Iterable[str] = (),
 ) -> str:
@@ -65,27 +66,25 @@ def published_card(
 
     Args:
         readme: the README, with metadata at its head.
+        own: the texts of the pictures that the README shows.
+        pictures: the pictures to show in their place, and what is staged: its tiles, and whether it is a sample.
         infos: for each config the features, and the splits with their numbers of examples and bytes.
         repo_id: the Hub dataset that the card's calls are to load.
-        tiles: number of tiles in each split and class.
-        pictures: what the pictures show; `of_sample` holds for the tiles as well.
         has_grounds: whether there is a grounds.csv.
         files: paths of the Parquet files in the repository. Where a call names the only file of a split and there are
             several, it names the first instead.
 
     Raises:
-        ValueError: the README's metadata are not YAML.
+        ValueError: the README's metadata are not YAML, or it does not show a picture with its own text.
     """
-    readme = show_data(readme, tiles, pictures, has_grounds)
-    readme = _LINK_TO_PROJECT.sub(f"]({HOMEPAGE}/blob/HEAD/", readme)
-    for before in ('load_dataset("', "hf://datasets/"):
-        readme = readme.replace(before + REPO_ID, before + repo_id)
+    readme = show_data(readme, own, pictures, has_grounds=has_grounds)
+    readme = _LINK_TO_PROJECT.sub(f"]({HOMEPAGE}/blob/HEAD/", readme).replace(REPO_ID, repo_id)
     for file in files:
-        first, shard, _ = file.partition("-00000-of-")
-        if shard:
-            readme = readme.replace(f"{first}-00000-of-00001.parquet", file)
+        if "-00000-of-" in file:
+            readme = readme.replace(f"{file.partition('-of-')[0]}-of-00001.parquet", file)
     card = DatasetCard(readme, ignore_metadata_errors=False)
-    card.data["size_categories"] = [next(word for end, word in _SIZE_CATEGORIES.items() if _total(tiles) < end)]
+    tiles = _total(pictures.tiles)
+    card.data["size_categories"] = [next(word for end, word in _SIZE_CATEGORIES.items() if tiles < end)]
     if pictures.of_sample:
         card.data["pretty_name"] += " (synthetic sample)"
     card.data["configs"] = [
@@ -100,37 +99,20 @@ def published_card(
     return str(card)
 
 
-def show_data(readme: str, tiles: Counts, pictures: PictureRecord, has_grounds: bool) -> str:
-    """Give the README the numbers, pictures, alternative texts and captions of what is staged.
-
-    Args:
-        readme: the README.
-        tiles: number of tiles in each split and class.
-        pictures: what the pictures show.
-        has_grounds: whether there is a grounds.csv.
-    """
-    kept = {"overlap": OVERLAP in pictures.texts, "ground": GROUND in pictures.texts, GROUNDS_NAME: has_grounds}
-    for name, is_kept in kept.items():
-        readme = _between(readme, name, r"\1" if is_kept else "")
-    readme = _between(readme, "splits", _table(tiles))
-
-    def show(found: re.Match[str]) -> str:
-        if found[1] not in PICTURES:
-            return found[0]
-        text = pictures.texts.get(found[1])
-        return f"![{text.alt}](assets/{found[1]})\n\n*{text.caption}*\n\n" if text else ""
-
-    readme = _PICTURE.sub(show, readme)
-    readme = readme.replace(count(sum(RELEASE_SIZES.values()), "tile"), count(_total(tiles), "tile"))
+def show_data(readme: str, own: Mapping[str, PictureText], pictures: PictureRecord, *, has_grounds: bool) -> str:
+    """Give the README the numbers, pictures, alternative texts and captions of what is staged; see `published_card`."""
+    for name, text in own.items():
+        if text.paragraphs(name) not in readme:
+            raise ValueError(f"README.md: does not show assets/{name} with the texts of assets/pictures.json")
+        new = pictures.texts.get(name)
+        readme = readme.replace(text.paragraphs(name), new.paragraphs(name) if new else "")
+    marked = {"splits": _table(pictures.tiles)} | ({} if has_grounds else {GROUNDS_NAME: ""})
+    readme = _MARKED.sub(lambda found: marked.get(found[1], found[2]), readme)
+    tiles = count(_total(pictures.tiles), "tile")
+    readme = readme.replace(count(sum(RELEASE_SIZES.values()), "tile"), tiles)
     if pictures.of_sample:
-        notice = _SAMPLE.format(tiles=count(_total(tiles), "tile"))
-        readme = re.sub(r"^(# .*\n)", rf"\1\n{notice}", readme, count=1, flags=re.MULTILINE)
+        readme = re.sub(r"^(# .*\n)", rf"\1\n{_SAMPLE.format(tiles=tiles)}", readme, count=1, flags=re.MULTILINE)
     return readme
-
-
-def _between(readme: str, name: str, content: str) -> str:
-    """Replace the lines between two markers, and drop these."""
-    return re.sub(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->\n", content, readme, flags=re.DOTALL)
 
 
 def _table(tiles: Counts) -> str:

@@ -21,15 +21,15 @@ Counts = Mapping[str, Mapping[str, int]]
 """Number of tiles in each split and class."""
 
 
-class PicturesError(ValueError):
-    """Pictures that do not show what is staged: names the folder, what is wrong and the command that draws others."""
-
-
 class PictureText(NamedTuple):
     """What a picture shows, for those who do not see it, and the line below it."""
 
     alt: str
     caption: str
+
+    def paragraphs(self, name: str) -> str:
+        """Return the picture of this name, and its caption, as they stand in the card."""
+        return f"![{self.alt}](assets/{name})\n\n*{self.caption}*\n\n"
 
 
 class PictureRecord(NamedTuple):
@@ -57,46 +57,42 @@ def write_record(folder: Path, record: PictureRecord) -> None:
     write_file(folder / RECORD_NAME, content + "\n")
 
 
-def read_record(folder: Path, data_dir: str) -> PictureRecord:
+def read_record(folder: Path) -> PictureRecord:
     """Read the record of a folder of pictures.
 
-    Args:
-        folder: the folder.
-        data_dir: the archives that are staged, for the message.
-
     Raises:
-        PicturesError: there is none, it is damaged, or a picture is missing.
+        ValueError: there is none, it is damaged, or a picture is missing.
+        OSError: it cannot be read.
     """
     try:
         content = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
         texts = {name: PictureText(**text) for name, text in content.pop("texts").items()}
         record = PictureRecord(**content, texts=texts)
     except FileNotFoundError:
-        raise PicturesError(f"{folder}: holds no {RECORD_NAME}; {_remedy(data_dir)}") from None
+        raise ValueError(f"{folder}: holds no {RECORD_NAME}") from None
     except (ValueError, TypeError, AttributeError, KeyError):
-        raise PicturesError(f"{folder / RECORD_NAME}: is damaged; {_remedy(data_dir)}") from None
+        raise ValueError(f"{folder / RECORD_NAME}: is damaged") from None
     for name in texts:
         if name not in PICTURES or not (folder / name).is_file():
-            raise PicturesError(f"{folder}: {RECORD_NAME} names {name}, which is missing; {_remedy(data_dir)}")
+            raise ValueError(f"{folder}: {RECORD_NAME} names {name}, which is missing")
     return record
 
 
-def check_pictures(folder: Path, record: PictureRecord, data_dir: str, of_sample: bool, tiles: Counts) -> None:
-    """Check that pictures show what is staged. Those of any sample go with a sample.
+def read_fitting_record(folder: Path, data_dir: str, of_sample: bool, tiles: Counts) -> PictureRecord:
+    """Read the record of pictures that show what is staged. Those of any sample go with a sample.
 
     Raises:
-        PicturesError: they show a sample and the archives are none, or the other way round, or another dataset.
+        ValueError: there is none, it is damaged, or the pictures show a sample and the archives are none, the other way
+            round, or another dataset; it names the command that draws others.
     """
-    if record.of_sample != of_sample:
-        shown, staged = ("a synthetic sample", "is none") if record.of_sample else ("no sample", "is one")
-        raise PicturesError(f"{folder}: its pictures show {shown}, and {data_dir} {staged}; {_remedy(data_dir)}")
-    if not of_sample and record.tiles != tiles:
-        raise PicturesError(
-            f"{folder}: its pictures were drawn from another number of tiles in a split or class than {data_dir} has; "
-            f"{_remedy(data_dir)}"
-        )
-
-
-def _remedy(data_dir: str) -> str:
-    draw = f"python scripts/render_assets.py {shlex.quote(data_dir)} --out pictures"
-    return f"draw others with `{draw}`, then stage with --assets pictures"
+    try:
+        record = read_record(folder)
+        if record.of_sample != of_sample:
+            shown, staged = ("a synthetic sample", "is none") if record.of_sample else ("no sample", "is one")
+            raise ValueError(f"{folder}: its pictures show {shown}, and {data_dir} {staged}")
+        if not of_sample and record.tiles != tiles:
+            raise ValueError(f"{folder}: its pictures show other numbers of tiles than {data_dir} has")
+    except ValueError as error:
+        draw = f"python scripts/render_assets.py {shlex.quote(data_dir)} --out pictures"
+        raise ValueError(f"{error}; draw others with `{draw}`, then stage with --assets pictures") from None
+    return record

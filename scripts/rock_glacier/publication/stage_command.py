@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def write() -> None:
+        from rock_glacier.archives.grounds_file import GROUNDS_NAME
         from rock_glacier.archives.manifest import is_sample
         from rock_glacier.audit.record import audit_record
         from rock_glacier.parallel import Workers
@@ -55,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data = os.path.join(options.out, "script", "data")
         if options.repo_id == REPO_ID and is_sample(data):
             print(f"{options.out}: is a synthetic sample; upload.py refuses it for {REPO_ID}", file=sys.stderr)
+        if not os.path.exists(os.path.join(data, GROUNDS_NAME)):
+            narrow = f"holds no {GROUNDS_NAME}, without which intervals of scores are too narrow"
+            print(f"{data}: {narrow}; build_archives.py --split keep writes it", file=sys.stderr)
         print(audit_record(data), file=sys.stderr)
 
     return run(parser.prog, write, if_interrupted="interrupted; nothing was written", extra="publish")

@@ -25,7 +25,7 @@ from rock_glacier.publication.card import published_card, script_card
 from rock_glacier.publication.croissant import CROISSANT_NAME, describe
 from rock_glacier.publication.hub import HubError, hub_step, is_same, list_files
 from rock_glacier.publication.parquet import WrittenParquet, write_parquet
-from rock_glacier.publication.picture_record import PictureRecord, check_pictures, read_record
+from rock_glacier.publication.picture_record import PictureRecord, read_fitting_record, read_record
 from rock_glacier.publication.rows import plan_rows, read_rows
 from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, SUMS_NAME, write_sums
 from rock_glacier_dataset import (
@@ -76,7 +76,7 @@ def stage(
     Raises:
         ArchiveError: the archives have a fault.
         HubError: they cannot be downloaded.
-        PicturesError: the pictures do not show these archives.
+        ValueError: the pictures do not show these archives.
         FileExistsError: `out` exists, and is neither empty nor to be replaced; it stays as it is.
         OSError: a file cannot be read or written.
         WorkerError: the workers cannot be reached.
@@ -84,7 +84,6 @@ def stage(
     if not (PROJECT / CARD_NAME).is_file():
         raise FileNotFoundError(f"{PROJECT / CARD_NAME}: no such file; run this in a clone of the project")
     place, workers = os.fspath(data_dir), workers or Workers(1)
-    pictures = read_record(assets, place)
     with new_output_folder(out, (MAIN, SCRIPT, SUMS_NAME) if overwrite else ()) as folder:
         source, data = local_folder(place), folder / SCRIPT / "data"
         names = [name for name in sorted(os.listdir(source)) if _is_published(name)]
@@ -94,7 +93,8 @@ def stage(
         list(workers.map("Copying archives", shutil.copyfile, [(Path(source, name), data / name) for name in names]))
         # From here on the copy is read, so that a change of the source does no harm.
         listing = _list_valid(data, place)
-        check_pictures(assets, pictures, place, is_sample(data), listing.counts())
+        counts = listing.counts()
+        pictures = read_fitting_record(assets, place, is_sample(data), counts)._replace(tiles=counts)
         _check_masks(listing, workers)
         if GROUNDS_NAME in names:
             read_grounds(Path(source, GROUNDS_NAME), [tile.path for tile in listing.tiles])  # refuses other tiles
@@ -109,7 +109,7 @@ def stage(
         staged: StagedSplits = {config: {split: [] for split in SPLIT_NAMES} for config in CONFIG_NAMES}
         for (_, _, config, tiles), file in zip(tasks, workers.map("Writing Parquet", _write, tasks), strict=True):
             staged[config][tiles[0].archive.split].append(file)
-        _write_other_files(folder, staged, repo_id, listing, assets, pictures)
+        _write_other_files(folder, staged, repo_id, assets, pictures)
         write_sums(folder, workers)
     return staged
 
@@ -177,9 +177,7 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _write_other_files(
-    folder: Path, staged: StagedSplits, repo_id: str, listing: Listing, assets: Path, pictures: PictureRecord
-) -> None:
+def _write_other_files(folder: Path, staged: StagedSplits, repo_id: str, assets: Path, pictures: PictureRecord) -> None:
     """Write the cards, the pictures, the loading script and the documents."""
     infos = {}
     for config, splits in staged.items():
@@ -192,12 +190,17 @@ def _write_other_files(
         infos[config] = info
     names = [file.name for splits in staged.values() for files in splits.values() for file in files]
     readme = (PROJECT / CARD_NAME).read_text(encoding="utf-8")
-    has_grounds = (folder / MAIN / GROUNDS_NAME).exists()
-    card = published_card(readme, infos, repo_id, listing.counts(), pictures, has_grounds, names)
-    (folder / MAIN / CARD_NAME).write_bytes(card.encode())
-    (folder / MAIN / CROISSANT_NAME).write_bytes(
-        describe(card, repo_id, {name: infos[name].features for name in infos}).encode()
+    card = published_card(
+        readme,
+        read_record(ASSETS).texts,
+        pictures,
+        infos,
+        repo_id,
+        has_grounds=(folder / MAIN / GROUNDS_NAME).exists(),
+        files=names,
     )
+    (folder / MAIN / CARD_NAME).write_bytes(card.encode())
+    (folder / MAIN / CROISSANT_NAME).write_bytes(describe(card, repo_id).encode())
     (folder / MAIN / "id2label.json").write_text(json.dumps(dict(enumerate(CLASS_NAMES)), indent=2) + "\n")
     for name in ("LICENSE", "CITATION.cff", "CHANGELOG.md", "assets/leak.json", "assets/leak.png"):
         _copy(PROJECT / name, folder / MAIN / name)
