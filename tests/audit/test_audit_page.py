@@ -83,7 +83,13 @@ def many_findings(number: int) -> list[Finding]:
     """Findings of a release in which every tile has a fault."""
     what = "shows the same ground as test/glaciar/{}.png, on 8192 pixels at dx=64, dy=0; put both into one split"
     return [
-        Finding(code, "error", f"train/glaciar/{tile}.png", f"train/glaciar/{tile}.png: {what.format(tile)}")
+        Finding(
+            code,
+            "error",
+            f"train/glaciar/{tile}.png",
+            f"train/glaciar/{tile}.png: {what.format(tile)}",
+            f"test/glaciar/{tile}.png" if code == "overlap-across-splits" else "",
+        )
         for tile, code in zip(range(100, 100 + number), itertools.cycle(["overlap-across-splits", "mask-empty"]))
     ]
 
@@ -264,7 +270,7 @@ def test_the_page_says_what_is_left_out_and_shows_some_of_each_code(valid):
     page = report_page(valid._replace(findings=[*many_findings(MOST_FINDINGS + 30), alone]))
     findings = report_of(page)["findings"]
     assert len(findings) == MOST_FINDINGS
-    assert findings[-1] == {**alone._asdict(), "splits": [], "classes": [], "tiles": [], "ground": None}
+    assert findings[-1] == {**alone.as_json(), "splits": [], "classes": [], "tiles": [], "ground": None}
     assert len(report_of(page)["pictures"]) == MOST_PICTURES
     text = Elements(page).text
     assert "31 findings more are left out" in text

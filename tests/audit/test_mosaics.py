@@ -48,7 +48,7 @@ def test_ground_is_drawn_as_it_lies(tmp_path):
     expected = np.full(SCENE.shape, 128, np.uint8)
     for x, y, _ in [*PLACES.values()][:3]:
         expected[y : y + 128, x : x + 128] = at(x, y)
-    assert mosaic[:2] == (3, 1)
+    assert (mosaic.tiles, mosaic.blocks) == (3, 1)
     assert np.array_equal(np.array(mosaic.image), expected[20:258, 10:228])
 
 

@@ -96,7 +96,7 @@ class Audit(NamedTuple):
         """Return the report that `--json` writes."""
         return {
             "tiles": self.tiles,
-            "findings": [finding._asdict() for finding in self.findings],
+            "findings": [finding.as_json() for finding in self.findings],
             "overlaps": self.overlaps,
             "same_ground": self.same_ground,
             "grounds": int(self.positions.ground.max(initial=-1)) + 1,
@@ -171,7 +171,7 @@ def _ground_findings(pairs: Iterable[Overlap | SameGround], tiles: Sequence[List
                 code, what = Code.SAME_GROUND_ACROSS_SPLITS, f"shows the same ground as {b.path} ({measured})"
             place = f"turn={one.turn}, dx={one.dx}, dy={one.dy}"
             message = f"{a.path}: {what}, at {place}; put both into one split, as build_archives.py does"
-            yield Finding(code.code, code.severity, a.path, message)
+            yield Finding(code.code, code.severity, a.path, message, b.path)
 
 
 def _duplicate_findings(tiles: Sequence[ListedMember], hashes: Sequence[bytes], workers: Workers) -> Iterator[Finding]:
@@ -194,4 +194,6 @@ def _duplicate_findings(tiles: Sequence[ListedMember], hashes: Sequence[bytes], 
             message = f"{tile.path}: has the pixels of {first.path}, as they are, turned or mirrored{remedy}"
             if len(splits) > 1:
                 message += ", for no tile may stand in two splits"
-            yield Finding(Code.DUPLICATE_PIXELS.code, ERROR if len(splits) > 1 else WARNING, tile.path, message)
+            yield Finding(
+                Code.DUPLICATE_PIXELS.code, ERROR if len(splits) > 1 else WARNING, tile.path, message, first.path
+            )

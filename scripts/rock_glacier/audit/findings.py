@@ -51,12 +51,18 @@ class Finding(NamedTuple):
         severity: "error" or "warning".
         path: the member, such as `train/glaciar/012.png`, or else the archive.
         message: says what is wrong and what to do.
+        other: the other tile, where the finding is about two.
     """
 
     code: str
     severity: str
     path: str
     message: str
+    other: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """Return the finding as a row of the JSON."""
+        return {"code": self.code, "severity": self.severity, "path": self.path, "message": self.message}
 
 
 def finding_of(fault: ArchiveError, severity: str | None = None) -> Finding:

@@ -22,16 +22,19 @@ class Mosaic(NamedTuple):
     """A ground, drawn.
 
     Attributes:
-        tiles: number of its tiles.
+        paths: its tiles' paths.
         blocks: number of its blocks.
         image: its tiles where they lie, with its blocks in colour where there are several.
-        paths: its tiles' paths.
     """
 
-    tiles: int
+    paths: list[str]
     blocks: int
     image: Image.Image
-    paths: list[str]
+
+    @property
+    def tiles(self) -> int:
+        """Number of its tiles."""
+        return len(self.paths)
 
 
 def draw_grounds(found: Audit, most: int) -> list[Mosaic]:
@@ -54,7 +57,7 @@ def draw_grounds(found: Audit, most: int) -> list[Mosaic]:
         _, _, blocks, x, y, turns, _ = zip(*rows, strict=True)
         shown = tqdm(_decoded(tiles), "Drawing a ground", len(tiles), unit=" tiles", disable=None)
         image = draw_mosaic(shown, turns, x, y, blocks)
-        mosaics.append(Mosaic(len(tiles), len(set(blocks)), image, [tile.path for tile in tiles]))
+        mosaics.append(Mosaic([tile.path for tile in tiles], len(set(blocks)), image))
     return mosaics
 
 

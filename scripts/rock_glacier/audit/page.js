@@ -93,7 +93,9 @@
 
   function tileFigure(path, isNamed) {
     const picture = pictures.get(path);
-    const frame = element("button", { type: "button", class: "picture", title: named(path) });
+    const share = shareText(picture?.share);
+    const title = [named(path), share].filter(Boolean).join(", ");
+    const frame = element("button", { type: "button", class: "picture", title });
     if (picture?.tile) {
       frame.append(element("img", { class: "ground", src: picture.tile, alt: path, decoding: "sync" }));
     } else {
@@ -105,7 +107,6 @@
       frame.append(element("img", { class: "overlay", src: picture.overlay, alt, decoding: "sync" }));
     }
     const figure = element("figure", { class: "tile" }, frame);
-    const share = shareText(picture?.share);
     if (isNamed || share) {
       const name = element("span", {}, ...(isNamed ? breakable(path) : []));
       figure.append(element("figcaption", {}, name, element("span", {}, share)));

@@ -12,7 +12,6 @@ import functools
 import hashlib
 import itertools
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from rock_glacier.audit.checks import Audit, count_across_splits, count_pairs
 from rock_glacier.audit.findings import CODES, ERROR, SHARED_GROUND, WARNING, Code, Finding
 from rock_glacier.audit.mosaics import draw_grounds
 from rock_glacier.audit.pictures import image_uri, read_pictures
-from rock_glacier_dataset import CLASS_NAMES, GLACIAR, MASKS, SPLIT_FOLDERS, SPLIT_NAMES, TILE_SIZE
+from rock_glacier_dataset import CLASS_NAMES, GLACIAR, MASKS, MEMBER_NAME, SPLIT_NAMES, TILE_SIZE
 
 MOST_FINDINGS = 10_000
 """Largest number of findings in a page; the JSON holds all."""
@@ -44,9 +43,6 @@ MOST_MOSAICS = 3
 _MOSAIC_QUALITY = 60  # of WebP
 _BARS = 20  # of a histogram
 _MOST_WITHOUT_SCRIPT = 100  # findings in the page as text, for where its script does not run
-_STEMS = "|".join(itertools.chain.from_iterable(SPLIT_FOLDERS.values()))
-_TILE_PATH = re.compile(rf"(?:{_STEMS})/(?:{'|'.join(CLASS_NAMES)})/[0-9]{{1,18}}\.png")
-_MASK_PATH = re.compile(rf"({_STEMS})/{MASKS}/([0-9]{{1,18}}\.png)")
 
 
 def report_page(found: Audit) -> str:
@@ -108,13 +104,10 @@ def _count_kinds(paths: Iterable[str]) -> str:
 
 
 def _tiles_of(finding: Finding) -> list[str]:
-    """Return the tiles that a finding is about, at most two: that of its path, and the one that its message names."""
-    path = _MASK_PATH.sub(rf"\1/{GLACIAR}/\2", finding.path)
-    if not _TILE_PATH.fullmatch(path):
-        return []
-    if finding.code not in SHARED_GROUND:
-        return [path]
-    return list(dict.fromkeys([path, *_TILE_PATH.findall(finding.message)]))[:2]
+    """Return the paths of the tiles that a finding is about, at most two."""
+    path = finding.path.replace(f"/{MASKS}/", f"/{GLACIAR}/")
+    is_tile = MEMBER_NAME.fullmatch(path) is not None
+    return [one for one in (path, finding.other) if one] if is_tile else []
 
 
 def _take_turns(findings: Sequence[Finding]) -> list[int]:
@@ -133,7 +126,7 @@ def _row(
     paths = (finding.path, *tiles)
     classes = {part for path in paths for part in path.split("/")[1:2]}
     return {
-        **finding._asdict(),
+        **finding.as_json(),
         "splits": [split for split in SPLIT_NAMES if split in map(split_of, paths)],
         "classes": [name for name in CLASS_NAMES if name in classes],
         "tiles": tiles,
