@@ -13,7 +13,7 @@ import datasets
 import pytest
 
 import rock_glacier_dataset
-from rock_glacier.console import CONFIG_NAMES, REPO_ID, add_options, run
+from rock_glacier.console import CONFIG_NAMES, REPO_ID, add_options, note, run, say
 
 LATE = """
 import os, sys
@@ -114,6 +114,12 @@ def test_failure_is_one_line_without_control_characters(
 ) -> None:
     assert run("build.py", fail_with(error), ValueError, extra="curate") == 1
     assert capsys.readouterr().err == f"build.py: {line}\n"
+
+
+def test_results_and_messages_show_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    say(Path("a\n\x1b[2J.json"))
+    note("ñ\n\x9b.png: left out")
+    assert capsys.readouterr() == ("a\\n\\x1b[2J.json\n", "ñ\\n\\x9b.png: left out\n")
 
 
 def test_options_name_the_dataset_and_the_configs_as_the_builder_does() -> None:

@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rock_glacier.console import positive, run, say
+from rock_glacier.console import note, positive, run, say
 
 CONFIGS = ("image-classification", "image-segmentation")
 
@@ -199,7 +199,7 @@ def measure_streams(folder: Path) -> Iterator[Line]:
     try:
         from hub.server import HubServer, client_environment
     except ImportError as error:
-        print(f"the bytes moved are left out ({error}); pip install -e '.[test]'", file=sys.stderr)
+        note(f"the bytes moved are left out ({error}); pip install -e '.[test]'")
         return
     from rock_glacier_dataset import REPO_ID
 

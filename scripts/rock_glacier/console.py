@@ -138,8 +138,18 @@ def _hide_progress_bars() -> None:
 
 
 def say(line: object) -> None:
-    """Print a result at once."""
-    print(line, flush=True)
+    """Print a result in one line."""
+    show(printable(str(line)))
+
+
+def note(line: str) -> None:
+    """Print a message in one line on standard error."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Print a result of several lines as it is, such as a table with colours; no name in it is from elsewhere."""
+    print(text, flush=True)
 
 
 def one_line(error: BaseException) -> str:
@@ -218,7 +228,7 @@ def output_file(text: str) -> Path:
     """Read the name of a file to write from the command line."""
     file = Path(text)
     if file.is_dir() or not file.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} is a folder, or in none; name a file in an existing folder")
+        raise argparse.ArgumentTypeError(f"{text!r} is none; name a file in an existing folder")
     return file
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import gc
 import itertools
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rock_glacier.console import CONFIG_NAMES, REPO_ID, PrintableError, add_options, repo_id, run, say
+from rock_glacier.console import CONFIG_NAMES, REPO_ID, PrintableError, add_options, note, repo_id, run, say
 
 _SAMPLE_SIZES: dict[str, Any] = {"train": 14, "validation": 4, "test": 6}
 _DECODED = 8  # examples of each split; of the others, paths and labels are read
@@ -150,7 +149,7 @@ def _say_what_is_loaded(data_dir: str) -> None:
     if is_sample(data_dir):
         say("These are synthetic sample tiles, none of the dataset's.")
     else:
-        print(audit_record(data_dir), file=sys.stderr)
+        note(audit_record(data_dir))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -202,6 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             configs = [options.name] if options.name else CONFIG_NAMES
             ways = ["streaming"] if options.streaming else _WAYS
             for number, found in enumerate(smoke_load(load_config, configs, ways, sizes)):
-                say(found if number else f"{HEADINGS}\n{found}")
+                if number == 0:
+                    say(HEADINGS)
+                say(found)
 
     return run(parser.prog, load)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rock_glacier.console import add_options, output_file, run, say
+from rock_glacier.console import add_options, output_file, run, say, show
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +63,7 @@ the archives cannot be read at all, 2 for wrong usage.""",
         found = audit(options.data_dir, workers, same_ground=not options.without_same_ground)
         errors = found.errors
         for line in report_lines(found):
-            say(line)
+            show(line)
         if options.json:
             write_file(options.json, json.dumps(found.as_json(), indent=2) + "\n")
             say(f"wrote {options.json}")

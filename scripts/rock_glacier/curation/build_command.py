@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rock_glacier.console import add_options, count, megabytes, positive, run, say
+from rock_glacier.console import add_options, count, megabytes, note, positive, run, say
 
 if TYPE_CHECKING:
     from rock_glacier.curation.build import Built
@@ -127,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in _results(built):
             say(line)
         for line in _warnings(built, options.split):
-            print(f"{parser.prog}: warning: {line}", file=sys.stderr)
+            note(f"{parser.prog}: warning: {line}")
 
     message = "interrupted; nothing was written"
     return run(parser.prog, build, if_interrupted=message, extra="curate")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rock_glacier.console import add_options, megabytes, output_file, run, say
+from rock_glacier.console import add_options, megabytes, note, output_file, run, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +64,6 @@ failure, 2 for wrong usage.""",
             say(f"{options.out / name}: {megabytes(size)}, of {what}")
         for name, reason in WITHOUT.items():
             if name not in pictures:
-                print(f"{name}: left out, {reason}", file=sys.stderr)
+                note(f"{name}: left out, {reason}")
 
     return run(parser.prog, draw, if_interrupted="interrupted; each picture is whole", extra="assets")

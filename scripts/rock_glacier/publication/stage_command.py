@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rock_glacier.console import REPO_ID, add_options, count, megabytes, run, say
+from rock_glacier.console import REPO_ID, add_options, count, megabytes, note, run, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 say(f"{config} {split}: {count(rows, 'example')}, {number}, {megabytes(size)}")
         data = os.path.join(options.out, "script", "data")
         if options.repo_id == REPO_ID and is_sample(data):
-            print(f"{options.out}: is a synthetic sample; upload.py refuses it for {REPO_ID}", file=sys.stderr)
+            note(f"{options.out}: is a synthetic sample; upload.py refuses it for {REPO_ID}")
         if not os.path.exists(os.path.join(data, GROUNDS_NAME)):
             narrow = f"holds no {GROUNDS_NAME}, without which intervals of scores are too narrow"
-            print(f"{data}: {narrow}; build_archives.py --split keep writes it", file=sys.stderr)
-        print(audit_record(data), file=sys.stderr)
+            note(f"{data}: {narrow}; build_archives.py --split keep writes it")
+        note(audit_record(data))
 
     return run(parser.prog, write, if_interrupted="interrupted; nothing was written", extra="publish")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rock_glacier.console import add_options, count, output_file, positive, run, say
+from rock_glacier.console import add_options, count, note, output_file, positive, run, say, show
 from rock_glacier.scoring import MOST_REPLICATES, REPLICATES, THRESHOLD
 
 _WIDTH = 80  # columns of the report
@@ -55,7 +54,7 @@ def report(found: Mapping[str, Any]) -> Iterator[str]:
         f"replacement, seed {bootstrap['seed']}: {clusters}, effectively {bootstrap['effective_clusters']:.1f} by "
         "their sizes."
     )
-    for text in (f"{rule} {method}", *(f"Note: {note}" for note in found["notes"])):
+    for text in (f"{rule} {method}", *(f"Note: {limit}" for limit in found["notes"])):
         yield from textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_long_words=False)
 
 
@@ -193,8 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         notes = [*found["notes"]]
         if options.data_dir is not None:
             notes.append(f"The text names the dataset {options.repo_id}; make sure that {options.data_dir} holds it.")
-        for note in notes:
-            print(f"{parser.prog}: {note}", file=sys.stderr)
-        say(text.rstrip("\n"))
+        for limit in notes:
+            note(f"{parser.prog}: {limit}")
+        show(text.rstrip("\n"))
 
     return run(parser.prog, score, Exception, extra="evaluate")  # client libraries raise exceptions of every kind
