@@ -138,14 +138,11 @@ def _check_images(place: str, example: Mapping[str, Any]) -> None:
 
 def _say_what_is_loaded(data_dir: str) -> None:
     """Say that a folder holds a sample, or whether its archives were audited."""
-    from rock_glacier.archives.listing import no_archives
+    from rock_glacier.archives.listing import check_folder
     from rock_glacier.archives.manifest import is_sample
     from rock_glacier.audit.record import audit_record
-    from rock_glacier_dataset import SPLIT_NAMES, find_archives, locate
 
-    files = find_archives(locate(data_dir))
-    if not any(files[split] for split in SPLIT_NAMES):
-        raise no_archives(data_dir)
+    check_folder(data_dir)
     if is_sample(data_dir):
         say("These are synthetic sample tiles, none of the dataset's.")
     else:

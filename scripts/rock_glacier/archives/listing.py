@@ -74,7 +74,8 @@ class Listing:
         files = find_archives(self.folder)
         archives = [ListedArchive(split, name_of(url), url) for split in SPLIT_NAMES for url in files[split]]
         if not archives:
-            raise no_archives(self.folder)
+            check_folder(self.folder)
+            raise ArchiveError(f"{self.folder}: holds no archives; give the folder that holds train.zip")
         self.faults = list(self._foreign_archives())
         self._pair_faults: dict[str, list[ArchiveError]] = {}
         in_doubt = set()  # splits of which not every archive can be read
@@ -144,15 +145,22 @@ def archives_near(folder: str | os.PathLike[str]) -> Path | None:
     return next((Path(os.path.normpath(path.parent)) for path in found if ARCHIVE_NAME.fullmatch(path.name)), None)
 
 
-def no_archives(folder: str) -> ArchiveError:
-    """Make the error that a folder, local or a URL, holds no archives; says where they are if they are near."""
-    near = None if "://" in folder else archives_near(folder)
+def check_folder(data_dir: str | os.PathLike[str]) -> None:
+    """Check that a folder of archives, if it is local, holds any; `load_archives` would miss the first split's.
+
+    Raises:
+        ArchiveError: it holds none; says where they are if they are near, or what it holds.
+    """
+    folder = Path(data_dir).expanduser()
+    near = archives_near(folder)
+    if "://" in os.fspath(data_dir) or not folder.is_dir() or (near and near.samefile(folder)):
+        return
+    what = "holds no archives; give the folder that holds train.zip"
     if near:
-        return ArchiveError(f"{folder}: holds no archives; they are in {near}; give that folder")
-    if "://" not in folder and any(Path(folder).glob("**/*.png")):
+        what = f"holds no archives; they are in {near}; give that folder"
+    elif any(next(folder.glob(pattern), None) for pattern in ("*.png", "*/*.png", "*/*/*.png")):
         what = "holds PNG files and no archives; make archives of them with build_archives.py"
-        return ArchiveError(f"{folder}: {what}")
-    return ArchiveError(f"{folder}: holds no archives; give the folder that holds train.zip")
+    raise ArchiveError(f"{data_dir}: {what}")
 
 
 def open_members(members: Iterable[ListedMember]) -> Iterator[tuple[TileArchive, ListedMember]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from rock_glacier.archives.listing import check_folder
 from rock_glacier.arrays import to_arrays
 from rock_glacier.baselines.classifiers import fit, predict
 from rock_glacier.baselines.features import PIXEL_FEATURE_NAMES, TILE_FEATURE_NAMES, describe_tiles
@@ -61,6 +62,7 @@ def train_baselines(
         OSError: the predictions cannot be written.
         WorkerError: a worker cannot be reached, or was killed.
     """
+    check_folder(data_dir)
     workers = Workers(num_proc, dask, progress=True)
     of_pixels = config == CONFIG_NAMES[1]
     needed = {_TRAIN, *splits, *([_VALIDATION] if of_pixels else [])}

@@ -33,6 +33,7 @@ import sklearn
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from rock_glacier.archives.listing import check_folder
 from rock_glacier.arrays import to_arrays
 from rock_glacier.audit.checks import audit
 from rock_glacier.baselines.classifiers import CLASSIFIER_NAMES, Labels, fit, predict
@@ -82,6 +83,7 @@ def read_tiles(data_dir: str, workers: Workers) -> TileSet:
         ArchiveError: the archives have a fault.
         ValueError: there is too little ground to cut into blocks.
     """
+    check_folder(data_dir)
     arrays = to_arrays(load_archives(data_dir=data_dir, split="+".join(SPLIT_NAMES)))
     numbers = {path: number for number, path in enumerate(arrays["path"].tolist())}
     found = audit(data_dir, workers)

@@ -14,7 +14,7 @@ from huggingface_hub import HfApi, HfFileSystem, snapshot_download
 
 import rock_glacier_dataset
 from rock_glacier.archives.grounds_file import GROUNDS_NAME, read_grounds
-from rock_glacier.archives.listing import ListedMember, Listing, no_archives
+from rock_glacier.archives.listing import ListedMember, Listing, check_folder
 from rock_glacier.archives.manifest import is_sample
 from rock_glacier.audit.findings import Code
 from rock_glacier.audit.parts import check_masks
@@ -87,8 +87,6 @@ def stage(
     with new_output_folder(out, (MAIN, SCRIPT, SUMS_NAME) if overwrite else ()) as folder:
         source, data = local_folder(place), folder / SCRIPT / "data"
         names = [name for name in sorted(os.listdir(source)) if _is_published(name)]
-        if not any(map(ARCHIVE_NAME.fullmatch, names)):
-            raise no_archives(place)
         data.mkdir(parents=True)
         list(workers.map("Copying archives", shutil.copyfile, [(Path(source, name), data / name) for name in names]))
         # From here on the copy is read, so that a change of the source does no harm.
@@ -128,6 +126,7 @@ def local_folder(data_dir: str) -> str:
     if not data_dir.startswith("hf://"):
         if "://" in data_dir:
             raise ArchiveError(f"{data_dir}: is neither local nor hf://datasets/...; copy the archives to a folder")
+        check_folder(data_dir)
         return locate(data_dir)
     with hub_step(data_dir, "download the archives"):
         place: Any = HfFileSystem().resolve_path(data_dir)

@@ -14,6 +14,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from rock_glacier.archives.grounds_file import GROUNDS_NAME, read_grounds
+from rock_glacier.archives.listing import check_folder
 from rock_glacier.arrays import decode_png
 from rock_glacier.masks import mask_to_class_indices
 from rock_glacier.scoring.predictions import Mask
@@ -58,6 +59,7 @@ def load_truth(config: str, split: str, data_dir: str | None, repo_id: str, revi
     They come from `data_dir`, a folder of archives or the URL of one; where it is None, from the Hub.
     """
     if data_dir is not None:
+        check_folder(data_dir)
         tiles: Any = load_archives(config, split=split, data_dir=data_dir)
     else:
         tiles = datasets.load_dataset(repo_id, name=config, split=split, revision=revision)
