@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import AbstractPathEffect, withStroke
-from PIL import Image
 
 from rock_glacier.audit.mosaics import Mosaic
 from rock_glacier.console import count
@@ -34,19 +33,15 @@ MOSAIC_SHAPE = (3, 4)
 WIDTH = 1640
 """Width of every picture in pixels, twice that of the Hub's column of text."""
 
-MOST_BYTES = 300 * 1024
-"""Size of a picture's file that is aimed at."""
-
 _DPI = 100
-_SMALL, _LARGE = 22, 26  # points
 _COVERAGE_BINS = 20
 _CLASS_COLOURS = dict(zip(CLASS_NAMES, (ORANGE, SKY_BLUE), strict=True))
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 _LEAST_SPAN = 0.5  # of the brightness of a tile that is shown as it is
 _CASING: list[AbstractPathEffect] = [withStroke(linewidth=7, foreground=BACKGROUND)]  # for lines on snow
-_QUALITIES: dict[str, list[dict[str, Any]]] = {
-    "png": [{"optimize": True}],
-    "webp": [{"lossless": True}, *({"quality": quality} for quality in (90, 80, 70, 60, 50, 40))],
+_ENCODERS: dict[str, dict[str, Any]] = {
+    "png": {"pil_kwargs": {"optimize": True}, "metadata": {"Software": None}},  # whose version would change the bytes
+    "webp": {"pil_kwargs": {"quality": 80, "method": 6}},
 }
 
 
@@ -86,7 +81,7 @@ def draw_portrait(tiles: Mapping[str, Sequence[PicturedTile]]) -> Picture:
     parts: Any = figure.subfigures(1, 2, wspace=0.02)
     shown, stretched = dict.fromkeys(CLASS_NAMES, 0), 0
     for part, name, meaning in zip(parts, CLASS_NAMES, meanings, strict=True):
-        part.suptitle(f"{name}: {meaning}", color=_CLASS_COLOURS[name], fontsize=_LARGE, fontweight="bold")
+        part.suptitle(f"{name}: {meaning}", color=_CLASS_COLOURS[name], fontsize=26, fontweight="bold")
         fields = part.subplots(*MOSAIC_SHAPE).ravel()
         for axes in fields:
             axes.set_axis_off()
@@ -168,7 +163,8 @@ def draw_splits(counts: Mapping[str, Mapping[str, int]], coverages: Mapping[str,
         for name, x, side in zip(CLASS_NAMES, (0.02, 0.98), ("left", "right"), strict=True):
             share = counts[split][name] / total
             bar.barh(0, share, left=left, color=_CLASS_COLOURS[name], edgecolor=BACKGROUND, linewidth=4)
-            bar.annotate(_number(counts[split][name], share), (x, 0), ha=side, va="center", color=BACKGROUND)
+            number = f"{counts[split][name]:,} ({_percent(share)})"
+            bar.annotate(number, (x, 0), ha=side, va="center", color=BACKGROUND)
             left += share
         rows.append(f"{split} with {' and '.join(f'{counts[split][name]:,} {name}' for name in CLASS_NAMES)} tiles")
         bar.set_xlim(0, 1)
@@ -179,9 +175,8 @@ def draw_splits(counts: Mapping[str, Mapping[str, int]], coverages: Mapping[str,
         if any_masks:
             histogram.axhline(0, color=FAINT, linewidth=2)
         if (shares := coverages[split]).size:
-            edges = np.linspace(0, 1, _COVERAGE_BINS + 1)
-            weights = np.full(shares.size, 1 / shares.size)
-            histogram.hist(shares, edges, weights=weights, color=_CLASS_COLOURS[GLACIAR], rwidth=0.9)
+            colour = _CLASS_COLOURS[GLACIAR]
+            histogram.hist(shares, _COVERAGE_BINS, range=(0, 1), density=True, color=colour, rwidth=0.9)
             median = _percent(float(np.median(shares)))
             histogram.annotate(f"median {median}", (1, 0.7), xycoords="axes fraction", ha="right")
             medians.append(f"{median} in {split}")
@@ -262,7 +257,7 @@ def draw_grounds_side_by_side(mosaics: Sequence[Mosaic]) -> Picture:
 
 def mark_as_synthetic(picture: Picture) -> Picture:
     """Say on a picture, and in its texts, that it shows a sample."""
-    picture.figure.supxlabel(SYNTHETIC, x=0.01, ha="left", color=FAINT, fontsize=_SMALL)
+    picture.figure.supxlabel(SYNTHETIC, x=0.01, ha="left", color=FAINT, fontsize=22)
     return picture._replace(alt=f"{picture.alt} {SYNTHETIC}.", caption=f"{picture.caption} Synthetic sample.")
 
 
@@ -272,17 +267,10 @@ def encode(figure: Figure, name: str) -> bytes:
 
     Args:
         figure: the picture.
-        name: file name, which ends in `.png` or `.webp`. WebP is lossless, or as good as `MOST_BYTES` allows.
+        name: file name, which ends in `.png` or `.webp`.
     """
-    pixels = io.BytesIO()
-    figure.savefig(pixels, format="rgba")
-    picture = Image.frombytes("RGBA", figure.canvas.get_width_height(), pixels.getvalue())
-    kind = name.rpartition(".")[2]
-    for settings in _QUALITIES[kind]:
-        file = io.BytesIO()
-        picture.save(file, kind, **settings)
-        if file.tell() <= MOST_BYTES:
-            break
+    file, kind = io.BytesIO(), name.rpartition(".")[2]
+    figure.savefig(file, format=kind, **_ENCODERS[kind])
     return file.getvalue()
 
 
@@ -294,10 +282,6 @@ def _new_figure(height: int, pad: float = 0.12) -> Figure:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
-
-
-def _number(number: int, share: float) -> str:
-    return f"{number:,} ({_percent(share)})"
 
 
 def _title(axes: Axes, text: str) -> None:
