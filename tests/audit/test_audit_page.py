@@ -172,13 +172,13 @@ def test_a_finding_has_its_tiles_its_pair_its_splits_and_classes(page):
     overlap, mask, archive = (rows[code] for code in ("overlap-across-splits", "mask-values", "archive-unreadable"))
     pair = {"a": "train/cordillera/001.png", "b": "test/cordillera/001.png", "turn": 0, "dx": 64, "dy": 0}
     assert overlap["pair"] == {**pair, "pixels": 8192}
-    assert (overlap["splits"], overlap["classes"]) == (["train", "test"], ["cordillera"])
+    assert (overlap["split"], overlap["class"]) == (["train", "test"], ["cordillera"])
     assert rows["duplicate-pixels"]["tiles"] == ["test/cordillera/000.png", "train/cordillera/000.png"]
     assert rows["duplicate-pixels"]["pair"]["turn"] == 5
     same = rows["same-ground-across-splits"]["pair"]
     assert (same["a"], same["b"], same["dx"], same["dy"]) == ("train/glaciar/000.png", "test/glaciar/001.png", 0, 0)
-    assert (mask["tiles"], mask["splits"], mask["classes"]) == (["test/glaciar/000.png"], ["test"], ["glaciar"])
-    assert (archive["tiles"], archive["splits"], archive["classes"]) == ([], ["validation"], [])
+    assert (mask["tiles"], mask["split"], mask["class"]) == (["test/glaciar/000.png"], ["test"], ["glaciar"])
+    assert (archive["tiles"], archive["split"], archive["class"]) == ([], ["validation"], [""])
 
 
 def test_faulty_tiles_are_shown_as_far_as_they_can_be_decoded(page):
@@ -200,7 +200,7 @@ def test_tiles_in_the_folder_val_are_shown(sample_copy):
     duplicate, overlap = report_of(page)["findings"]
     assert (duplicate["code"], overlap["code"]) == ("duplicate-pixels", "overlap-across-splits")
     assert overlap["tiles"] == ["train/cordillera/000.png", "val/cordillera/000.png"]
-    assert overlap["splits"] == ["train", "validation"]
+    assert overlap["split"] == ["train", "validation"]
     assert all(gallery_of(page)[path] for path in overlap["tiles"])
 
 
@@ -270,7 +270,7 @@ def test_the_page_says_what_is_left_out_and_shows_some_of_each_code(valid):
     page = report_page(valid._replace(findings=[*many_findings(MOST_FINDINGS + 30), alone]))
     findings = report_of(page)["findings"]
     assert len(findings) == MOST_FINDINGS
-    assert findings[-1] == {**alone.as_json(), "splits": [], "classes": [], "tiles": [], "ground": None}
+    assert findings[-1] == {**alone.as_json(), "split": [""], "class": [""], "tiles": [], "ground": None}
     assert len(report_of(page)["pictures"]) == MOST_PICTURES
     text = Elements(page).text
     assert "31 findings more are left out" in text

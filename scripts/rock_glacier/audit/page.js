@@ -190,7 +190,7 @@
     const where = first.ground === null ? "" : ` on one ground of ${counted(groundSizes[first.ground], "tile")}`;
     const splits = new Map();
     for (const finding of group) {
-      const key = finding.splits.join(" and ") || "no split";
+      const key = finding.split.join(" and ") || "no split";
       splits.set(key, (splits.get(key) ?? 0) + 1);
     }
     const spread = [...splits].map(([key, number]) => `${key}: ${number.toLocaleString("en")}`).join("; ");
@@ -238,17 +238,12 @@
     return [...groups.values()].sort((a, b) => of(a) - of(b) || b.length - a.length);
   }
 
-  const facets = { severity: "severity", split: "splits", class: "classes", code: "code" };
+  const facets = ["severity", "split", "class", "code"];
   const codes = [...new Set(findings.map((finding) => finding.code))];
-
-  function valuesOf(finding, facet) {
-    const values = [finding[facets[facet]]].flat();
-    return values.length ? values : [""];
-  }
 
   function filter() {
     const values = new FormData(form);
-    const chosen = Object.keys(facets).map((facet) => [facet, new Set(values.getAll(facet))]);
+    const chosen = facets.map((facet) => [facet, new Set(values.getAll(facet))]);
     const text = values.get("text").trim().toLowerCase();
     // Findings that match the text and all facets, but for one that is left out.
     const match = (leftOut) =>
@@ -257,13 +252,13 @@
           searched.get(finding).includes(text) &&
           chosen.every(
             ([facet, wanted]) =>
-              facet === leftOut || !wanted.size || valuesOf(finding, facet).some((value) => wanted.has(value)),
+              facet === leftOut || !wanted.size || [finding[facet]].flat().some((value) => wanted.has(value)),
           ),
       );
-    for (const facet of Object.keys(facets)) {
+    for (const facet of facets) {
       const numbers = new Map();
       for (const finding of match(facet)) {
-        for (const value of valuesOf(finding, facet)) numbers.set(value, (numbers.get(value) ?? 0) + 1);
+        for (const value of [finding[facet]].flat()) numbers.set(value, (numbers.get(value) ?? 0) + 1);
       }
       for (const input of form.querySelectorAll(`input[name=${facet}]`)) {
         input.parentElement.lastElementChild.textContent = (numbers.get(input.value) ?? 0).toLocaleString("en");

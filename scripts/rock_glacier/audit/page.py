@@ -127,26 +127,28 @@ def _row(
     classes = {part for path in paths for part in path.split("/")[1:2]}
     return {
         **finding.as_json(),
-        "splits": [split for split in SPLIT_NAMES if split in map(split_of, paths)],
-        "classes": [name for name in CLASS_NAMES if name in classes],
+        "split": [split for split in SPLIT_NAMES if split in map(split_of, paths)] or [""],
+        "class": [name for name in CLASS_NAMES if name in classes] or [""],
         "tiles": tiles,
         "ground": grounds.get(a) if finding.code in SHARED_GROUND else None,
         **({"pair": pair} if pair else {}),
     }
 
 
-def _facets(findings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what findings can be filtered by: key, legend, and the values that are there."""
-    facets = []
-    for key, column, values in (
-        ("severity", "severity", (ERROR, WARNING)),
-        ("split", "splits", (*SPLIT_NAMES, "")),
-        ("class", "classes", (*CLASS_NAMES, "")),
-        ("code", "code", tuple(CODES)),
-    ):
-        of_findings = ([one[column]] if isinstance(one[column], str) else one[column] or [""] for one in findings)
-        there = {*itertools.chain.from_iterable(of_findings)}
-        facets.append({"key": key, "legend": key.capitalize(), "values": [one for one in values if one in there]})
+def _facets(findings: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return what findings can be filtered by: columns, each with the values that are there."""
+    all_values = {
+        "severity": (ERROR, WARNING),
+        "split": (*SPLIT_NAMES, ""),
+        "class": (*CLASS_NAMES, ""),
+        "code": tuple(CODES),
+    }
+    facets = {}
+    for key, values in all_values.items():
+        there = set(
+            itertools.chain.from_iterable([one[key]] if isinstance(one[key], str) else one[key] for one in findings)
+        )
+        facets[key] = [value for value in values if value in there]
     return facets
 
 
