@@ -22,8 +22,7 @@ from script_runs import SCRIPTS, client_of, run_script
 
 from rock_glacier.audit.findings import CODES
 from rock_glacier.console import REPO_ID
-from rock_glacier.publication.card import show_data
-from rock_glacier.publication.picture_record import GROUND, OVERLAP, PICTURES, read_record
+from rock_glacier.publication.picture_record import PICTURES, read_record
 from rock_glacier.publication.staging import stage
 from rock_glacier.sample.generate import make_sample_archives
 from rock_glacier_dataset import CONFIG_NAMES, HOMEPAGE, MASKS, RELEASE_SIZES, SPLIT_NAMES, RockGlacierDataset
@@ -213,15 +212,6 @@ def test_pictures_have_the_texts_with_which_they_were_drawn() -> None:
     for name, text in record.texts.items():
         assert CARD.count(f"\n{text.paragraphs(name)}") == 1
     assert set(re.findall(r"!\[[^]]{80,}\]\(assets/([^)]+)\)", CARD)) == {*PICTURES, "leak.png"}
-
-
-def test_the_card_of_tiles_that_share_no_ground_has_no_section_on_it() -> None:
-    record = read_record(REPOSITORY / "assets")
-    texts = {name: text for name, text in record.texts.items() if name not in (OVERLAP, GROUND)}
-    card = show_data(CARD, record.texts, record._replace(texts=texts), has_grounds=False)
-    named = {"assets/overlap.webp", "assets/ground.webp", "<!--", "block_folds", "`grounds.csv` beside"}
-    assert {text for text in named if text in CARD} == named
-    assert {text for text in named if text in card} == set()
 
 
 def test_card_states_the_leak_as_it_was_measured() -> None:

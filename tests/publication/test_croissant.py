@@ -77,7 +77,8 @@ def test_the_responsible_ai_fields_hold_the_texts_of_the_card(dataset, staged):
     assert "geospatial" in document["keywords"]
 
 
-def test_a_section_that_the_card_lacks_is_named(staged):
+def test_the_address_is_the_repositorys_and_a_section_that_the_card_lacks_is_named(staged):
     card = (staged / "main" / "README.md").read_text(encoding="utf-8")
+    assert json.loads(describe(card, "me/it"))["url"] == "https://huggingface.co/datasets/me/it"
     with pytest.raises(ValueError, match=r"has no text below the heading Annotation process, which croissant\.json"):
         describe(card.replace("Annotation process", "Annotation"), "me/it")

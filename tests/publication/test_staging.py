@@ -225,17 +225,14 @@ def test_pictures_that_do_not_show_the_archives_are_refused_with_the_command_tha
     assert not (tmp_path / "out").exists()
 
 
-def test_staging_a_sample_says_that_it_is_one(sample, tmp_path, capsys):
+def test_a_sample_is_told_and_takes_no_pictures_of_the_dataset(sample, tmp_path, capsys):
     said = "is a synthetic sample; upload.py refuses it for"
     for name, options, is_said in (("out", [], True), ("own", ["--repo-id", "me/sample"], False)):
         assert stage_command.main([str(sample), str(tmp_path / name), "--num-proc", "1", *options]) == 0
         assert (f"{tmp_path / name}: {said} {REPO_ID}" in capsys.readouterr().err) == is_said
-
-
-def test_pictures_of_no_sample_are_refused_for_a_sample(sample, tmp_path):
     pictures = write_pictures_of(sample, tmp_path / "pictures", of_sample=False)
     with pytest.raises(ValueError, match=r"its pictures show no sample, and .* is one; draw others"):
-        stage(sample, tmp_path / "out", assets=pictures)
+        stage(sample, tmp_path / "other", assets=pictures)
 
 
 def test_the_card_shows_numbers_and_pictures_of_what_is_staged(sample, tmp_path):

@@ -32,7 +32,7 @@ _MARKED = re.compile(r"<!-- (\S+) -->\n(.*?)<!-- /\1 -->\n", re.DOTALL)
 
 _SAMPLE = """\
 > **This is a synthetic sample of {tiles}, not satellite images.** It has the form of the dataset, whose card follows,
-> with the numbers and pictures of the sample.
+> with the sample's numbers and pictures of a sample.
 """
 
 _SCRIPT_TEXT = """
