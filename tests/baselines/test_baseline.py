@@ -105,10 +105,10 @@ def test_another_seed_gives_another_forest_and_each_file_is_printed(sample, tmp_
     names = ["forest-validation.parquet", "linear-validation.parquet"]
     written = []
     for seed in ("0", "1"):
-        options = ["--name", CLASSIFICATION, "--split", "validation", "--seed", seed, "--num-proc", "1"]
-        assert main([str(sample), str(tmp_path / seed), *options]) == 0
-        assert capsys.readouterr().out.splitlines() == [f"wrote {tmp_path / seed / name}" for name in names]
-        written.append([(tmp_path / seed / name).read_bytes() for name in names])
+        options = ["--name", CLASSIFICATION, "--split", "validation", "--seed", seed, "--num-proc", "1", "--overwrite"]
+        assert main([str(sample), str(tmp_path), *options]) == 0
+        assert capsys.readouterr().out.splitlines() == [f"wrote {tmp_path / name}" for name in names]
+        written.append([(tmp_path / name).read_bytes() for name in names])
     assert written[0][0] != written[1][0]
     assert written[0][1] == written[1][1]
 

@@ -16,8 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="""\
 Check a folder of archives and report every fault: archives, names, PNG files,
-masks, the manifest, duplicate tiles (also turned or mirrored), and tiles of
-two splits that show the same ground.""",
+masks, the manifest, duplicate tiles (also turned or mirrored), tiles of two
+splits that show the same ground, and a grounds.csv that contradicts them.""",
         epilog="""\
 Two tiles overlap when under some turn, at some offset, they are identical over
 the rectangle in which they lie on each other, at least 16 x 16 pixels with 16
@@ -26,8 +26,8 @@ Flat snow and shadow, another scale, and a rotation that is no quarter turn are
 out of reach.
 
 The page of --html is one file that needs no network: the verdict, the counts,
-the largest grounds as mosaics, tiles with their masks, and each finding with
-its tiles; of a pair that shares ground, the second is turned to fit.
+the largest grounds as mosaics, tiles with their masks, and the findings with
+their tiles, by code and ground; of a pair, the second is turned to fit.
 
 Exit status: 0 without errors (there may be warnings), 1 with errors or where
 the archives cannot be read at all, 2 for wrong usage.""",

@@ -40,6 +40,7 @@ def train_baselines(
     seed: int = 0,
     num_proc: int | None = None,
     dask: str | None = None,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Train the models of a config on train and write their predictions.
 
@@ -51,6 +52,7 @@ def train_baselines(
         seed: seed of the models, from 0.
         num_proc: number of processes and threads; default: one for each core.
         dask: address of a Dask scheduler whose workers to use.
+        overwrite: whether to replace `out` where it holds predictions and their record, and nothing else.
 
     Returns:
         the files of predictions.
@@ -58,7 +60,7 @@ def train_baselines(
     Raises:
         ArchiveError: the archives have a fault.
         ValueError: train lacks a class, or rock glacier.
-        FileExistsError: `out` exists and is not an empty folder; it stays as it was.
+        FileExistsError: `out` exists, and is neither empty nor to be replaced; it stays as it was.
         OSError: the predictions cannot be written.
         WorkerError: a worker cannot be reached, or was killed.
     """
@@ -66,7 +68,7 @@ def train_baselines(
     workers = Workers(num_proc, dask, progress=True)
     of_pixels = config == CONFIG_NAMES[1]
     needed = {_TRAIN, *splits, *([_VALIDATION] if of_pixels else [])}
-    with new_output_folder(out) as folder:
+    with new_output_folder(out, ("*.parquet", RECORD_NAME) if overwrite else ()) as folder:
         arrays = {
             split: to_arrays(load_archives(config, data_dir=data_dir, split=split), num_workers=num_proc)
             for split in SPLIT_NAMES

@@ -37,7 +37,7 @@ which OUT is as it was before, 2 for wrong usage.""",
         action="append",
         help="split to predict; may be given several times (default: test)",
     )
-    add_options(parser, "--seed", "--num-proc", "--dask")
+    add_options(parser, "--overwrite", "--seed", "--num-proc", "--dask")
     return parser
 
 
@@ -53,7 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         splits = options.splits or ["test"]
         for file in train_baselines(
-            options.data_dir, Path(options.out), options.name, splits, options.seed, options.num_proc, options.dask
+            options.data_dir,
+            Path(options.out),
+            options.name,
+            splits,
+            options.seed,
+            options.num_proc,
+            options.dask,
+            options.overwrite,
         ):
             say(f"wrote {file}")
 
