@@ -5,11 +5,7 @@ The background is opaque, so that a picture looks the same on a light page and o
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
-
-import matplotlib
 
 BACKGROUND, INK, FAINT = "#161b26", "#f2f4f8", "#aab2c0"
 
@@ -18,7 +14,9 @@ BACKGROUND, INK, FAINT = "#161b26", "#f2f4f8", "#aab2c0"
 ORANGE, SKY_BLUE, YELLOW = "#e69f00", "#56b4e9", "#f0e442"
 VERMILION, PURPLE, GREEN = "#f0793a", "#cc79a7", "#009e73"
 
-_SETTINGS: Any = {
+STYLE: Any = {
+    "font.size": 24,
+    "axes.titlesize": 26,
     "font.family": "DejaVu Sans",  # which comes with matplotlib
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -28,17 +26,4 @@ _SETTINGS: Any = {
     "figure.facecolor": BACKGROUND,
     "axes.facecolor": BACKGROUND,
 }
-
-
-@contextlib.contextmanager
-def drawing_settings(font_size: float = 24, title_size: float = 26) -> Iterator[None]:
-    """Draw with matplotlib's defaults and the project's style, whatever the user's settings are.
-
-    Args:
-        font_size: size of the letters in points.
-        title_size: size of the letters of a panel's title in points.
-    """
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_SETTINGS | {"font.size": font_size, "axes.titlesize": title_size})
-        yield
+"""For `matplotlib.style.context(STYLE, after_reset=True)`, which leaves out the user's own settings."""

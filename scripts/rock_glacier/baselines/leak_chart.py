@@ -6,12 +6,13 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rock_glacier.console import count
-from rock_glacier.style import FAINT, GREEN, INK, PURPLE, VERMILION, drawing_settings
+from rock_glacier.style import FAINT, GREEN, INK, PURPLE, STYLE, VERMILION
 
 _MODEL_NAMES = {"linear": "logistic\nregression", "forest": "random\nforest", "nearest": "nearest\nneighbour"}
 _TITLES = {
@@ -36,7 +37,8 @@ def draw_leak(figures: Mapping[str, Any]) -> bytes:
     Returns:
         a PNG file; the same figures give the same bytes with the same matplotlib.
     """
-    with drawing_settings(_LETTERS, _LETTERS):
+    letters = {"font.size": _LETTERS, "axes.titlesize": _LETTERS}
+    with matplotlib.style.context(STYLE | letters, after_reset=True):
         figure = Figure(_SIZE)
         FigureCanvasAgg(figure)
         panels = figure.subplots(len(_TITLES), 1, sharex=True)

@@ -10,6 +10,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import matplotlib.style
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from rock_glacier.audit.mosaics import Mosaic
 from rock_glacier.console import count
 from rock_glacier.grounds.turns import turned
-from rock_glacier.style import BACKGROUND, FAINT, INK, ORANGE, SKY_BLUE, YELLOW, drawing_settings
+from rock_glacier.style import BACKGROUND, FAINT, INK, ORANGE, SKY_BLUE, STYLE, YELLOW
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE
 
 SYNTHETIC = "Synthetic sample, not satellite images"
@@ -261,7 +262,7 @@ def mark_as_synthetic(picture: Picture) -> Picture:
     return picture._replace(alt=f"{picture.alt} {SYNTHETIC}.", caption=f"{picture.caption} Synthetic sample.")
 
 
-@drawing_settings()
+@matplotlib.style.context(STYLE, after_reset=True)
 def encode(figure: Figure, name: str) -> bytes:
     """Encode a picture; the same picture gives the same bytes.
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib.style
 import numpy as np
 
 from rock_glacier.archives.listing import Listing, decode_member, open_members, split_of, tile_path
@@ -39,7 +40,7 @@ from rock_glacier.publication.picture_record import (
     PictureText,
     write_record,
 )
-from rock_glacier.style import drawing_settings
+from rock_glacier.style import STYLE
 from rock_glacier_dataset import CLASS_NAMES, MASKS, ROCK_GLACIER_COLOUR, TILE_SIZE, ArchiveError
 
 _HARMLESS = {*SHARED_GROUND, "mask-empty"}  # for pictures
@@ -54,7 +55,7 @@ WITHOUT = {
 """What archives are like of which a picture is not drawn."""
 
 
-@drawing_settings()
+@matplotlib.style.context(STYLE, after_reset=True)
 def draw_pictures(audited: Audit, *, seed: int = 0) -> dict[str, Picture]:
     """Draw the pictures of the card.
 
