@@ -77,7 +77,7 @@ def published_card(
     Raises:
         ValueError: the README's metadata are not YAML, or it does not show a picture with its own text.
     """
-    readme = show_data(readme, own, pictures, has_grounds=has_grounds)
+    readme = _show_data(readme, own, pictures, has_grounds=has_grounds)
     readme = _LINK_TO_PROJECT.sub(f"]({HOMEPAGE}/blob/HEAD/", readme).replace(REPO_ID, repo_id)
     for file in files:
         if "-00000-of-" in file:
@@ -99,8 +99,8 @@ def published_card(
     return str(card)
 
 
-def show_data(readme: str, own: Mapping[str, PictureText], pictures: PictureRecord, *, has_grounds: bool) -> str:
-    """Give the README the numbers, pictures, alternative texts and captions of what is staged; see `published_card`."""
+def _show_data(readme: str, own: Mapping[str, PictureText], pictures: PictureRecord, *, has_grounds: bool) -> str:
+    """Give the README the numbers, pictures, alternative texts and captions of what is staged."""
     for name, text in own.items():
         if text.paragraphs(name) not in readme:
             raise ValueError(f"README.md: does not show assets/{name} with the texts of assets/pictures.json")
