@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -23,6 +24,7 @@ from typing import Any
 from harness import fuzz
 
 from rock_glacier.archives.listing import Listing
+from rock_glacier.files import new_output_folder
 from rock_glacier.sample.generate import make_sample_archives
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -61,6 +63,11 @@ def check_whole(folder: Path) -> bool:
 def try_case(folder: Path, chance: random.Random) -> str:
     """Try one case; return how it ended."""
     script, *arguments = commands(folder, chance)
+    out = folder / "out"
+    was_there = script in ("make_sample_archives.py", "build_archives.py") and chance.random() < 0.5
+    if was_there:
+        shutil.copytree(folder / "sample", out)
+        arguments.append("--overwrite")
     number = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
     process = subprocess.Popen(
         [sys.executable, str(SCRIPTS / script), *arguments],
@@ -75,18 +82,23 @@ def try_case(folder: Path, chance: random.Random) -> str:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, number)
         _, errors = process.communicate()
+    if was_there and not out.exists():  # killed between two renames: the next run puts it back
+        with contextlib.suppress(FileExistsError), new_output_folder(out):
+            pass
     written = check_whole(folder)
+    assert written or not was_there
     assert "Traceback" not in errors, errors
     assert "Warning" not in errors, errors
     if number != signal.SIGKILL and process.returncode == 1:
         assert errors.count("\n") == 1, errors
         assert "interrupted" in errors, errors
-    if process.returncode == 0 and (folder / "out").exists():
+    if process.returncode == 0 and out.exists():
         assert sorted(path.name for path in folder.iterdir() if path.name != "report") == ["out", "sample"]
-    for left in (folder / "report", folder / "out"):
+    for left in (folder / "report", out):
         shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
     how = {0: "ended by itself", 1: "interrupted"}.get(process.returncode, "killed")
-    return f"{script} {how}, {'written' if written else 'nothing written'}"
+    what = "over what was there" if was_there else "written" if written else "nothing written"
+    return f"{script} {how}, {what}"
 
 
 if __name__ == "__main__":
