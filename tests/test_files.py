@@ -92,6 +92,22 @@ def test_full_disk_is_reported_with_the_folder_and_the_remedy(tmp_path: Path) ->
     assert names(tmp_path) == []
 
 
+def test_folder_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    message = rf"^{tmp_path / 'file' / 'out'}: cannot be written \((File exists|Not a directory)\); name another place$"
+    with pytest.raises(OSError, match=message):
+        write(tmp_path / "file" / "out")
+    read_only = OSError(errno.EROFS, "Read-only file system")
+    message = rf"^{tmp_path / 'out'}: cannot be written \(Read-only file system\); name another place$"
+    with (
+        mock.patch("os.open", side_effect=read_only),
+        mock.patch("os.unlink", side_effect=read_only),
+        pytest.raises(OSError, match=message),
+    ):
+        write(tmp_path / "out")
+    assert names(tmp_path) == ["file"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_terminated_process_leaves_nothing(tmp_path: Path, name: str) -> None:
@@ -227,6 +243,9 @@ def test_target_of_a_link_is_written_and_the_link_stays(tmp_path: Path) -> None:
     for content in "12":  # first to a file that does not exist yet
         write_file(tmp_path / "link", content)
         assert (tmp_path / "folder" / "file").read_text() == content
+        if content == "1":
+            (tmp_path / "folder" / "file").chmod(0o600)
+    assert (tmp_path / "folder" / "file").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "link").is_symlink()
     assert names(tmp_path / "folder") == ["file"]
 

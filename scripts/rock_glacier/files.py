@@ -82,16 +82,19 @@ def _old_of(temporary: Path) -> Path:
 @contextlib.contextmanager
 def _locked(temporary: Path, target: Path) -> Iterator[None]:
     """Make a temporary folder with a lock beside it, which tells `_clear_up` that a process holds it."""
-    lock = temporary.with_name(f"{temporary.name}.lock")
-    with contextlib.ExitStack() as held:
+    lock = FileLock(f"{temporary}.lock")
+    try:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            held.callback(lock.unlink, missing_ok=True)
-            held.enter_context(FileLock(lock))
+            lock.acquire()
             temporary.mkdir()
         except OSError as error:
             raise _unwritten(error, target) from error
         yield
+    finally:
+        lock.release()
+        with contextlib.suppress(OSError):
+            os.unlink(lock.lock_file)
 
 
 def _clear_up(target: Path) -> None:
@@ -143,8 +146,8 @@ def write_file(file: Path, content: str | bytes) -> None:
     """Write a file whole, or leave what is there; several processes may write it at once, and the last one stays.
 
     Args:
-        file: the file to make or to replace; its folder exists. A link stays one, and its target is written. What is
-            no regular file, such as a pipe or `/dev/stdout`, is written to.
+        file: the file to make, or to replace with its permissions; its folder exists. A link stays one, and its target
+            is written. What is no regular file, such as a pipe or `/dev/stdout`, is written to.
         content: the content; text as UTF-8.
 
     Raises:
@@ -163,6 +166,8 @@ def write_file(file: Path, content: str | bytes) -> None:
             with beside.open("xb") as new:
                 new.write(content)
             _sync(beside)
+            if target.exists():
+                shutil.copymode(target, beside)
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)
