@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from archive_contents import change_manifest, rewrite, tile_paths, write_pictures_of
+from archive_contents import change_manifest, contents, rewrite, tile_paths, write_pictures_of
 from conftest import REPOSITORY
 from hub.faults import ARRIVED, fail, pause
 from hub.server import HubServer
@@ -84,7 +84,10 @@ def test_main_holds_card_parquet_and_papers_and_script_the_module_and_the_archiv
 
 
 def test_shards_of_archives_become_as_many_files_over_which_a_split_is_in_order(sharded_sample, tmp_path):
-    stage(sharded_sample, tmp_path / "one")
+    info = stage(sharded_sample, tmp_path / "one")["image-classification"]
+    tiles = [png for path, png in contents(sharded_sample, "train").items() if "/masks/" not in path]
+    assert info.splits["train"].num_examples == len(tiles)
+    assert 1 < info.splits["train"].num_bytes / sum(map(len, tiles)) < 1.01
     names = {f"{split}-{shard:05d}-of-00003.parquet" for split in SPLIT_NAMES for shard in range(3)}
     for config in CONFIG_NAMES:
         assert {path.name for path in (tmp_path / "one" / "main" / config).iterdir()} == names

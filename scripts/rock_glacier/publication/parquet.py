@@ -12,7 +12,7 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -24,30 +24,11 @@ _CONTENT_DEFINED_CHUNKING = {"min_chunk_size": 2**18, "max_chunk_size": 2**20, "
 """Bytes in a page, the values that `datasets` and the Hub's storage use: https://huggingface.co/docs/hub/xet."""
 
 
-class WrittenParquet(NamedTuple):
-    """A Parquet file that was written.
-
-    Attributes:
-        name: its path in the branch.
-        rows: number of rows.
-        num_bytes: size of the rows in memory, as Arrow; what a card calls the size of a split.
-        file_bytes: size of the file.
-    """
-
-    name: str
-    rows: int
-    num_bytes: int
-    file_bytes: int
-
-
-def write_parquet(
-    branch: Path, name: str, features: datasets.Features, examples: Iterable[Mapping[str, Any]]
-) -> WrittenParquet:
+def write_parquet(file: Path, features: datasets.Features, examples: Iterable[Mapping[str, Any]]) -> None:
     """Write examples to a new Parquet file; memory does not grow with their number.
 
     Args:
-        branch: folder of the branch.
-        name: the file's path in it.
+        file: the file to write; its folder is made if need be.
         features: the columns; images are given as the bytes of their files.
         examples: in the order of the rows.
     """
@@ -57,8 +38,6 @@ def write_parquet(
     leaves = [f"{name}.{field.name}" for name in images for field in schema.field(name).type]
     # As `features.encode_example` encodes them, in a fifth of the time.
     encoded = ({**example, **{name: {"bytes": example[name], "path": None} for name in images}} for example in examples)
-    rows = num_bytes = 0
-    file = branch / name
     file.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(
         file,
@@ -71,8 +50,4 @@ def write_parquet(
     ) as writer:
         writer.add_key_value_metadata({"content_defined_chunking": json.dumps(_CONTENT_DEFINED_CHUNKING)})
         while group := list(itertools.islice(encoded, _ROWS_PER_GROUP)):
-            table = pa.Table.from_pylist(group, schema)
-            writer.write_table(table, row_group_size=_ROWS_PER_GROUP)
-            rows += table.num_rows
-            num_bytes += table.nbytes
-    return WrittenParquet(name, rows, num_bytes, file.stat().st_size)
+            writer.write_table(pa.Table.from_pylist(group, schema), row_group_size=_ROWS_PER_GROUP)

@@ -47,11 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prepare_client()
         workers, assets = Workers(options.num_proc, options.dask, progress=True), options.assets or ASSETS
         given = {"repo_id": options.repo_id, "assets": assets, "overwrite": options.overwrite}
-        for config, splits in stage(options.data_dir, options.out, **given, workers=workers).items():
-            for split, files in splits.items():
-                rows, size = (sum(getattr(file, name) for file in files) for name in ("rows", "file_bytes"))
-                number = count(len(files), "Parquet file")
-                say(f"{config} {split}: {count(rows, 'example')}, {number}, {megabytes(size)}")
+        for config, info in stage(options.data_dir, options.out, **given, workers=workers).items():
+            for split, found in info.splits.items():
+                sizes = [file.stat().st_size for file in Path(options.out, "main", config).glob(f"{split}-*")]
+                number = count(len(sizes), "Parquet file")
+                say(f"{config} {split}: {count(found.num_examples, 'example')}, {number}, {megabytes(sum(sizes))}")
         data = os.path.join(options.out, "script", "data")
         if options.repo_id == REPO_ID and is_sample(data):
             note(f"{options.out}: is a synthetic sample; upload.py refuses it for {REPO_ID}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow.parquet as pq
 from huggingface_hub import HfApi, HfFileSystem, snapshot_download
 
 import rock_glacier_dataset
@@ -24,7 +25,7 @@ from rock_glacier.parallel import Workers
 from rock_glacier.publication.card import published_card, script_card
 from rock_glacier.publication.croissant import CROISSANT_NAME, describe
 from rock_glacier.publication.hub import HubError, hub_step, is_same, list_files
-from rock_glacier.publication.parquet import WrittenParquet, write_parquet
+from rock_glacier.publication.parquet import write_parquet
 from rock_glacier.publication.picture_record import PictureRecord, read_fitting_record, read_record
 from rock_glacier.publication.rows import plan_rows, read_rows
 from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, SUMS_NAME, write_sums
@@ -47,9 +48,6 @@ _PART = 64  # masks that a worker checks at once
 ASSETS = PROJECT / "assets"
 """The pictures of a sample, and those that no archives are drawn in."""
 
-StagedSplits = dict[str, dict[str, list[WrittenParquet]]]
-"""The Parquet files of each config and split."""
-
 
 def stage(
     data_dir: str | os.PathLike[str],
@@ -59,7 +57,7 @@ def stage(
     assets: Path = ASSETS,
     overwrite: bool = False,
     workers: Workers | None = None,
-) -> StagedSplits:
+) -> dict[str, datasets.DatasetInfo]:
     """Write the folders of the Hub repository: `main` and `script`, and `SHA256SUMS` of both.
 
     Rows are in the order of the SHA-256 of their paths, in as many Parquet files as the split has archives. Images,
@@ -72,6 +70,9 @@ def stage(
         assets: folder of the pictures that `render_assets.py` drew of these archives; of a sample, those of any.
         overwrite: whether to replace `out` where it holds staged folders and nothing else.
         workers: the processes that write; by default this one alone.
+
+    Returns:
+        what the card says of each config: its features, splits and sizes.
 
     Raises:
         ArchiveError: the archives have a fault.
@@ -98,18 +99,17 @@ def stage(
             read_grounds(Path(source, GROUNDS_NAME), [tile.path for tile in listing.tiles])  # refuses other tiles
             _copy(data / GROUNDS_NAME, folder / MAIN / GROUNDS_NAME)
         tasks = [
-            (folder / MAIN, f"{config}/{split}-{shard:05d}-of-{len(parts):05d}.parquet", config, part)
+            (folder / MAIN / config / f"{split}-{shard:05d}-of-{len(parts):05d}.parquet", config, part)
             for split in SPLIT_NAMES
             for parts in [plan_rows(listing, split)]
             for config in CONFIG_NAMES
             for shard, part in enumerate(parts)
         ]
-        staged: StagedSplits = {config: {split: [] for split in SPLIT_NAMES} for config in CONFIG_NAMES}
-        for (_, _, config, tiles), file in zip(tasks, workers.map("Writing Parquet", _write, tasks), strict=True):
-            staged[config][tiles[0].archive.split].append(file)
-        _write_other_files(folder, staged, repo_id, assets, pictures)
+        list(workers.map("Writing Parquet", _write, tasks))
+        infos = {config: _describe_config(folder / MAIN, config) for config in CONFIG_NAMES}
+        _write_other_files(folder, infos, repo_id, assets, pictures)
         write_sums(folder, workers)
-    return staged
+    return infos
 
 
 def _is_published(name: str) -> bool:
@@ -167,8 +167,20 @@ def _check_masks(listing: Listing, workers: Workers) -> None:
                 raise ArchiveError(found.message, found.code, found.path)
 
 
-def _write(branch: Path, name: str, config: str, tiles: list[ListedMember]) -> WrittenParquet:
-    return write_parquet(branch, name, features_of(config), read_rows(tiles, config))
+def _write(file: Path, config: str, tiles: list[ListedMember]) -> None:
+    write_parquet(file, features_of(config), read_rows(tiles, config))
+
+
+def _describe_config(branch: Path, config: str) -> datasets.DatasetInfo:
+    """Read from the Parquet files of a config what its card says of it."""
+    info = datasets.DatasetInfo(features=features_of(config), splits=datasets.SplitDict())
+    for split in SPLIT_NAMES:
+        parts = [pq.read_metadata(file) for file in (branch / config).glob(f"{split}-*")]
+        sizes = [part.row_group(group).total_byte_size for part in parts for group in range(part.num_row_groups)]
+        info.splits.add(datasets.SplitInfo(split, sum(sizes), sum(part.num_rows for part in parts)))
+    info.download_size = sum(file.stat().st_size for file in (branch / config).iterdir())
+    info.dataset_size = sum(split.num_bytes for split in info.splits.values())
+    return info
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -176,18 +188,10 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _write_other_files(folder: Path, staged: StagedSplits, repo_id: str, assets: Path, pictures: PictureRecord) -> None:
+def _write_other_files(
+    folder: Path, infos: dict[str, datasets.DatasetInfo], repo_id: str, assets: Path, pictures: PictureRecord
+) -> None:
     """Write the cards, the pictures, the loading script and the documents."""
-    infos = {}
-    for config, splits in staged.items():
-        info = datasets.DatasetInfo(features=features_of(config), splits=datasets.SplitDict())
-        for split, files in splits.items():
-            num_bytes, rows = sum(file.num_bytes for file in files), sum(file.rows for file in files)
-            info.splits.add(datasets.SplitInfo(split, num_bytes, rows))
-        info.download_size = sum(file.file_bytes for files in splits.values() for file in files)
-        info.dataset_size = sum(split.num_bytes for split in info.splits.values())
-        infos[config] = info
-    names = [file.name for splits in staged.values() for files in splits.values() for file in files]
     readme = (PROJECT / CARD_NAME).read_text(encoding="utf-8")
     card = published_card(
         readme,
@@ -196,7 +200,7 @@ def _write_other_files(folder: Path, staged: StagedSplits, repo_id: str, assets:
         infos,
         repo_id,
         has_grounds=(folder / MAIN / GROUNDS_NAME).exists(),
-        files=names,
+        files=[f"{file.parent.name}/{file.name}" for file in sorted((folder / MAIN).glob("*/*.parquet"))],
     )
     (folder / MAIN / CARD_NAME).write_bytes(card.encode())
     (folder / MAIN / CROISSANT_NAME).write_bytes(describe(card, repo_id).encode())
