@@ -139,7 +139,8 @@ def _refuse_occupied(target: Path, replaceable: Sequence[str]) -> None:
     if kept:
         of_folder = f"folder that holds {kept[0]}" if replaceable else "folder that is not empty"
         kind = of_folder if target.is_dir() else "file"
-        raise FileExistsError(f"{target} is a {kind}; name a new folder or an empty one")
+        remedy = "" if replaceable or not target.is_dir() else ", or give --overwrite"
+        raise FileExistsError(f"{target} is a {kind}; name a new folder or an empty one{remedy}")
 
 
 def write_file(file: Path, content: str | bytes) -> None:

@@ -143,7 +143,7 @@ def test_grounds_are_cut_so_that_every_split_has_both_classes(two_places, tmp_pa
 def test_random_split_has_the_places_too_and_says_that_it_leaks(two_places, tmp_path, capsys):
     assert build(two_places, "--split", "random", out=tmp_path / "out") == 0
     lines = capsys.readouterr().err.splitlines()
-    for what in ("[1-9][0-9]* pairs of tiles overlap", "[1-9][0-9]* other pairs show the same ground"):
+    for what in ("[1-9][0-9]* overlapping pairs", "[1-9][0-9]* same-ground pairs"):
         assert any(re.search(f"--split random leaks: {what} across splits; use --split ground", one) for one in lines)
     for name in ("cordillera", "glaciar"):
         rows = [row for row in rows_of(tmp_path) if row["source"].startswith(name)]
@@ -404,7 +404,7 @@ def test_split_that_leaks_is_reported(overlapping, capsys, mode):
     found = audit(overlapping / "out", Workers(1))
     assert found.errors > 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "leaks" in line]
-    assert f"--split {mode} leaks: {found.errors} pairs of tiles overlap across splits; use --split ground" in line
+    assert f"--split {mode} leaks: {found.errors} overlapping pairs across splits; use --split ground" in line
     assert json.loads((overlapping / "out" / "manifest.json").read_text())["audit"]["errors"] == found.errors
     if mode == "keep":
         assert all(row["path"].split("/")[0] == row["source"].split("/")[0] for row in rows_of(overlapping))

@@ -105,7 +105,7 @@ def test_the_curators_archives_keep_their_names_and_order_and_zeros_is_passed_ov
     command = [str(archives), str(tmp_path / "staged"), "--assets", str(pictures), "--num-proc", "1"]
     assert stage_command.main(command) == 0
     printed = capsys.readouterr()
-    record = "holds no record of an audit; run scripts/audit_archives.py"
+    record = "its manifest.json records no audit, as that of build_archives.py does; run audit_archives.py"
     grounds, audit = printed.err.splitlines()[-2:]
     assert "script/data: holds no grounds.csv, without which intervals of scores are too narrow; build" in grounds
     assert audit.endswith(f"script/data: {record}")

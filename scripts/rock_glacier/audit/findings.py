@@ -36,9 +36,9 @@ CODES = {one.code: one for one in Code}
 """The codes by name, in their order."""
 
 SHARED_GROUND = {
-    Code.OVERLAP_ACROSS_SPLITS.code: "pairs of tiles overlap",
-    Code.SAME_GROUND_ACROSS_SPLITS.code: "other pairs show the same ground",
-    Code.DUPLICATE_PIXELS.code: "tiles repeat others",
+    Code.OVERLAP_ACROSS_SPLITS.code: "overlapping pair",
+    Code.SAME_GROUND_ACROSS_SPLITS.code: "same-ground pair",
+    Code.DUPLICATE_PIXELS.code: "repeated tile",
 }
 """Codes of findings about ground that two tiles show, and what each finding stands for."""
 

@@ -21,4 +21,4 @@ def audit_record(data_dir: str | os.PathLike[str]) -> str:
         case {"tool": str(tool), "errors": int(errors), "warnings": int(warnings)}:
             tool = printable(tool)
             return f"{data_dir}: audited by {tool}: {count(errors, 'error')}, {count(warnings, 'warning')}"
-    return f"{data_dir}: holds no record of an audit; run scripts/audit_archives.py"
+    return f"{data_dir}: its manifest.json records no audit, as that of build_archives.py does; run audit_archives.py"

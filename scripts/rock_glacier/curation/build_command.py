@@ -179,7 +179,7 @@ def _warnings(built: Built, mode: str) -> Iterator[str]:
     leaks = Counter(one.code for one in built.audit.findings if one.severity == ERROR)
     for code, what in SHARED_GROUND.items():
         if leaks[code]:
-            yield f"--split {mode} leaks: {leaks[code]:,} {what} across splits; use --split ground"
+            yield f"--split {mode} leaks: {count(leaks[code], what)} across splits; use --split ground"
     others = [one.message for one in built.audit.findings if one.severity != ERROR]
     if others:
         more = f" (and {len(others) - 1:,} more, which audit_archives.py lists)" if others[1:] else ""
@@ -193,4 +193,4 @@ def _warnings(built: Built, mode: str) -> Iterator[str]:
         if built.counts[:, worst].all():
             ratios = ":".join(map(str, built.counts[:, worst]))
             remedy += f", or ask for what {CLASS_NAMES[worst]} allows, --ratios {ratios}"
-        yield f"far from what was asked; {remedy}"
+        yield f"the splits are far from what was asked; {remedy}"

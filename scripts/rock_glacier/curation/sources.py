@@ -92,7 +92,8 @@ def find_sources(tiles: Path, masks: Path | None = None, prefixes: Mapping[str, 
     """
     prefixes = prefixes or {}
     if not tiles.is_dir():
-        raise fault(tiles, "no such folder", "give the folder that holds tiles or archives")
+        what = "is a file" if tiles.exists() else "no such folder"
+        raise fault(tiles, what, "give the folder that holds tiles or archives")
     if masks is not None and (near := archives_near(masks)):
         raise fault(masks, f"is no folder of masks: there are archives in {near}", "give the folder of their PNG files")
     near = archives_near(tiles)

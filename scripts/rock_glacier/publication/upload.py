@@ -86,10 +86,11 @@ def preview(
         a line for each file that would be added, changed or removed, and a summary for each branch and the tag.
 
     Raises:
-        StagedError: the staged folder has a fault; raised after the last line.
+        StagedError: the staged folder is a sample that is refused, or has a fault, which is raised after the last line.
         HubError: the Hub cannot be reached.
     """
     api, staged = HfApi(), read_staged(folder, verify=False)
+    _check_name(folder, staged, repo_id, allow_sample)
     for name, files in _branches(staged, revision):
         branch = look_at(api, repo_id, name)
         changes = find_changes(files, branch.files if branch and branch.exists else [])
@@ -105,7 +106,7 @@ def preview(
         if tag is not None and name == revision:
             there = _commit_of_tag(api, repo_id, tag) if branch else None
             yield f"{tag}: {f'is at {there} and would stay there' if there else 'would be made'}"
-    _check_name(folder, read_staged(folder), repo_id, allow_sample)
+    read_staged(folder)
 
 
 def check(folder: Path, repo_id: str, *, revision: str = MAIN) -> Iterator[str]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from rock_glacier.archives.manifest import is_sample
 from rock_glacier.console import count
 from rock_glacier.scoring import REPLICATES, THRESHOLD
 from rock_glacier.scoring.bootstrap import FEW_CLUSTERS, LEVEL, Statistic, Weights, bootstrap, effective_number
@@ -125,6 +126,8 @@ def evaluate(
         of_other = [*compared[1].notes, *_notes_on_metrics(config, replicates, others[0])]
         notes += [f"{against.name}: {note}" for note in of_other]
         notes += [f"Difference: {note}" for note in _notes_on_metrics(config, replicates, others[1])]
+    if data_dir is not None and is_sample(data_dir):
+        notes.insert(0, f"{data_dir} is a synthetic sample: the scores say nothing of the dataset.")
     return {**report, "notes": [*_notes_on_clusters(report["bootstrap"]), *notes]}
 
 
