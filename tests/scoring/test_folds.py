@@ -49,8 +49,12 @@ def test_the_seed_decides_among_blocks_that_are_alike():
 
 def test_too_few_blocks_of_a_class_are_named():
     rows = rows_of([*MANY[:8], ("glaciar", 5, 0, 9), ("glaciar", 5, 1, 9)])
-    with pytest.raises(ValueError, match="the glaciar tiles lie in 2 blocks, too few for 3 folds"):
+    with pytest.raises(ValueError, match="the glaciar tiles lie in 2 blocks, too few for 3 folds; make fewer folds"):
         block_folds(rows, 3)
+    with pytest.raises(ValueError, match="1 fold asked for; make at least 2"):
+        block_folds(rows, 1)
+    with pytest.raises(ValueError, match="a class of one block cannot be held out"):
+        block_folds(rows_of([*MANY[:8], ("glaciar", 5, 0, 9)]), 2)
 
 
 @pytest.mark.parametrize("path", ["mask.png", "train/glacier/000.png"])

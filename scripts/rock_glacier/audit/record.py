@@ -20,5 +20,6 @@ def audit_record(data_dir: str | os.PathLike[str]) -> str:
     match read_manifest(find_archives(locate(data_dir))).get("audit"):
         case {"tool": str(tool), "errors": int(errors), "warnings": int(warnings)}:
             tool = printable(tool)
-            return f"{data_dir}: audited by {tool}: {count(errors, 'error')}, {count(warnings, 'warning')}"
-    return f"{data_dir}: its manifest.json records no audit, as that of build_archives.py does; run audit_archives.py"
+            found = f"{data_dir}: audited by {tool}: {count(errors, 'error')}, {count(warnings, 'warning')}"
+            return f"{found}; mend what audit_archives.py lists before you publish" if errors else found
+    return f"{data_dir}: has no manifest.json that records an audit; run audit_archives.py"

@@ -188,8 +188,8 @@ def assign_blocks(
     if not all(have_tiles):
         names = zip((*SPLIT_NAMES, *CLASS_NAMES), have_tiles, strict=True)
         empty = " and ".join(name for name, has_tiles in names if not has_tiles)
-        needed = f"{len(SPLIT_NAMES)} splits need as many grounds, or larger ones that lines can cut"
-        raise ValueError(f"{needed}; of {len(sizes)}, none is left for {empty}; add tiles of other ground")
+        cut = f"no cut of {count(len(sizes), 'ground')}"
+        raise ValueError(f"{cut} leaves tiles for {empty}; add tiles of other ground")
     return Assigned(splits, blocks, [*notes, *targets.missed(kept)])
 
 

@@ -173,9 +173,13 @@ def _warnings(built: Built, mode: str) -> Iterator[str]:
     yield from built.assigned.notes
     for number, label in np.argwhere((built.target > 0) & (built.counts == 0)) if mode != "ground" else ():
         yield f"{CLASS_NAMES[label]}: {SPLIT_NAMES[number]} has none"
-    transparent = [source.name for source, one in zip(built.sources, built.facts, strict=True) if not one.is_opaque]
-    if transparent:
-        yield f"{count(len(transparent), 'tile')} with transparent pixels, the first {transparent[0]}"
+    facts = list(zip((source.name for source in built.sources), built.facts, strict=True))
+    for what, names in {
+        "with transparent pixels": [name for name, one in facts if not one.is_opaque],
+        "of one colour, whose ground cannot be found": [name for name, one in facts if one.is_flat],
+    }.items():
+        if names:
+            yield f"{count(len(names), 'tile')} {what}, the first {names[0]}"
     leaks = Counter(one.code for one in built.audit.findings if one.severity == ERROR)
     for code, what in SHARED_GROUND.items():
         if leaks[code]:

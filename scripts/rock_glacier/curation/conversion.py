@@ -34,6 +34,7 @@ class Facts(NamedTuple):
         mask_cut: whether it had greys, which were cut at half.
         has_mask: whether the tile has a mask in the archives.
         is_opaque: whether the tile has no transparent pixels.
+        is_flat: whether all its pixels have one colour.
         canonical_hash: equal for tiles that differ by a turn at most.
     """
 
@@ -42,6 +43,7 @@ class Facts(NamedTuple):
     mask_cut: bool
     has_mask: bool
     is_opaque: bool
+    is_flat: bool
     canonical_hash: bytes
 
 
@@ -88,7 +90,9 @@ def _convert(source: Source, open_archive: Callable[[ListedArchive], TileArchive
         mask, mask_cut = _convert_mask(given, source.mask, source.class_name)
         mask_changed = mask not in (None, given)
     is_opaque = bool((pixels[..., 3] == 255).all())
-    facts = Facts(tile != png, mask_changed, mask_cut, mask is not None, is_opaque, canonical_hash(pack_pixels(pixels)))
+    packed = pack_pixels(pixels)
+    is_flat = bool((packed == packed[0, 0]).all())
+    facts = Facts(tile != png, mask_changed, mask_cut, mask is not None, is_opaque, is_flat, canonical_hash(packed))
     return Converted(tile, mask, facts)
 
 

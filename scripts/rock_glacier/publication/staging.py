@@ -28,7 +28,7 @@ from rock_glacier.publication.hub import HubError, hub_step, is_same, list_files
 from rock_glacier.publication.parquet import write_parquet
 from rock_glacier.publication.picture_record import PictureRecord, read_fitting_record, read_record
 from rock_glacier.publication.rows import plan_rows, read_rows
-from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, SUMS_NAME, write_sums
+from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, replaceable_files, write_sums
 from rock_glacier_dataset import (
     ARCHIVE_NAME,
     CLASS_NAMES,
@@ -68,7 +68,7 @@ def stage(
         out: the folder to write; it may exist when it is empty. It appears when it is complete, or not at all.
         repo_id: the Hub dataset that the card's calls load.
         assets: folder of the pictures that `render_assets.py` drew of these archives; of a sample, those of any.
-        overwrite: whether to replace `out` where it holds staged folders and nothing else.
+        overwrite: whether to replace `out` where it holds what this function wrote, and nothing else.
         workers: the processes that write; by default this one alone.
 
     Returns:
@@ -85,7 +85,7 @@ def stage(
     if not (PROJECT / CARD_NAME).is_file():
         raise FileNotFoundError(f"{PROJECT / CARD_NAME}: no such file; run this in a clone of the project")
     place, workers = os.fspath(data_dir), workers or Workers(1)
-    with new_output_folder(out, (MAIN, SCRIPT, SUMS_NAME) if overwrite else ()) as folder:
+    with new_output_folder(out, replaceable_files(Path(out)) if overwrite else ()) as folder:
         source, data = local_folder(place), folder / SCRIPT / "data"
         names = [name for name in sorted(os.listdir(source)) if _is_published(name)]
         data.mkdir(parents=True)

@@ -40,6 +40,16 @@ def write_sums(folder: Path, workers: Workers | None = None) -> None:
     (folder / SUMS_NAME).write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
+def replaceable_files(folder: Path) -> list[str]:
+    """Return the paths of the files that `stage` wrote into a folder, by its `SHA256SUMS`.
+
+    Raises:
+        StagedError: `SHA256SUMS` is damaged.
+    """
+    staged = read_staged(folder, verify=False) if (folder / SUMS_NAME).is_file() else {}
+    return [SUMS_NAME, *(f"{branch}/{path}" for branch, files in staged.items() for path in files)]
+
+
 def read_staged(folder: Path, *, verify: bool = True) -> dict[str, dict[str, StagedFile]]:
     """List the files of a staged folder.
 

@@ -26,6 +26,9 @@ from rock_glacier.scoring import REPLICATES
 
 LEVEL = 0.95
 
+MOST_UNDEFINED = 0.2
+"""Share of undefined replicates at most: a class that lies in one cluster lacks in a quarter of them or more."""
+
 FEW_CLUSTERS = 10
 """With effectively fewer clusters, intervals are unreliable: on simulated scores, closely alike within a cluster,
 nominal 95 % came out as 88 to 95 % with 60 clusters, 86 to 94 % with 30, 82 to 94 % with 20 and 78 to 94 % with 10."""
@@ -79,7 +82,8 @@ def bootstrap(
         seed: seed of the draws; the same seed gives the same intervals.
 
     Returns:
-        an interval for each metric; without ends where there is one cluster only, whose replicates are all the same.
+        an interval for each metric; without ends where there is one cluster only, whose replicates are all the same, or
+        where more than `MOST_UNDEFINED` of the replicates do not define the metric.
     """
     generator = np.random.default_rng(seed)
     number = int(clusters.max()) + 1
@@ -94,7 +98,7 @@ def bootstrap(
 def _interval(values: npt.NDArray[np.float64], clusters: int) -> Interval:
     defined = values[np.isfinite(values)]
     undefined = values.size - defined.size
-    if clusters == 1 or not defined.size:
+    if clusters == 1 or undefined > MOST_UNDEFINED * values.size:
         return Interval(math.nan, math.nan, undefined)
     # Hesterberg's tail: the t distribution for the normal one, and a sample's variance for that of the replicates.
     tail = special.ndtr(-math.sqrt(clusters / (clusters - 1)) * special.stdtrit(clusters - 1, (1 + LEVEL) / 2))

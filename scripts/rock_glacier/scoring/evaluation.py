@@ -15,7 +15,15 @@ from tqdm import tqdm
 from rock_glacier.archives.manifest import is_sample
 from rock_glacier.console import count
 from rock_glacier.scoring import REPLICATES, THRESHOLD
-from rock_glacier.scoring.bootstrap import FEW_CLUSTERS, LEVEL, Statistic, Weights, bootstrap, effective_number
+from rock_glacier.scoring.bootstrap import (
+    FEW_CLUSTERS,
+    LEVEL,
+    MOST_UNDEFINED,
+    Statistic,
+    Weights,
+    bootstrap,
+    effective_number,
+)
 from rock_glacier.scoring.class_metrics import CLASS_METRICS, class_statistic
 from rock_glacier.scoring.mask_metrics import (
     MASK_METRICS,
@@ -230,5 +238,5 @@ def _notes_on_metrics(config: str, replicates: int, metrics: Mapping[str, Mappin
         if found["value"] is not None and found["undefined_replicates"]
     ]
     if left_out:
-        some = f"some of {replicates} replicates, which the intervals leave out"
+        some = f"some of {replicates} replicates, which intervals leave out; from {MOST_UNDEFINED:.0%} on there is none"
         yield f"Not defined in {some}: {', '.join(left_out)}."

@@ -37,6 +37,8 @@ def block_folds(grounds: Mapping[str, GroundRow], n: int, seed: int = 0) -> dict
         >>> sorted(block_folds(rows, 3).values())
         [0, 0, 1, 1, 2, 2]
     """
+    if n < 2:
+        raise ValueError(f"{count(n, 'fold')} asked for; make at least 2")
     if not grounds:
         raise ValueError(f"there are no tiles to assign to {n} folds; give rows of grounds.csv")
     for path in grounds:
@@ -50,9 +52,8 @@ def block_folds(grounds: Mapping[str, GroundRow], n: int, seed: int = 0) -> dict
     for label, name in enumerate(CLASS_NAMES):
         number = len(np.unique(blocks[labels == label]))
         if 0 < number < n:
-            raise ValueError(
-                f"the {name} tiles lie in {count(number, 'block')}, too few for {n} folds; make fewer folds"
-            )
+            remedy = "make fewer folds" if number > 1 else "a class of one block cannot be held out"
+            raise ValueError(f"the {name} tiles lie in {count(number, 'block')}, too few for {n} folds; {remedy}")
     splitter = StratifiedGroupKFold(n, shuffle=True, random_state=seed)
     folds = np.empty(len(labels), np.int64)
     for fold, (_, held_out) in enumerate(splitter.split(labels, labels, blocks)):
