@@ -131,7 +131,7 @@ def test_scores_are_judged_as_scikit_learn_judges_them(evaluate, scores):
     assert (found.json["grounds"], found.json["bootstrap"]["over"]) == (None, "tiles")
     undefined = found.json["metrics"]["roc_auc"]["undefined_replicates"]
     assert 0 < undefined < 30  # of 200, each without a class with the chance 2 / 2 ** 6
-    assert "Note: Not defined in some of 200 replicates, which the intervals leave out: " in found.text
+    assert "Note: Not defined in some of 200 replicates, which the intervals leave out; where these " in found.text
     assert f"ROC AUC in {undefined}" in found.text
 
 

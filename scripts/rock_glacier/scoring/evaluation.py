@@ -238,5 +238,6 @@ def _notes_on_metrics(config: str, replicates: int, metrics: Mapping[str, Mappin
         if found["value"] is not None and found["undefined_replicates"]
     ]
     if left_out:
-        some = f"some of {replicates} replicates, which intervals leave out; from {MOST_UNDEFINED:.0%} on there is none"
+        some = f"some of {replicates} replicates, which the intervals leave out"
+        some += f"; where these are more than {100 * MOST_UNDEFINED:g} % there is no interval"
         yield f"Not defined in {some}: {', '.join(left_out)}."
