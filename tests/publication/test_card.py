@@ -19,12 +19,12 @@ OWN = read_record(REPOSITORY / "assets").texts
 COUNTS = {"train": {"cordillera": 1499, "glaciar": 1}, "validation": {"cordillera": 0, "glaciar": 8}}
 
 
-def card_of(test: int = 1, texts=OWN, *, readme=TEMPLATE, of_sample=False, has_grounds=True) -> DatasetCard:
+def card_of(test: int = 1, texts=OWN, *, readme=TEMPLATE, of_sample=False, has_grounds=True, audit=None) -> DatasetCard:
     splits = datasets.SplitDict()
     splits.add(datasets.SplitInfo("test", 5 * test, test))
     infos = {config: datasets.DatasetInfo(features=features_of(config), splits=splits) for config in CONFIG_NAMES}
     pictures = PictureRecord(of_sample, COUNTS | {"test": {"cordillera": test, "glaciar": 0}}, texts)
-    return DatasetCard(published_card(readme, OWN, pictures, infos, "me/it", has_grounds=has_grounds))
+    return DatasetCard(published_card(readme, OWN, pictures, infos, "me/it", has_grounds=has_grounds, audit=audit))
 
 
 @pytest.mark.parametrize(("tiles", "category"), [(2000, "1K<n<10K"), (11_700, "10K<n<100K"), (998_491, "100K<n<1M")])
@@ -38,7 +38,12 @@ def test_the_readmes_own_metadata_stay_and_its_numbers_are_those_of_the_tiles():
     assert own.items() <= card.data.to_dict().items()
     assert "glaciers in the Chilean Andes: 1,509 tiles of" in card.text
     table = "| tiles | 1,500 | 8 | 1 |\n| of them `cordillera` | 1,499 (100 %) | 0 (0 %) | 1 (100 %) |\n"
-    assert f"{table}| of them `glaciar` | 1 (0 %) | 8 (100 %) | 0 (0 %) |\n\nMeasured on" in card.text
+    table += "| of them `glaciar` | 1 (0 %) | 8 (100 %) | 0 (0 %) |\n\n"
+    assert f"{table}Measured on" in card.text
+    audited = card_of(audit={"errors": 0, "warnings": 1}).text
+    assert (
+        f"{table}Their audit, by which two splits that share ground are an error, found 0 errors and 1 warn" in audited
+    )
 
 
 def test_each_picture_has_its_texts_and_goes_with_them_where_it_was_not_drawn():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import datasets
 from datasets.info import DatasetInfosDict
@@ -58,6 +59,7 @@ def published_card(
     repo_id: str,
     *,
     has_grounds: bool,
+    audit: Mapping[str, Any] | None = None,
     files: Iterable[str] = (),
 ) -> str:
     """Turn the README into the card of a Hub repository with Parquet files.
@@ -71,6 +73,7 @@ def published_card(
         infos: for each config the features, and the splits with their numbers of examples and bytes.
         repo_id: the Hub dataset that the card's calls are to load.
         has_grounds: whether there is a grounds.csv.
+        audit: the audit's numbers of `errors` and `warnings`, if the archives were audited.
         files: paths of the Parquet files in the repository. Where a call names the only file of a split and there are
             several, it names the first instead.
 
@@ -78,6 +81,11 @@ def published_card(
         ValueError: the README's metadata are not YAML, or it does not show a picture with its own text.
     """
     readme = _show_data(readme, own, pictures, has_grounds=has_grounds)
+    if audit:
+        found = f"{count(audit['errors'], 'error')} and {count(audit['warnings'], 'warning')}"
+        table = _table(pictures.tiles)
+        what = "Their audit, by which two splits that share ground are an error, found"
+        readme = readme.replace(table, f"{table}\n{what} {found}.\n")
     readme = _LINK_TO_PROJECT.sub(f"]({HOMEPAGE}/blob/HEAD/", readme).replace(REPO_ID, repo_id)
     for file in files:
         if "-00000-of-" in file:

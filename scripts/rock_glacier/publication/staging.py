@@ -19,6 +19,7 @@ from rock_glacier.archives.listing import ListedMember, Listing, check_folder
 from rock_glacier.archives.manifest import is_sample
 from rock_glacier.audit.findings import Code
 from rock_glacier.audit.parts import check_masks
+from rock_glacier.audit.record import audit_result
 from rock_glacier.console import REPO_ID
 from rock_glacier.files import new_output_folder
 from rock_glacier.parallel import Workers
@@ -200,6 +201,7 @@ def _write_other_files(
         infos,
         repo_id,
         has_grounds=(folder / MAIN / GROUNDS_NAME).exists(),
+        audit=audit_result(folder / SCRIPT / "data"),
         files=[f"{file.parent.name}/{file.name}" for file in sorted((folder / MAIN).glob("*/*.parquet"))],
     )
     (folder / MAIN / CARD_NAME).write_bytes(card.encode())
