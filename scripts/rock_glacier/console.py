@@ -226,6 +226,8 @@ def not_negative(text: str) -> int:
 
 def output_file(text: str) -> Path:
     """Read the name of a file to write from the command line."""
+    if text == "-":
+        raise argparse.ArgumentTypeError("'-' is no file; give the name of one")
     file = Path(text)
     if file.is_dir() or not file.parent.is_dir():
         what = "is a folder; name a file in it" if file.is_dir() else "lies in no folder that exists; make that first"

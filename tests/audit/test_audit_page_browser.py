@@ -169,6 +169,8 @@ def test_frames_of_a_pair_show_the_same_under_every_turn(tmp_path, open_page):
         frames = [frame.screenshot() for frame in pair.locator(".shared").all()]
         a, b = (np.array(Image.open(io.BytesIO(frame)).convert("L"), float) for frame in frames)
         assert np.abs(a - b)[30:, 30:].mean() < 5 < np.abs(a - b[::-1])[30:, 30:].mean()  # without the letters
+    page = open_page(written(tmp_path, found._replace(findings=found.findings[:1])))
+    expect(page.get_by_role("status")).to_have_text("1 finding")
 
 
 @pytest.mark.parametrize(("scheme", "viewport"), [("light", DESKTOP), ("dark", PHONE)], ids=["light", "dark"])

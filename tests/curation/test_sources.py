@@ -105,7 +105,7 @@ def test_masks_lie_among_the_tiles_as_the_curators_have_them(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("tiles", "masks", "named", "message"),
     [
-        (["glaciar_1.png", "notes.txt"], None, "tiles/notes.txt", "is no PNG file; save it as PNG"),
+        (["glaciar_1.png", "notes.txt"], None, "tiles/notes.txt", "is no PNG file; move it elsewhere, or"),
         (["glaciar_\udcff\n.png"], None, r"tiles/glaciar_\udcff\n.png", "has a name that cannot be printed; rename it"),
         (["hielo_1.png"], None, "tiles/hielo_1.png", "with --class PREFIX=CLASS, such as hielo=glaciar"),
         (["glaciar/cordillera_1.png"], None, "tiles/glaciar/cordillera_1.png", "is of two classes, cordillera and gl"),
@@ -125,7 +125,7 @@ def test_masks_lie_among_the_tiles_as_the_curators_have_them(tmp_path: Path) -> 
             ["glaciar_1.png", "hielo_1.png", "d.txt", "c.txt", "b.txt", "a.txt"],
             None,
             "tiles/a.txt",
-            r"is no PNG file; .*, or move it \(and 3 more: .*/tiles/b.txt, .*/tiles/c.txt, ...; 1 other fault\)",
+            r"is no PNG file; .* tile or mask \(and 3 more: .*/tiles/b.txt, .*/tiles/c.txt, ...; 1 other fault\)",
         ),
         (
             ["glaciar_1.png"],

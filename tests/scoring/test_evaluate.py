@@ -250,8 +250,10 @@ def test_notes_on_two_models_name_whom_they_are_about(evaluate, scores, masks, t
     notes = [note for note in found["notes"] if "Not defined in some of 200 replicates" in note]
     assert [note.split(": ")[0] for note in notes] == ["scores.csv", "others.parquet", "Difference"]
     assert f"ROC AUC in {found['against']['difference']['roc_auc']['undefined_replicates']}" in notes[2]
-    notes = evaluate(masks, *MASKS, "--against", masks).json["notes"]
-    assert sum(note.startswith("masks.parquet: Means over tiles leave out") for note in notes) == 2
+    half = np.repeat([True, False], 64)[:, None] & np.ones(128, bool)
+    write_masks(tmp_path / "half.parquet", ((path, half) for path in PATHS))  # so that means leave no tile out
+    notes = evaluate(masks, *MASKS, "--against", tmp_path / "half.parquet").json["notes"]
+    assert [note.split(":")[0] for note in notes if "Means over tiles leave out" in note] == ["masks.parquet"]
 
 
 def test_faults_of_the_other_model_name_its_file(evaluate, scores, tmp_path):
@@ -366,6 +368,7 @@ def test_a_true_mask_of_other_colours_is_named(evaluate, sample_copy, masks):
         "--eval-results --model-name mine",
         "--model-name mine",
         "--json away/a.json",
+        "--json -",
     ],
 )
 def test_wrong_usage_has_status_2(wrong, capsys):
@@ -392,6 +395,7 @@ def test_the_hub_client_reads_the_model_index(sample, masks, capsys):
         assert (one.task_type, one.task_name) == ("image-segmentation", "Image Segmentation")
         assert (one.dataset_type, one.dataset_name) == ("somebody/glaciers", "RockGlacier")
         assert (one.dataset_config, one.dataset_split) == ("image-segmentation", "test")
+    assert [one.metric_type for one in results if "boundary_tolerance" in one.metric_args] == ["boundary_f1"]
     low, high = results[0].metric_args["confidence_interval"]
     assert low <= results[0].metric_value <= high
     assert "The intervals are too narrow" in err

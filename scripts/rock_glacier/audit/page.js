@@ -267,10 +267,11 @@
     const matching = match();
     const groups = groupsOf(matching);
     drawInBatches(document.getElementById("list"), document.getElementById("more"), groups, groupItem, BATCH);
-    const [some, all] = [matching, findings].map(({ length }) => length.toLocaleString("en"));
+    const all = counted(findings.length, "finding");
+    const some = `${matching.length.toLocaleString("en")} of ${all} match the filters`;
     const inGroups = groups.length < matching.length ? `, in ${counted(groups.length, "group")}` : "";
     document.getElementById("count").textContent =
-      (some === all ? `All ${all} findings` : `${some} of ${all} findings match the filters`) + inGroups;
+      (matching.length < findings.length ? some : findings.length > 1 ? `All ${all}` : all) + inGroups;
   }
 
   // The filters stand in the address, so that a link or a bookmark keeps them.

@@ -219,7 +219,7 @@ def _list_pngs(folder: Path, leave_out: Path | None, faults: list[SourceError | 
         if not name.isprintable():
             faults.append(fault(folder / name, "has a name that cannot be printed", "rename it"))
         elif not name.lower().endswith(".png"):
-            remedy = "save it as PNG from what it was made of, or move it"
+            remedy = "move it elsewhere, or save it as PNG where it is a tile or mask"
             faults.append(fault(folder / name, "is no PNG file", remedy))
         else:
             pngs.append(name)

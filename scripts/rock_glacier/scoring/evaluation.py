@@ -180,7 +180,8 @@ def _compare_masks(truth: datasets.Dataset, rows: npt.NDArray[np.intp], predicte
         f"{count(len(counts), 'tile')}; boundary F1 those where neither has a boundary, {without_boundary}."
     )
     matrix = {"unit": "pixels", "classes": ["background", "rock glacier"], "counts": mask_confusion(counts).tolist()}
-    return _Compared(mask_statistic(counts), {"boundary_tolerance": TOLERANCE}, matrix, [note])
+    notes = [note] if without_rock_glacier or without_boundary else []
+    return _Compared(mask_statistic(counts), {"boundary_tolerance": TOLERANCE}, matrix, notes)
 
 
 def _with_intervals(

@@ -15,6 +15,11 @@ _DATASET_NAME = "RockGlacier"  # in the dataset card's `pretty_name`
 _DIGITS = 4
 _HEADLINES = dict(zip(CONFIG_NAMES, ("balanced_accuracy", "iou"), strict=True))
 """The metric of each config by which models are ranked: the Hub takes one value a task."""
+_SETTINGS = {
+    "threshold": ("accuracy", "balanced_accuracy", "precision", "recall", "f1"),
+    "boundary_tolerance": ("boundary_f1",),
+}
+"""The metrics that depend on each setting, where the config has it."""
 
 
 def model_index(found: Mapping[str, Any], model_name: str) -> str:
@@ -23,11 +28,11 @@ def model_index(found: Mapping[str, Any], model_name: str) -> str:
     Metrics that are not defined are left out. Format: https://huggingface.co/docs/hub/model-cards#evaluation-results
     """
     config = found["config"]
-    settings = {name: found[name] for name in ("threshold", "boundary_tolerance") if name in found}
     results = []
     for key, metric in found["metrics"].items():
         if metric["value"] is None:
             continue
+        settings = {name: found[name] for name, keys in _SETTINGS.items() if name in found and key in keys}
         arguments = settings | {"bootstrap_over": found["bootstrap"]["over"]}
         if metric["low"] is not None:
             ends = [round(metric["low"], _DIGITS), round(metric["high"], _DIGITS)]
