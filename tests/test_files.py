@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +21,12 @@ from rock_glacier.files import new_output_folder, write_file
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def replace(out: Path) -> None:
+    """Replace a folder that holds `file` by one that does."""
+    with new_output_folder(out, ["file"]) as folder:
+        (folder / "file").write_text("new")
 
 
 def write(out: Path, fault: BaseException | None = None, signal_number: int | None = None) -> None:
@@ -59,6 +67,8 @@ def test_occupied_output_folder_is_refused_and_stays_as_it_is(tmp_path: Path, ki
     precious.write_text("content")
     with pytest.raises(FileExistsError, match=f"is a {kind}; name a new"), new_output_folder(out):
         pytest.fail("the block must not run")
+    with pytest.raises(FileExistsError, match="name a new folder"):
+        replace(out)
     assert precious.read_text() == "content"
     assert names(tmp_path) == ["out"]
 
@@ -146,14 +156,37 @@ def kill_a_writer(out: Path, *, replacing: bool = False) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
-def test_what_a_killed_process_was_about_to_replace_is_put_back(tmp_path: Path) -> None:
-    write(tmp_path / "out")
-    kill_a_writer(tmp_path / "out", replacing=True)
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize("meanwhile", ["nothing", "an empty folder", "a folder"])
+def test_what_a_killed_process_was_about_to_replace_is_put_back(tmp_path: Path, meanwhile: str) -> None:
+    out = tmp_path / "out"
+    write(out)
+    kill_a_writer(out, replacing=True)
+    assert not out.exists()
+    if meanwhile != "nothing":
+        out.mkdir()
+    if meanwhile == "a folder":
+        (out / "other").touch()
     with pytest.raises(FileExistsError):
-        write(tmp_path / "out")
-    assert (tmp_path / "out" / "file").read_text() == "content"
+        write(out)
+    if meanwhile == "a folder":  # which is not for us to remove
+        assert [file.read_text() for file in tmp_path.glob(".out.*.tmp.old/file")] == ["content"]
+        (out / "other").unlink()
+        with pytest.raises(FileExistsError):
+            write(out)
+    assert (out / "file").read_text() == "content"
     assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows syncs no folder")
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_file_system_that_syncs_no_folders_is_written_all_the_same(tmp_path: Path, number: int) -> None:
+    def sync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    with mock.patch.object(os, "fsync", sync), contextlib.suppress(OSError):
+        write(tmp_path / "out")
+    assert names(tmp_path) == (["out"] if number == errno.EINVAL else [])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
@@ -263,6 +296,19 @@ def test_what_is_no_regular_file_is_written_to(tmp_path: Path) -> None:
         opened.flush()
         write_file(Path(f"/dev/fd/{opened.fileno()}"), "then")
     assert (tmp_path / "file").read_text() == "first, then"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such limit")
+def test_stream_that_takes_a_part_is_an_error(tmp_path: Path) -> None:
+    resource = importlib.import_module("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with (tmp_path / "file").open("w") as opened:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+        try:
+            with pytest.raises(OSError, match=r"cannot be written \(File too large\); make room"):
+                write_file(Path(f"/dev/fd/{opened.fileno()}"), "more than that")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has such a device")

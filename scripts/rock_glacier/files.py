@@ -23,6 +23,7 @@ from rock_glacier.console import termination_as_interruption
 LARGEST_PNG = 2**20
 """Bytes of the largest file that is read as a tile or a mask, whose pixels are 64 KiB."""
 
+_NO_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # of folders, on some network file systems
 _DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
@@ -58,9 +59,7 @@ def new_output_folder(out: str | os.PathLike[str], replaceable: Sequence[str] = 
                 if target.exists():
                     target.replace(_old_of(temporary))
                 temporary.replace(target)
-                shutil.rmtree(_old_of(temporary), ignore_errors=True)
         except BaseException as error:
-            _undo(temporary, target)
             for parent in made_parents:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
@@ -92,6 +91,7 @@ def _locked(temporary: Path, target: Path) -> Iterator[None]:
             raise _unwritten(error, target) from error
         yield
     finally:
+        _finish(temporary, target)
         lock.release()
         with contextlib.suppress(OSError):
             os.unlink(lock.lock_file)
@@ -101,15 +101,20 @@ def _clear_up(target: Path) -> None:
     """Remove what killed processes have left beside a folder, and put back what one of them was about to replace."""
     for lock in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.tmp.lock"):
         with contextlib.suppress(OSError), FileLock(lock, timeout=0):  # a Timeout is one, too
-            _undo(lock.with_suffix(""), target)
+            _finish(lock.with_suffix(""), target)
             lock.unlink()
 
 
-def _undo(temporary: Path, target: Path) -> None:
-    """Put back what a temporary folder was to replace, if it has not, and remove what is left."""
-    if _old_of(temporary).exists() and not target.exists():
-        _old_of(temporary).replace(target)
-    for left in (_old_of(temporary), temporary):
+def _finish(temporary: Path, target: Path) -> None:
+    """Put back what a temporary folder was to replace, if it has not, and remove what is left.
+
+    Raises:
+        OSError: something else lies in the place of what is to be put back; both stay.
+    """
+    old = _old_of(temporary)
+    if temporary.exists() and old.exists():
+        old.replace(target)
+    for left in (old, temporary):
         shutil.rmtree(left, ignore_errors=True)
 
 
@@ -119,6 +124,9 @@ def _sync(path: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if not (path.is_dir() and error.errno in _NO_SYNC):
+                raise
         finally:
             os.close(descriptor)
 
@@ -134,7 +142,7 @@ def _unwritten(error: OSError, target: Path) -> OSError:
 def _refuse_occupied(target: Path, replaceable: Sequence[str]) -> None:
     if not target.exists():
         return
-    files = target.rglob("*") if replaceable else target.iterdir() if target.is_dir() else [target]
+    files = [target] if not target.is_dir() else target.rglob("*") if replaceable else target.iterdir()
     kept = sorted(file.relative_to(target).as_posix() for file in files if not (replaceable and file.is_dir()))
     kept = [name for name in kept if not any(fnmatch.fnmatchcase(name, pattern) for pattern in replaceable)]
     if kept:
@@ -160,7 +168,7 @@ def write_file(file: Path, content: str | bytes) -> None:
     try:
         is_stream = os.path.dirname(os.path.abspath(file)) in ("/dev", "/dev/fd")  # perhaps of a regular file
         if is_stream or (file.exists() and not file.is_file()):
-            with file.open("ab", buffering=0) as stream:
+            with file.open("ab") as stream:
                 stream.write(content)
             return
         beside = _beside(target)

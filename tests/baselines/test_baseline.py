@@ -118,6 +118,9 @@ def test_an_occupied_folder_stays_as_it_is(sample, tmp_path, capsys):
     assert main([str(sample), str(tmp_path), "--name", CLASSIFICATION]) == 1
     assert "not empty; name a new folder" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["note"]
+    (tmp_path / "note").rename(tmp_path / "mine.parquet")
+    assert main([str(sample), str(tmp_path), "--name", CLASSIFICATION, "--overwrite"]) == 1
+    assert "holds mine.parquet; name a new folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -523,11 +523,13 @@ def test_overwrite_replaces_archives_and_nothing_else(flat, capsys):
     assert build(flat, *EVEN, "--overwrite") == 0
     assert "train.zip" in files_of(flat / "out").keys() - first.keys()
     assert sorted(path.name for path in flat.iterdir()) == ["masks", "out", "tiles"]
-    (flat / "out" / "precious").touch()
-    before = files_of(flat)
     capsys.readouterr()
-    assert build(flat, *EVEN, "--overwrite") == 1
-    assert "out is a folder that holds precious; name a new folder" in capsys.readouterr().err
+    for name in ("valuable.zip", "train/mine/any.zip"):
+        (flat / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (flat / "out" / name).touch()
+        before = files_of(flat)
+        assert build(flat, *EVEN, "--overwrite") == 1
+        assert f"out is a folder that holds {name}; name a new folder" in capsys.readouterr().err
     assert build(flat, "--overwrite", tiles="out") == 1  # what it reads
     assert files_of(flat) == before
 

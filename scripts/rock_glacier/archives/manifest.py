@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rock_glacier.archives.writer import WrittenArchive
-from rock_glacier_dataset import MANIFEST_NAME, find_archives, locate, read_manifest
+from rock_glacier_dataset import MANIFEST_NAME, SPLIT_FOLDERS, find_archives, locate, read_manifest
 
 SAMPLE_VERSION = "0.0.0"
 """Version in the manifest of a synthetic sample, below that of any release."""
 
 README_NAME = "README.md"
 
-REPLACEABLE = ("train*.zip", "val*.zip", "test*.zip", "grounds.csv", "dropped.csv", MANIFEST_NAME, README_NAME)
+_STEMS, _DIGITS = itertools.chain(*SPLIT_FOLDERS.values()), "[0-9]" * 5
+_ARCHIVES = (f"{stem}{shard}.zip" for stem in _STEMS for shard in ("", f"-{_DIGITS}-of-{_DIGITS}"))
+REPLACEABLE = (*_ARCHIVES, "grounds.csv", "dropped.csv", MANIFEST_NAME, README_NAME)
 """Names of the files that make up a folder of archives, as patterns, for `rock_glacier.files.new_output_folder`."""
 
 _LOAD_IT = "load them with rock_glacier_dataset.load_archives(data_dir=...)"

@@ -28,6 +28,7 @@ RECORD_NAME = "baseline.json"
 """File of seed, versions and features, beside the predictions."""
 
 _TRAIN, _VALIDATION, _ = SPLIT_NAMES
+_MODELS, _PIXELS = ("linear", "forest"), "pixels"  # of tiles, and the one of masks
 
 _Arrays = Mapping[str, Mapping[str, npt.NDArray[Any]]]  # by split and column
 
@@ -68,7 +69,8 @@ def train_baselines(
     workers = Workers(num_proc, dask, progress=True)
     of_pixels = config == CONFIG_NAMES[1]
     needed = {_TRAIN, *splits, *([_VALIDATION] if of_pixels else [])}
-    with new_output_folder(out, ("*.parquet", RECORD_NAME) if overwrite else ()) as folder:
+    own = [f"{model}-{split}.parquet" for model in (*_MODELS, _PIXELS) for split in SPLIT_NAMES]
+    with new_output_folder(out, (*own, RECORD_NAME) if overwrite else ()) as folder:
         arrays = {
             split: to_arrays(load_archives(config, data_dir=data_dir, split=split), num_workers=num_proc)
             for split in SPLIT_NAMES
@@ -94,7 +96,7 @@ def _predict_scores(
         if not (labels == label).any():
             raise ValueError(f"train: has no {name} tiles, so there is nothing to learn; add some")
     features = {split: describe_tiles(f"Describing {split}", of["image"], workers) for split, of in arrays.items()}
-    for model in ("linear", "forest"):
+    for model in _MODELS:
         classifier = fit(model, features[_TRAIN], labels, seed, num_proc)
         for split in splits:
             scores = predict(classifier, features[split])
@@ -107,6 +109,6 @@ def _predict_masks(arrays: _Arrays, splits: Sequence[str], folder: Path, seed: i
     classifier = PixelClassifier(train, validation, seed, workers)
     for split in splits:
         masks = zip(arrays[split]["path"].tolist(), classifier.predict(arrays[split]["image"]), strict=True)
-        write_masks(folder / f"pixels-{split}.parquet", masks)
+        write_masks(folder / f"{_PIXELS}-{split}.parquet", masks)
     fit_of_threshold = {"threshold": classifier.threshold, "validation_iou": round(classifier.fit, 4)}
     return {"features": PIXEL_FEATURE_NAMES, **fit_of_threshold}
