@@ -93,6 +93,7 @@ def test_link_that_leads_in_a_circle_is_named(tmp_path: Path) -> None:
 def test_mask_is_paired_by_folder_then_by_stem(tmp_path: Path, tiles: list[str], expected: dict[str, str]) -> None:
     touch(tmp_path / "tiles", *tiles, *expected)
     touch(tmp_path / "masks", *expected.values())
+    touch(tmp_path, "script/data/val.zip")  # archives beside the folders are not theirs
     assert paired(tmp_path / "tiles", tmp_path / "masks") == {**dict.fromkeys(tiles), **expected}
 
 

@@ -140,7 +140,8 @@ class Listing:
 
 def archives_near(folder: str | os.PathLike[str]) -> Path | None:
     """Return the folder that holds archives: this one, which is local, one below it, or that beside a staged card's."""
-    patterns = ("*.zip", "*/*.zip", "*/*/*.zip", "../script/data/*.zip")
+    of_card = ["../script/data/*.zip"] if Path(folder).resolve().name == "main" else []
+    patterns = ("*.zip", "*/*.zip", "*/*/*.zip", *of_card)
     found = (path for pattern in patterns for path in Path(folder).glob(pattern))
     return next((Path(os.path.normpath(path.parent)) for path in found if ARCHIVE_NAME.fullmatch(path.name)), None)
 
