@@ -227,7 +227,15 @@ def test_too_few_grounds_are_named(grounds, folds, message):
 
 
 @pytest.mark.parametrize(
-    "wrong", [("--folds", "1"), ("--repeats", "0"), ("--seed", "-1"), ("--out", "leak.svg"), ("--out", "away/leak.png")]
+    "wrong",
+    [
+        ("--folds", "1"),
+        ("--repeats", "0"),
+        ("--seed", "-1"),
+        ("--out", "leak.svg"),
+        ("--out", "away/leak.png"),
+        ("--out", "leak.png", "--json", "./leak.png"),
+    ],
 )
 def test_wrong_usage_has_status_2(tmp_path, monkeypatch, wrong):
     monkeypatch.chdir(tmp_path)

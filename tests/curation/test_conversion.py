@@ -111,7 +111,7 @@ RED = np.zeros((128, 128, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
         ("1.png", "glaciar", png(GREY), "is neither RGB nor RGBA of 8 bits a channel; save it as one of them"),
         ("1.png", "glaciar", png(GREY.astype(np.uint16) * 257), "is 128 x 128, 16-bit grey"),
         ("m.png", "glaciar", png(GREY[:64]), "is 128 x 64"),
-        ("m.png", "glaciar", png(RED), "has 16,384 coloured pixels; draw rock glacier white"),
+        ("m.png", "glaciar", png(RED), "white and the rest black, or if it is a tile give its mask"),
         (
             "m.png",
             "glaciar",

@@ -71,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.folds == 1:
         parser.error("--folds is 1; it is at least 2")
+    if options.out and options.json and options.out.resolve() == options.json.resolve():
+        parser.error(f"--out and --json are both {options.out}; name two files")
     if options.out and options.out.suffix.lower() != ".png":
         parser.error(f"--out is {options.out}; name a .png file")
 

@@ -114,7 +114,8 @@ def _convert_mask(png: bytes, place: Path | ListedMember, class_name: str) -> tu
     rock_glacier = over_black.min(-1) >= _THRESHOLD
     coloured = int(((over_black.max(-1) >= _THRESHOLD) & ~rock_glacier).sum())
     if coloured:
-        raise fault(place, f"has {count(coloured, 'coloured pixel')}", "draw rock glacier white and the rest black")
+        remedy = "draw rock glacier white and the rest black, or if it is a tile give its mask instead"
+        raise fault(place, f"has {count(coloured, 'coloured pixel')}", remedy)
     covered = int(rock_glacier.sum())
     if class_name != GLACIAR:
         if covered:
