@@ -6,6 +6,7 @@ import gc
 import importlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,11 @@ def be_killed(number: int) -> int:
     if number == 7:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+def wait(seconds: int) -> int:
+    time.sleep(seconds)
+    return seconds
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +112,16 @@ def test_killed_process_is_one_clear_error(workers: Workers) -> None:
     with pytest.raises(WorkerError, match="a worker process was killed, perhaps for lack of memory") as raised:
         list(workers.map("Working", be_killed, NUMBERS[7:]))
     assert raised.value.__cause__ is None
+
+
+def test_lost_scheduler_is_one_clear_error() -> None:
+    distributed = pytest.importorskip("distributed", reason="left out: pip install distributed for this test")
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster:
+        results = Workers(dask=cluster.scheduler_address).map("Waiting", wait, [(0,), (60,)])
+        assert next(results) == 0
+        cluster.close()
+        with pytest.raises(WorkerError, match=f"^--dask {cluster.scheduler_address}: the scheduler was lost; start it"):
+            next(results)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import signal
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, CancelledError
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -153,3 +153,5 @@ def _on_cluster(
                 yield futures.popleft().result()
         except KilledWorker:
             raise WorkerError(f"{_KILLED}; give each more memory") from None
+        except CancelledError:
+            raise WorkerError(f"--dask {address}: the scheduler was lost; start it, and run again") from None

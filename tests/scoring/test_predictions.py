@@ -180,9 +180,10 @@ def test_masks_are_read_from_a_folder_of_png_files(tmp_path, form):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
 def test_a_folder_of_masks_is_read_as_far_as_its_files_are_masks(tmp_path):
-    pipe, large, folder = (tmp_path / name / "0.png" for name in ("pipe", "large", "folder"))
-    for file in (pipe, large, folder):
+    pipe, large, folder, link = (tmp_path / name / "0.png" for name in ("pipe", "large", "folder", "link"))
+    for file in (pipe, large, folder, link):
         file.parent.mkdir()
+    link.symlink_to("missing")
     os.mkfifo(pipe)  # nobody writes to it
     large.touch()
     os.truncate(large, 3 * 2**30)
@@ -190,6 +191,7 @@ def test_a_folder_of_masks_is_read_as_far_as_its_files_are_masks(tmp_path):
     assert "0.png: is no regular file; remove it" in message(read_masks, pipe.parent)
     assert "0.png: is no regular file; remove it" in message(read_masks, folder.parent)
     assert "0.png: has 3,221,225,472 bytes; save it with at most" in message(read_masks, large.parent)
+    assert "0.png: cannot be read (No such file or directory); make it readable" in message(read_masks, link.parent)
 
 
 def test_a_folder_without_png_files_is_named(tmp_path):
@@ -229,6 +231,7 @@ def test_a_faulty_mask_is_named(tmp_path, fault):
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
+        ({"path": PATHS, "mask": [{"bytes": "a PNG file"}] * 3}, f"{PATHS[0]}: has no mask; give the bytes of a PNG"),
         ({"path": PATHS, "mask": [[0, 1]] * 3}, "int64>; masks are PNG files as bytes, or images"),
         ({"path": PATHS, "score": [0.5] * 3}, "has no column mask; its columns are path, score"),
         ({"mask": [GOOD] * 3}, "has no column path; its columns are mask"),

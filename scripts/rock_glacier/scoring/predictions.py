@@ -119,11 +119,14 @@ def _masks_of(place: Path, paths: Sequence[str], contents: Iterable[Any]) -> Ite
         try:
             png = read_png_file(content) if isinstance(content, Path) else content
             png = png.get("bytes") if isinstance(png, dict) else png
-            if png is None:
+            if not isinstance(png, bytes):
                 raise ValueError("has no mask; give the bytes of a PNG file, all black where there is no rock glacier")
-            yield _decode_mask(png)
+            mask = _decode_mask(png)
+        except OSError as error:
+            raise PredictionError(f"{place}: {path}: cannot be read ({error.strerror}); make it readable") from None
         except ValueError as error:
             raise PredictionError(f"{place}: {path}: {error}") from None
+        yield mask
 
 
 def _decode_mask(png: bytes) -> Mask:
