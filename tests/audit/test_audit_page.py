@@ -178,6 +178,9 @@ def test_a_finding_has_its_tiles_its_pair_its_splits_and_classes(page):
     same = rows["same-ground-across-splits"]["pair"]
     assert (same["a"], same["b"], same["dx"], same["dy"]) == ("train/glaciar/000.png", "test/glaciar/001.png", 0, 0)
     assert (mask["tiles"], mask["split"], mask["class"]) == (["test/glaciar/000.png"], ["test"], ["glaciar"])
+    (empty,) = rows["mask-empty"]["tiles"]
+    (button,) = [one for one in Elements(page).of("button") if one.get("data-path") == empty]
+    assert button["title"].endswith(", empty mask")
     assert (archive["tiles"], archive["split"], archive["class"]) == ([], ["validation"], [""])
 
 
