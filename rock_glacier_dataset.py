@@ -11,6 +11,7 @@ import json
 import os
 import re
 import struct
+import threading
 import urllib.parse
 import zipfile
 import zlib
@@ -57,7 +58,7 @@ EMPTY_MASK = zlib.decompress(base64.b85decode(_MASK))
 _HUB_FOLDER = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@(refs/(?:pr|convert)/[^/]+|[^/]+))?(?:/(.+?))?/?")
 _BLOCK, _MASK_BLOCK = 2**20, 2**14  # bytes that a request to a remote archive asks for; masks are small and scattered
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, OverflowError)
-_COPY_AGAIN = "copy or download the archive again, or build it again"
+_PATCHING, _COPY_AGAIN = threading.RLock(), "copy or download the archive again, or build it again"
 
 
 class ArchiveError(ValueError):
@@ -171,16 +172,15 @@ def load_archives(
         **options: `num_proc`, `cache_dir`, `token`, `storage_options`, as in `datasets.load_dataset`.
     """
     num_proc = options.pop("num_proc", None)
-    with mock.patch.object(datasets.builder, "FileLock", _lock):
+    with _PATCHING, mock.patch.object(datasets.builder, "FileLock", _lock):
         builder = RockGlacierDataset(config_name=name, data_dir=data_dir, **options)
-        if streaming:
-            return builder.as_streaming_dataset(split=split)
-        builder.download_and_prepare(num_proc=num_proc)
-        return builder.as_dataset(split=split)
+        if not streaming:
+            builder.download_and_prepare(num_proc=num_proc)
+        return (builder.as_streaming_dataset if streaming else builder.as_dataset)(split=split)
 
 
 def _lock(path: str, *args: Any) -> Any:
-    # `datasets` locks its cache also to read it, which a read-only one neither lets it do nor needs.
+    # `datasets` locks a cache also to read it, which a read-only one neither allows nor needs; threads patch in turn.
     return FileLock(path, *args) if os.access(os.path.dirname(path), os.W_OK) else contextlib.nullcontext()
 
 

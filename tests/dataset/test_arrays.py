@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,13 @@ def test_what_is_prepared_is_loaded_from_a_read_only_disk(
     again = to_arrays(load(), cache_dir=cache)
     assert all((again[name] == before[name]).all() for name in before)
     assert next(iter(load(streaming=True)))["path"] == before["path"][0]
+
+
+def test_threads_leave_the_library_as_it_was(sample: Path) -> None:
+    before = datasets.builder.FileLock
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: load_archives(data_dir=sample, streaming=True), range(16)))
+    assert datasets.builder.FileLock is before
 
 
 DECODE = """

@@ -28,31 +28,9 @@ from rock_glacier.publication.staging import stage
 from rock_glacier.sample.generate import make_sample_archives
 
 CALLED = [name for name in COMMANDS if name not in ("benchmark", "leak")]  # which take minutes
-PLACES = [
-    "sample",
-    "broken",
-    "staged",
-    "empty",
-    "missing",
-    "file",
-    "link",
-    "loop",
-    "tiles",
-    "grounds.csv",
-    "scores.csv",
-]
-PLACES += [
-    "scores.csv",
-    "scores.parquet",
-    "/dev/null",
-    "/dev/full",
-    "",
-    ".",
-    "a::b",
-    "ñ\n\x1b",
-    "hf://datasets/a/b",
-    "s3://x",
-]
+PLACES = ["sample", "broken", "staged", "empty", "missing", "file", "link", "loop", "tiles", "grounds.csv"]
+PLACES += ["scores.csv", "scores.csv", "scores.parquet", "/dev/null", "/dev/full", "", ".", "a::b", "ñ\n\x1b"]
+PLACES += ["hf://datasets/a/b", "s3://x"]
 NUMBERS = ["0", "1", "2", "-1", "1e3", "9" * 30, "nan", "0.5", "", "\u0663", "x", "1:1:1", "0:1:x"]
 WORDS = ["train", "keep", "random", "image-classification", "image-segmentation", "a/b", "../x", "a=glaciar", "", "\n"]
 TWO_PLACES = ("build", "stage", "baseline")
