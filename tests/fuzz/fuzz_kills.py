@@ -64,6 +64,8 @@ def try_case(folder: Path, chance: random.Random) -> str:
     """Try one case; return how it ended."""
     script, *arguments = commands(folder, chance)
     out = folder / "out"
+    for left in (folder / "report", out):  # of the case before
+        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
     was_there = script in ("make_sample_archives.py", "build_archives.py") and chance.random() < 0.5
     if was_there:
         shutil.copytree(folder / "sample", out)
@@ -94,8 +96,6 @@ def try_case(folder: Path, chance: random.Random) -> str:
         assert "interrupted" in errors, errors
     if process.returncode == 0 and out.exists():
         assert sorted(path.name for path in folder.iterdir() if path.name != "report") == ["out", "sample"]
-    for left in (folder / "report", out):
-        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
     how = {0: "ended by itself", 1: "interrupted"}.get(process.returncode, "killed")
     what = "over what was there" if was_there else "written" if written else "nothing written"
     return f"{script} {how}, {what}"

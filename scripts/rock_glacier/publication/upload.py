@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def check(folder: Path, repo_id: str, *, revision: str = MAIN) -> Iterator[str]:
 
 def _way_back(api: HfApi, repo_id: str, branch: str, before: str, commit: str) -> str:
     """Say how a branch gets the files back that it had before a commit."""
-    clone = f"GIT_LFS_SKIP_SMUDGE=1 git clone -b {branch} {api.endpoint}/datasets/{repo_id} back"
+    clone = f"GIT_LFS_SKIP_SMUDGE=1 git clone -b {shlex.quote(branch)} {api.endpoint}/datasets/{repo_id} back"
     return f"go back to {before}: {clone} && git -C back revert --no-edit {commit} && git -C back push"
 
 
