@@ -58,7 +58,8 @@ EMPTY_MASK = zlib.decompress(base64.b85decode(_MASK))
 _HUB_FOLDER = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@(refs/(?:pr|convert)/[^/]+|[^/]+))?(?:/(.+?))?/?")
 _BLOCK, _MASK_BLOCK = 2**20, 2**14  # bytes that a request to a remote archive asks for; masks are small and scattered
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, OverflowError)
-_PATCHING, _COPY_AGAIN = threading.RLock(), "copy or download the archive again, or build it again"
+_COPY_AGAIN = "copy or download the archive again, or build it again"
+_PATCHING = threading.RLock()  # held while `FileLock` of `datasets` is replaced, which all threads share
 
 
 class ArchiveError(ValueError):
@@ -179,8 +180,7 @@ def load_archives(
         return (builder.as_streaming_dataset if streaming else builder.as_dataset)(split=split)
 
 
-def _lock(path: str, *args: Any) -> Any:
-    # `datasets` locks a cache also to read it, which a read-only one neither allows nor needs; threads patch in turn.
+def _lock(path: str, *args: Any) -> Any:  # `datasets` locks a cache to read it, too; a read-only one needs no lock
     return FileLock(path, *args) if os.access(os.path.dirname(path), os.W_OK) else contextlib.nullcontext()
 
 

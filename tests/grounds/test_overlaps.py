@@ -12,13 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rock_glacier.grounds.overlaps import (
+    CANDIDATE,
     LEAST_COLOURS,
+    SAMPLES,
     WINDOW,
     AnchorTable,
     anchor_windows,
-    find_overlaps,
+    confirm_overlaps,
     sample_pixels,
     shared_pixels,
+    sort_candidates,
 )
 from rock_glacier.grounds.pairs import Overlap
 from rock_glacier.grounds.pixels import Pixels
@@ -26,6 +29,13 @@ from rock_glacier.grounds.turns import INVERSE, TURNS, turned
 from rock_glacier_dataset import TILE_SIZE
 
 FARTHEST = TILE_SIZE - WINDOW
+
+
+def find_overlaps(tiles: list[Pixels]) -> list[Overlap]:
+    samples = np.array([sample_pixels(pixels) for pixels in tiles], np.uint32).reshape(-1, *SAMPLES)
+    table = AnchorTable((anchor_windows(number, pixels) for number, pixels in enumerate(tiles)), samples)
+    found = [table.candidates(number, pixels) for number, pixels in enumerate(tiles)]
+    return confirm_overlaps(sort_candidates(np.concatenate([np.zeros(0, CANDIDATE), *found])), tiles.__getitem__)
 
 
 def all_overlaps(tiles: list[Pixels]) -> list[Overlap]:

@@ -42,7 +42,8 @@ def test_the_readmes_own_metadata_stay_and_its_numbers_are_those_of_the_tiles():
     assert f"{table}Measured on" in card.text
     audited = card_of(audit={"errors": 0, "warnings": 1}).text
     assert (
-        f"{table}Their audit, by which two splits that share ground are an error, found 0 errors and 1 warn" in audited
+        f"{table}The audit of these archives counts ground that two splits share as an error; it found 0 errors"
+        in audited
     )
 
 

@@ -26,7 +26,7 @@ comparison and change no result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -297,18 +297,3 @@ def confirm_overlaps(candidates: np.ndarray, pixels_of: Callable[[int], Pixels])
         if (a, b) not in largest and (pixels := shared_pixels(pixels_of(a), turned(pixels_of(b), turn), dx, dy)):
             largest[a, b] = Overlap(a, b, turn, dx, dy, pixels)
     return list(largest.values())
-
-
-def find_overlaps(tiles: Sequence[Pixels]) -> list[Overlap]:
-    """Find every pair of tiles that overlaps, in tiles that fit into memory.
-
-    Args:
-        tiles: uint32 arrays of shape (128, 128).
-
-    Returns:
-        one for each pair, the largest, in the order of the pairs.
-    """
-    samples = np.array([sample_pixels(pixels) for pixels in tiles], np.uint32).reshape(-1, *SAMPLES)
-    table = AnchorTable((anchor_windows(number, pixels) for number, pixels in enumerate(tiles)), samples)
-    found = [table.candidates(number, pixels) for number, pixels in enumerate(tiles)]
-    return confirm_overlaps(sort_candidates(np.concatenate([np.zeros(0, CANDIDATE), *found])), tiles.__getitem__)

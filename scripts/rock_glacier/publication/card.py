@@ -80,12 +80,14 @@ def published_card(
     Raises:
         ValueError: the README's metadata are not YAML, or it does not show a picture with its own text.
     """
-    readme = _show_data(readme, own, pictures, has_grounds=has_grounds)
+    marked = {"splits": _table(pictures.tiles)}
     if audit:
         found = f"{count(audit['errors'], 'error')} and {count(audit['warnings'], 'warning')}"
-        table = _table(pictures.tiles)
-        what = "Their audit, by which two splits that share ground are an error, found"
-        readme = readme.replace(table, f"{table}\n{what} {found}.\n")
+        what = "The audit of these archives counts ground that two splits share as an error"
+        marked["splits"] += f"\n{what}; it found {found}.\n"
+    if not has_grounds:
+        marked[GROUNDS_NAME] = ""
+    readme = _show_data(readme, own, pictures, marked)
     readme = _LINK_TO_PROJECT.sub(f"]({HOMEPAGE}/blob/HEAD/", readme).replace(REPO_ID, repo_id)
     for file in files:
         if "-00000-of-" in file:
@@ -107,14 +109,13 @@ def published_card(
     return str(card)
 
 
-def _show_data(readme: str, own: Mapping[str, PictureText], pictures: PictureRecord, *, has_grounds: bool) -> str:
-    """Give the README the numbers, pictures, alternative texts and captions of what is staged."""
+def _show_data(readme: str, own: Mapping[str, PictureText], pictures: PictureRecord, marked: Mapping[str, str]) -> str:
+    """Give the README the numbers, pictures and texts of what is staged, and what stands between its markers."""
     for name, text in own.items():
         if text.paragraphs(name) not in readme:
             raise ValueError(f"README.md: does not show assets/{name} with the texts of assets/pictures.json")
         new = pictures.texts.get(name)
         readme = readme.replace(text.paragraphs(name), new.paragraphs(name) if new else "")
-    marked = {"splits": _table(pictures.tiles)} | ({} if has_grounds else {GROUNDS_NAME: ""})
     readme = _MARKED.sub(lambda found: marked.get(found[1], found[2]), readme)
     tiles = count(_total(pictures.tiles), "tile")
     readme = readme.replace(count(sum(RELEASE_SIZES.values()), "tile"), tiles)
