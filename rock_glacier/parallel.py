@@ -1,157 +1,112 @@
-"""Work in several processes: on this machine's cores through joblib, or on a Dask cluster.
+"""Work in several processes: on this machine, or on a Dask cluster.
 
-A worker of a cluster needs this package, `rock_glacier_dataset`, the same versions of what they depend on, and the
-folders that are named on the command line, under the same paths.
+A worker of a cluster needs this package, `rock_glacier_dataset`, and the folders that the command
+reads, under the same paths. Scratch files go to the folder for temporary files (`TMPDIR`), which
+must then be on storage that all workers share.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import warnings
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from rock_glacier.faults import InputError
+
 _Result = TypeVar("_Result")
-_LARGE = 2**16  # bytes of an argument that is sent to a cluster once, rather than with each call
-_KILLED = "a worker process was killed, perhaps for lack of memory"
-
-
-class WorkerError(RuntimeError):
-    """The workers cannot be reached, or one was killed: says what to do."""
+_CLUSTER_PARTS = 64  # tasks per step on a cluster, whose number of workers is not known
 
 
 def count_cores() -> int:
     """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
+@dataclass(frozen=True)
 class Workers:
-    """A pool of processes, on this machine or on a cluster.
+    """Processes that share the work.
 
-    Args:
-        num_proc: number of processes on this machine; by default one for each core.
-        dask: address of a Dask scheduler, such as `tcp://10.0.0.1:8786`, whose workers are used instead.
-        progress: whether to show progress bars on standard error, where that is a terminal.
+    Attributes:
+        num_proc: Number of processes on this machine.
+        dask: Address of a Dask scheduler whose workers are used instead, such as
+            `tcp://10.0.0.1:8786`.
     """
 
-    def __init__(self, num_proc: int | None = None, dask: str | None = None, progress: bool = False) -> None:
-        self.num_proc = num_proc or count_cores()
-        self.parts = 64 if dask else 8 * self.num_proc  # into which work is cut, so that all workers are busy
-        self._dask = dask
-        self._progress = progress
+    num_proc: int = field(default_factory=count_cores)
+    dask: str | None = None
+
+    @property
+    def parts(self) -> int:
+        """Number of parts to cut work into, to keep all processes busy."""
+        return _CLUSTER_PARTS if self.dask else 8 * self.num_proc
 
     def map(
-        self, name: str, function: Callable[..., _Result], arguments: Sequence[tuple[Any, ...]], unit: str = "parts"
+        self,
+        function: Callable[..., _Result],
+        tasks: Sequence[tuple[Any, ...]],
+        description: str,
     ) -> Iterator[_Result]:
-        """Call a function with each of the arguments.
+        """Call a function with each task's arguments.
 
         Args:
-            name: label of the progress bar.
-            function: a function of a module, so that it can be sent to another process.
-            arguments: positional arguments of each call.
-            unit: unit of the progress bar, in the plural.
+            function: A function of a module, because it is sent to other processes by name.
+            tasks: Positional arguments of each call.
+            description: Label of the progress bar, which is shown if stderr is a terminal.
 
         Yields:
-            the results, in the order of the arguments.
+            The results, in the order of the tasks.
 
         Raises:
-            WorkerError: the cluster cannot be reached, or a process was killed.
-            Exception: the first that a call raises.
+            InputError: If the cluster cannot be reached, or a worker process was killed.
         """
-        with self.bar(len(arguments), name, unit) as bar:
-            for result in self._results(function, arguments):
+        with tqdm(total=len(tasks), desc=description, unit=" parts", disable=None) as bar:
+            for result in self._run(function, tasks):
                 bar.update()
                 yield result
 
-    def bar(self, total: int, name: str, unit: str) -> tqdm[Any]:
-        """Return a progress bar, for work that this process does itself."""
-        return tqdm(total=total, desc=name, unit=f" {unit}", disable=None if self._progress else True)
+    def _run(
+        self, function: Callable[..., _Result], tasks: Sequence[tuple[Any, ...]]
+    ) -> Iterator[_Result]:
+        processes = min(self.num_proc, len(tasks))
+        if processes <= 1 and not self.dask:
+            for task in tasks:
+                yield function(*task)
+            return
+        import joblib
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    def _results(self, function: Callable[..., _Result], arguments: Sequence[tuple[Any, ...]]) -> Iterator[_Result]:
-        n_jobs = min(self.num_proc, len(arguments))
-        if self._dask is not None:
-            yield from _on_cluster(self._dask, function, arguments)
-        elif n_jobs <= 1:
-            yield from (function(*one) for one in arguments)
-        else:
-            import joblib
+        calls = (joblib.delayed(function)(*task) for task in tasks)
+        try:
+            with self._backend():
+                yield from joblib.Parallel(n_jobs=processes, return_as="generator")(calls)
+        except TerminatedWorkerError:
+            raise InputError(
+                "A worker process was killed, maybe because memory ran out. "
+                "Use fewer processes (--num-proc)."
+            ) from None
 
-            calls = (joblib.delayed(function)(*one) for one in arguments)
-            with _interruptions_blocked():
-                results = joblib.Parallel(n_jobs, return_as="generator")(calls)
-            try:
-                for result in results:  # noqa: UP028 - which would close the results where they warn
-                    yield result
-            except BrokenExecutor:
-                raise WorkerError(f"{_KILLED}; give fewer of them with --num-proc") from None
-            finally:
-                with warnings.catch_warnings():  # of results that nobody wants after a failure
-                    warnings.simplefilter("ignore")
-                    results.close()
-
-
-@contextlib.contextmanager
-def _interruptions_blocked() -> Iterator[None]:
-    """Block Ctrl-C while processes are started, which inherit that: it is for this process to end them."""
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
-        return
-    from multiprocessing import resource_tracker
-
-    resource_tracker.ensure_running()  # which joblib starts, too, and whose start lifts the block
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _on_cluster(
-    address: str, function: Callable[..., _Result], arguments: Sequence[tuple[Any, ...]]
-) -> Iterator[_Result]:
-    """Call a function with each of the arguments on a Dask cluster.
-
-    Not through joblib, whose backend for Dask waits for ever when a worker is killed (joblib 1.5, `_dask.py`).
-    """
-    try:
-        import dask
-        from dask.sizeof import sizeof
-        from distributed import Client, KilledWorker
-        from distributed import TimeoutError as NoAnswer
-    except ImportError:
-        raise WorkerError("--dask needs the package distributed; pip install distributed") from None
-    timeout = dask.config.get("distributed.comm.timeouts.connect")  # 30 s, where Dask's configuration sets no other
-    try:
-        client = Client(address, timeout=timeout)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
-        raise WorkerError(
-            f"--dask {address}: no scheduler answers there ({error}); start it, or mend the address"
-        ) from None
-    with client:
-        sent: dict[int, Any] = {}  # large arguments, which calls share, by their identity
-
-        def send(argument: Any) -> Any:
-            if sizeof(argument) < _LARGE:
-                return argument
-            if id(argument) not in sent:
-                sent[id(argument)] = client.scatter([argument], broadcast=True, hash=False)[0]  # type: ignore[no-untyped-call]
-            return sent[id(argument)]
+    @contextlib.contextmanager
+    def _backend(self) -> Iterator[None]:
+        if not self.dask:
+            yield
+            return
+        import joblib
 
         try:
-            client.wait_for_workers(1, timeout=timeout)
-        except NoAnswer:
-            raise WorkerError(f"--dask {address}: the scheduler has no workers; start some with dask worker") from None
+            from distributed import Client
+        except ImportError:
+            raise InputError("--dask needs a package. Run: pip install distributed") from None
         try:
-            futures = deque(client.submit(function, *map(send, one), pure=False) for one in arguments)
-            while futures:
-                yield futures.popleft().result()
-        except KilledWorker:
-            raise WorkerError(f"{_KILLED}; give each more memory") from None
-        except CancelledError:
-            raise WorkerError(f"--dask {address}: the scheduler was lost; start it, and run again") from None
+            client = Client(self.dask, timeout=10)  # type: ignore[no-untyped-call]
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"--dask {self.dask}: no scheduler answers ({error}). Check the address."
+            ) from None
+        with client, joblib.parallel_config(backend="dask"):
+            yield
