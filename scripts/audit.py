@@ -1,9 +1,12 @@
 #!/usr/bin/env python
-"""Check everything about a folder of archives, and report every fault."""
+"""Check archives, find sites, and write the tile index and reports."""
 
 import sys
-
-from rock_glacier.cli import run_script
+from pathlib import Path
 
 if __name__ == "__main__":
-    sys.exit(run_script("audit"))
+    # Import from this clone. Scripts must not hide libraries of the same name.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from rock_glacier.cli import main
+
+    sys.exit(main(["audit", *sys.argv[1:]]))

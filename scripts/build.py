@@ -1,9 +1,12 @@
 #!/usr/bin/env python
-"""Build archives, in splits that share no ground, from folders of tiles and masks or from archives."""
+"""Build archives from folders of tiles and masks, in splits that share no ground."""
 
 import sys
-
-from rock_glacier.cli import run_script
+from pathlib import Path
 
 if __name__ == "__main__":
-    sys.exit(run_script("build"))
+    # Import from this clone. Scripts must not hide libraries of the same name.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from rock_glacier.cli import main
+
+    sys.exit(main(["build", *sys.argv[1:]]))

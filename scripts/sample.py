@@ -1,9 +1,12 @@
 #!/usr/bin/env python
-"""Make synthetic tiles and masks in archives: a stand-in for the dataset in tests, benchmarks and examples."""
+"""Make synthetic tiles and masks in archives."""
 
 import sys
-
-from rock_glacier.cli import run_script
+from pathlib import Path
 
 if __name__ == "__main__":
-    sys.exit(run_script("sample"))
+    # Import from this clone. Scripts must not hide libraries of the same name.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from rock_glacier.cli import main
+
+    sys.exit(main(["sample", *sys.argv[1:]]))

@@ -1,9 +1,12 @@
 #!/usr/bin/env python
-"""Score predictions: metrics with intervals, and the confusion matrix."""
+"""Score predictions."""
 
 import sys
-
-from rock_glacier.cli import run_script
+from pathlib import Path
 
 if __name__ == "__main__":
-    sys.exit(run_script("evaluate"))
+    # Import from this clone. Scripts must not hide libraries of the same name.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from rock_glacier.cli import main
+
+    sys.exit(main(["score", *sys.argv[1:]]))

@@ -1,9 +1,12 @@
 #!/usr/bin/env python
-"""Publish a staged folder on the Hub, load it back and compare."""
+"""Publish a staged folder on the Hub."""
 
 import sys
-
-from rock_glacier.cli import run_script
+from pathlib import Path
 
 if __name__ == "__main__":
-    sys.exit(run_script("upload"))
+    # Import from this clone. Scripts must not hide libraries of the same name.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from rock_glacier.cli import main
+
+    sys.exit(main(["upload", *sys.argv[1:]]))

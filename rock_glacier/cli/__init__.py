@@ -1,0 +1,133 @@
+"""The command line: `rock-glacier COMMAND`, which is also `python scripts/COMMAND.py`.
+
+Each command is a module of this package with
+
+    HELP: one line that says what the command does, without a full stop
+    add_arguments(parser): add the arguments and options to an `argparse.ArgumentParser`
+    run(options): do the work; return the exit status, or None for success
+
+These modules import everything else in `run`, so that `--help` is fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from rock_glacier import output
+from rock_glacier.cli.options import UsageError
+
+
+class Command(Protocol):
+    """What the module of a command defines."""
+
+    HELP: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add arguments and options."""
+
+    def run(self, options: argparse.Namespace) -> int | None:
+        """Do the work and return the exit status."""
+
+
+# In the order of the overview.
+COMMANDS = ("smoke-load", "sample", "build", "audit", "stage", "upload", "score")
+
+# Exit status of a command that was interrupted: 128 and the number of SIGINT, as in shells.
+INTERRUPTED = 130
+
+
+def main(
+    arguments: Sequence[str] | None = None, commands: Mapping[str, Command] | None = None
+) -> int:
+    """Run a command.
+
+    A known error is one line on standard error; `--debug` shows its traceback. Any other exception
+    is a bug and is raised.
+
+    Args:
+        arguments: the command's name and its arguments. Default: those of this process.
+        commands: commands by name. Default: those of this package.
+
+    Returns:
+        Exit status: 0 for success, 1 for findings or a failure, 130 if interrupted.
+
+    Raises:
+        SystemExit: with status 2 for wrong usage, and with 0 for `--help`.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        parser = _make_parser(_load_commands(arguments) if commands is None else commands)
+        options = parser.parse_args(arguments)
+        _prepare_streams()
+        return _run(options)
+    except KeyboardInterrupt:
+        output.message("Interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has closed the pipe, as `head` does. Python flushes standard output at exit:
+        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _load_commands(arguments: Sequence[str]) -> dict[str, Command]:
+    """Import the module of the command that is asked for, or all for the overview."""
+    asked = [name for name in COMMANDS if name in arguments[:1]]
+    return {
+        name: importlib.import_module(f"rock_glacier.cli.{name.replace('-', '_')}")
+        for name in asked or COMMANDS
+    }
+
+
+def _make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rock-glacier",
+        description="Build, check, publish and score the Rock Glacier dataset.",
+        epilog="Exit status: 0 for success, 1 for findings or a failure, 2 for wrong usage.",
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, command in commands.items():
+        command_parser = subparsers.add_parser(
+            name, help=command.HELP, description=f"{command.HELP}."
+        )
+        command.add_arguments(command_parser)
+        command_parser.add_argument(
+            "--debug", action="store_true", help="show the traceback of an error"
+        )
+        command_parser.set_defaults(command=name, run=command.run, parser=command_parser)
+    return parser
+
+
+def _prepare_streams() -> None:
+    """Print any character, and let libraries draw progress bars in a terminal only."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if not sys.stderr.isatty():
+        os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        return options.run(options) or 0
+    except UsageError as error:
+        options.parser.print_usage(sys.stderr)
+        output.message(f"{options.parser.prog}: error: {error}")
+        return 2
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        # Imported here because its imports are slow.
+        from rock_glacier.cli.errors import describe_known_error
+
+        description = describe_known_error(error, options.command)
+        if description is None or options.debug:
+            raise
+        output.message(f"Error: {description}")
+        return 1

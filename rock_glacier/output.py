@@ -1,0 +1,141 @@
+"""Print results and messages, and write files and folders that are complete or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def text(line: object) -> None:
+    """Print a result on standard output. Control characters are escaped, except line ends."""
+    print(_printable_lines(str(line)), flush=True)
+
+
+def message(line: object) -> None:
+    """Print a note on standard error. Control characters are escaped, except line ends."""
+    print(_printable_lines(str(line)), file=sys.stderr, flush=True)
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Example:
+        >>> count(1, "tile"), count(11_700, "tile"), count(2, "match")
+        ('1 tile', '11,700 tiles', '2 matches')
+    """
+    if number == 1:
+        return f"1 {noun}"
+    ending = "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+    return f"{number:,} {noun}{ending}"
+
+
+def printable(text: str) -> str:
+    r"""Escape control characters and line ends, for example in the name of a file.
+
+    Example:
+        >>> printable("a\n\x1b[2Jñ.png")
+        'a\\n\\x1b[2Jñ.png'
+    """
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )
+
+
+def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Write a file under a temporary name and rename it, so that it is complete or unchanged.
+
+    Args:
+        path: file to create or to replace. Devices and pipes, such as `/dev/stdout`, are written
+            to directly.
+        content: bytes, or text to encode as UTF-8.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    content = content.encode() if isinstance(content, str) else content
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
+    with new_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary file name, which is renamed to `path` on success and removed on failure.
+
+    Args:
+        path: file to create or to replace. If it is a link, its target is replaced.
+
+    Yields:
+        Path in the same folder, which does not exist yet.
+    """
+    path = Path(path).resolve()
+    temporary = _temporary_sibling(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder, whose content is in `path` on success and removed on failure.
+
+    A folder that does not exist is created by renaming the temporary folder. An existing empty
+    folder, such as a mount point, is kept: the temporary folder is inside it.
+
+    Args:
+        path: folder to create or to fill. Missing parents are created.
+
+    Yields:
+        The temporary folder.
+
+    Raises:
+        FileExistsError: `path` is a file, or a folder that is not empty. Raised before any work.
+        OSError: the folder cannot be written. Raised before any work.
+    """
+    path = Path(path)
+    fills = path.exists()
+    if fills:
+        _check_is_empty(path)
+    temporary = _temporary_sibling(path / "content" if fills else path)
+    try:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+    except OSError as error:
+        problem = f"{error.strerror}. Choose a folder you can write to"
+        raise OSError(error.errno, problem, str(path)) from error
+    try:
+        yield temporary
+        if fills:
+            for entry in temporary.iterdir():
+                entry.rename(path / entry.name)
+        else:
+            temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_is_empty(path: Path) -> None:
+    if not path.is_dir():
+        raise FileExistsError(f"{path}: is a file. Choose a new or an empty folder.")
+    for entry in path.iterdir():
+        raise FileExistsError(
+            f"{path}: is not empty, it contains {entry.name}. Choose a new or an empty folder."
+        )
+
+
+def _temporary_sibling(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(printable(line) for line in text.split("\n"))
