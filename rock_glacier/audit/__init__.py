@@ -1,1 +1,1 @@
-"""Check everything about a folder of archives."""
+"""Check a folder of archives and report every fault."""

@@ -1,16 +1,108 @@
-"""Placeholder."""
+"""Check archives, and write reports and the tile index."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
+
+from rock_glacier import output
+from rock_glacier.cli.options import (
+    UsageError,
+    add_dask,
+    add_data_dir,
+    add_num_proc,
+    output_file,
+)
 
 HELP = "Check archives, find sites, and write the tile index and reports"
+
+_EPILOG = """\
+Checks archives, names, PNG files, masks and the manifest, and finds duplicate tiles, tiles of
+different splits that show the same ground, and a tiles.parquet in DATA_DIR that does not fit.
+
+Two tiles overlap if they are identical over a common rectangle of at least 16 x 16 pixels with at
+least 16 colours, in any of eight orientations. Matches show the same ground, often on different
+dates; they are found with local features. Flat snow, shadow and other scales are not detected.
+
+With --dask, all workers need DATA_DIR and the folder for temporary files (TMPDIR) under the same
+paths as this machine.
+
+Exit status: 0 without errors (there may be warnings), 1 with errors, 2 for wrong usage."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add arguments and options."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    add_data_dir(parser)
+    parser.add_argument(
+        "--index", metavar="FILE", type=output_file, help="write the tile index (GeoParquet)"
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", type=output_file, help="write all faults and pairs as JSON"
+    )
+    parser.add_argument(
+        "--html", metavar="FILE", type=output_file, help="write a web page with pictures"
+    )
+    parser.add_argument(
+        "--no-matches",
+        action="store_true",
+        help="search for overlaps only, which is much faster",
+    )
+    add_num_proc(parser)
+    add_dask(parser)
 
 
-def run(options: argparse.Namespace) -> int | None:
-    """Do the work."""
-    raise NotImplementedError
+def run(options: argparse.Namespace) -> int:
+    """Audit a folder of archives; return 1 if there are errors."""
+    _check_files(options)
+
+    from rock_glacier.audit.checks import check
+    from rock_glacier.audit.report import report_lines
+    from rock_glacier.parallel import Workers, count_cores
+    from rock_glacier.sites import find_sites
+    from rock_glacier.tiles import TileSet
+
+    workers = Workers(options.num_proc or count_cores(), options.dask)
+    with TileSet.read(options.data_dir, workers) as tiles:
+        matches = not options.no_matches
+        sites = find_sites(tiles, workers, matches=matches)
+        audit = check(tiles, sites, matches=matches)
+        for line in report_lines(audit):
+            output.text(line)
+        if options.index:
+            from rock_glacier.index import write_index
+
+            write_index(audit.index, options.index)
+        if options.json:
+            output.write_file(options.json, json.dumps(audit.to_json(), indent=2) + "\n")
+        if options.html:
+            from rock_glacier.audit.page import render_page
+
+            output.write_file(options.html, render_page(audit, tiles))
+    for file in (options.index, options.json, options.html):
+        if file:
+            output.message(f"Wrote {file}")
+    return int(audit.errors > 0)
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """Check before the long work that outputs replace neither each other nor the archives.
+
+    Raises:
+        UsageError: If they do.
+    """
+    known: dict[Path, str] = {}
+    for option in ("--index", "--json", "--html"):
+        file = getattr(options, option.removeprefix("--"))
+        if file is None:
+            continue
+        file = file.resolve()
+        if file in known:
+            raise UsageError(f"{known[file]} and {option} name the same file")
+        known[file] = option
+        is_part = file.suffix == ".zip" or file.name in ("manifest.json", "README.md", "zeros.png")
+        is_index = file.name == "tiles.parquet" and option != "--index"
+        if file.parent == Path(options.data_dir).resolve() and (is_part or is_index):
+            raise UsageError(f"{option} would replace {file.name} of DATA_DIR")
