@@ -1,131 +1,135 @@
-"""The dataset repositories of the loopback Hub: files, commits, and the references that point to commits."""
+"""The dataset repositories of the loopback Hub: files, commits, branches and tags."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-Content = bytes | Path
-
-# The files that a new dataset repository on the Hub has as LFS files whatever their size; others are from LFS_SIZE on.
-LFS_SUFFIXES = frozenset({".arrow", ".bin", ".gz", ".jpg", ".npy", ".parquet", ".png", ".tar", ".zip"})
-LFS_SIZE = 10 * 2**20  # bytes
-
-_CHUNK = 2**16  # bytes
+# Suffixes of files that the Hub stores with LFS, whatever their size.
+LFS_SUFFIXES = {".parquet", ".png", ".webp", ".zip"}
 
 
 @dataclass(frozen=True)
 class Blob:
-    """One version of a file."""
+    """One version of a file.
 
-    content: Content  # or the file on disk that holds it
-    size: int
-    oid: str  # SHA-256 of an LFS file, SHA-1 of git's object of another
+    Attributes:
+        content: Bytes of the file.
+        oid: SHA-256 of an LFS file, SHA-1 of the git object of any other file.
+        lfs: Whether it is an LFS file.
+    """
+
+    content: bytes
+    oid: str
     lfs: bool
 
     @classmethod
-    def of(cls, content: Content, *, lfs: bool) -> Blob:
-        """Hash `content`."""
-        size = _size_of(content)
-        digest = hashlib.sha256() if lfs else hashlib.sha1(b"blob %d\0" % size)
-        for chunk in _read(content, range(size)):
-            digest.update(chunk)
-        return cls(content, size, digest.hexdigest(), lfs)
-
-    def read(self, span: range) -> Iterator[bytes]:
-        """Yield the bytes of `span`, a chunk at a time."""
-        return _read(self.content, span)
+    def of(cls, path: str, content: bytes) -> Blob:
+        """Return the blob of a file; its suffix decides whether it is an LFS file."""
+        if is_lfs(path):
+            return cls(content, hashlib.sha256(content).hexdigest(), True)
+        git_object = b"blob %d\0" % len(content) + content
+        return cls(content, hashlib.sha1(git_object).hexdigest(), False)
 
 
-@dataclass(frozen=True)
+def is_lfs(path: str) -> bool:
+    """Return whether a file of this name is stored with LFS."""
+    return Path(path).suffix in LFS_SUFFIXES
+
+
+@dataclass
 class Commit:
-    """A state of a repository: every file in it, by path."""
+    """A state of a repository: its files by path."""
 
     sha: str
-    parent: Commit | None
+    parent: str | None
     title: str
-    tree: Mapping[str, Blob]
-
-    def history(self) -> Iterator[Commit]:
-        """Yield this commit and those before it, the latest first."""
-        commit: Commit | None = self
-        while commit is not None:
-            yield commit
-            commit = commit.parent
+    tree: dict[str, Blob]
 
 
+@dataclass
 class Repository:
-    """A dataset repository; a private one answers only to `token`."""
+    """A dataset repository.
 
-    def __init__(self, repo_id: str, *, private: bool = False, token: str | None = None) -> None:
-        self.repo_id, self.private, self.token = repo_id, private, token
-        self.commits: dict[str, Commit] = {}  # by sha
-        self.refs: dict[str, str] = {}  # sha by full reference name, such as refs/heads/main
-        self.lfs_objects: dict[str, Blob] = {}  # uploaded or committed, by SHA-256
+    Attributes:
+        repo_id: `<owner>/<name>`.
+        private: Whether only its token may read it.
+        token: The token that may write to it.
+        commits: All commits by their hash.
+        refs: Hash of a commit by the full name of a branch or tag, such as `refs/heads/main`.
+        lfs_objects: Uploaded LFS files by their SHA-256.
+    """
 
-    @property
-    def owner(self) -> str:
-        """The namespace."""
-        return self.repo_id.partition("/")[0]
+    repo_id: str
+    private: bool = False
+    token: str | None = None
+    commits: dict[str, Commit] = field(default_factory=dict)
+    refs: dict[str, str] = field(default_factory=dict)
+    lfs_objects: dict[str, Blob] = field(default_factory=dict)
 
     def commit(
         self,
-        files: Mapping[str, Content],
+        files: Mapping[str, bytes | Path],
         *,
         delete: Iterable[str] = (),
         branch: str = "main",
-        message: str = "Upload files",
     ) -> str:
-        """Add a commit to a branch or a full reference name, which is created if necessary; return its sha."""
-        reference = full_reference(branch)
-        parent = self.commits.get(self.refs.get(reference, ""))
-        tree = {path: blob for path, blob in (parent.tree if parent else {}).items() if path not in set(delete)}
+        """Add files to a branch, which is created if necessary; return the commit's hash."""
+        head = self.refs.get(full_reference(branch))
+        tree = dict(self.commits[head].tree) if head else {}
+        for path in delete:
+            del tree[path]
         for path, content in files.items():
-            tree[path] = Blob.of(content, lfs=is_lfs(path, _size_of(content)))
-        return self.add_commit(reference, parent, tree, title=message).sha
+            data = content.read_bytes() if isinstance(content, Path) else content
+            tree[path] = Blob.of(path, data)
+        return self.add_commit(full_reference(branch), head, tree, "Upload files")
 
-    def add_commit(self, reference: str, parent: Commit | None, tree: Mapping[str, Blob], *, title: str) -> Commit:
-        """Add a commit of a whole tree, and point the full name `reference` to it."""
-        lines = [parent.sha if parent else "", title, *(f"{tree[path].oid} {path}" for path in sorted(tree))]
+    def add_commit(
+        self, reference: str, parent: str | None, tree: dict[str, Blob], title: str
+    ) -> str:
+        """Add a commit, point a full reference name to it, and return its hash."""
+        lines = [parent or "", title, *(f"{tree[path].oid} {path}" for path in sorted(tree))]
         sha = hashlib.sha1("\n".join(lines).encode()).hexdigest()
-        commit = self.commits[sha] = Commit(sha, parent, title, tree)
-        self.lfs_objects |= {blob.oid: blob for blob in tree.values() if blob.lfs}
+        self.commits[sha] = Commit(sha, parent, title, tree)
+        self.lfs_objects.update({blob.oid: blob for blob in tree.values() if blob.lfs})
         self.refs[reference] = sha
-        return commit
+        return sha
 
     def create_branch(self, branch: str) -> None:
         """Point a new branch, or a full reference name, at `main`."""
-        self.refs[full_reference(branch)] = self.find("main").sha
+        self.refs[full_reference(branch)] = self.refs["refs/heads/main"]
 
     def create_tag(self, tag: str) -> None:
         """Point a new tag at `main`."""
         self.create_branch(f"refs/tags/{tag}")
 
     def find(self, revision: str) -> Commit:
-        """Find the commit of a branch, a tag, a full reference name or a full sha, or raise KeyError."""
-        names = (revision, f"refs/heads/{revision}", f"refs/tags/{revision}")
-        return self.commits[next((self.refs[name] for name in names if name in self.refs), revision)]
+        """Return the commit of a branch, a tag, a full reference name or a hash.
 
+        Raises:
+            KeyError: If there is no such revision.
+        """
+        for name in (revision, f"refs/heads/{revision}", f"refs/tags/{revision}"):
+            if name in self.refs:
+                return self.commits[self.refs[name]]
+        return self.commits[revision]
 
-def is_lfs(path: str, size: int) -> bool:
-    """Say whether a file of this name and size is to be an LFS file."""
-    return Path(path).suffix in LFS_SUFFIXES or size >= LFS_SIZE
+    def files(self, revision: str = "main") -> dict[str, bytes]:
+        """Return the files of a revision by path."""
+        return {path: blob.content for path, blob in self.find(revision).tree.items()}
+
+    def history(self, branch: str = "main") -> list[str]:
+        """Return the hashes of a branch's commits, the latest first."""
+        hashes: list[str] = []
+        sha: str | None = self.find(branch).sha
+        while sha is not None:
+            hashes.append(sha)
+            sha = self.commits[sha].parent
+        return hashes
 
 
 def full_reference(branch: str) -> str:
-    """Complete the name of a branch to that of its reference."""
+    """Return the full reference name of a branch."""
     return branch if branch.startswith("refs/") else f"refs/heads/{branch}"
-
-
-def _size_of(content: Content) -> int:
-    return content.stat().st_size if isinstance(content, Path) else len(content)
-
-
-def _read(content: Content, span: range) -> Iterator[bytes]:
-    with content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as file:
-        file.seek(span.start)
-        for start in range(span.start, span.stop, _CHUNK):
-            yield file.read(min(_CHUNK, span.stop - start))
