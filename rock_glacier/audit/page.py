@@ -1,178 +1,147 @@
-"""The audit as one HTML page that loads nothing from elsewhere: the verdict, the counts, tiles, and the findings.
-
-`page.css` and `page.js` are written into `page.html.jinja`. The script draws the findings from a block of JSON, a batch
-at a time; everything else is in the page without it. `MOST_FINDINGS` and `MOST_PICTURES` limit the size, and the page
-says what is left out. The same audit of the same archives gives the same bytes.
-"""
+"""Write the result of an audit as one static web page, which needs no network and no script."""
 
 from __future__ import annotations
 
 import base64
-import functools
-import hashlib
+import io
 import itertools
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image, ImageFilter
 
-from rock_glacier.archives.listing import split_of
-from rock_glacier.audit.checks import Audit, count_across_splits, count_pairs
-from rock_glacier.audit.findings import CODES, ERROR, SHARED_GROUND, WARNING, Code, Finding
-from rock_glacier.audit.mosaics import draw_grounds
-from rock_glacier.audit.pictures import image_uri, read_pictures
-from rock_glacier_dataset import CLASS_NAMES, GLACIAR, MASKS, MEMBER_NAME, SPLIT_NAMES, TILE_SIZE
+from rock_glacier.audit.checks import Audit, PairFault
+from rock_glacier.audit.report import count_pairs, summarize_masks
+from rock_glacier.faults import severity_of
+from rock_glacier.output import count
+from rock_glacier.sites.mosaic import draw_mosaic, draw_pair
+from rock_glacier.tiles import TileSet
+from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, Fault, mask_path
 
-MOST_FINDINGS = 10_000
-"""Largest number of findings in a page; the JSON holds all."""
+# Faults of each code that are shown with a picture of about 20 KB.
+_PICTURES = 4
 
-MOST_PICTURES = 3_000
-"""Largest number of tiles that the findings of a page show, some 3 KB each; those of the gallery come on top."""
+# Faults of each code that are listed. The JSON report has all of them.
+_LISTED = 100
 
-GALLERY_TILES = 12
-"""Number of tiles of each split and class in the gallery."""
+# Sites that are drawn, the largest first.
+_MOSAICS = 3
 
-MOST_MOSAICS = 3
-"""Largest number of grounds that are drawn in a page, some 100 KB each."""
+# Width and height of a mosaic, in pixels; it is shown at about half this size.
+_MOSAIC_SIZE = 800
 
-_MOSAIC_QUALITY = 60  # of WebP
-_BARS = 20  # of a histogram
-_MOST_WITHOUT_SCRIPT = 100  # findings in the page as text, for where its script does not run
+# Tiles of each split and class in the gallery.
+_GALLERY = 3
+
+# Bars of a histogram of mask coverage, from 0 to 100 %.
+_BARS = 20
+
+# Quality of WebP pictures: no damage is visible at the size of display.
+_QUALITY = 75
+
+# Yellow is visible on rock, snow and shadow, for all kinds of colour vision (Okabe and Ito, 2008).
+_OUTLINE = (240, 228, 66)
+
+_MEANINGS = {
+    "archive-unreadable": "An archive is missing, damaged, or does not belong to a split.",
+    "member-name": "A file in an archive is not named like a tile or a mask.",
+    "member-duplicate": "An archive or split has a tile or mask twice.",
+    "png-corrupt": "A PNG file is damaged.",
+    "png-format": "A tile is not an 8-bit RGBA PNG file of 128 x 128 pixels.",
+    "mask-missing": "A glaciar tile has no mask.",
+    "mask-orphan": "A mask has no glaciar tile.",
+    "mask-format": "A mask is not an 8-bit RGBA PNG file of 128 x 128 pixels.",
+    "mask-values": "A mask has colours other than white and black.",
+    "mask-empty": "The mask of a glaciar tile shows no rock glacier.",
+    "duplicate-pixels": "Two tiles have the same pixels, in some orientation.",
+    "overlap-across-splits": "Tiles of different splits share pixels, so a score would be too good.",
+    "match-across-splits": "Tiles of different splits show the same ground.",
+    "mask-conflict": "Masks of the same ground differ.",
+    "mask-unrelated": "The masks of a group of tiles do not belong to these tiles.",
+    "label-conflict": "Tiles of the same ground have different labels.",
+    "location-conflict": "Tiles that share ground were located at different places.",
+    "manifest-mismatch": "The archives differ from manifest.json.",
+    "index-mismatch": "The tile index tiles.parquet does not fit the tiles.",
+}
 
 
-def report_page(found: Audit) -> str:
-    """Write an audit as one HTML page, with tiles and masks of its archives, and the name of their folder.
+@dataclass(frozen=True)
+class Figure:
+    """A picture of the page.
 
-    Everything that comes from the archives is escaped.
+    Attributes:
+        image: The picture.
+        alt: Alternative text.
+        caption: Text below the picture.
     """
-    chosen = _take_turns(found.findings)[:MOST_FINDINGS]
-    pairs = {(pair["a"], pair["b"]): pair for pair in (*found.overlaps, *(found.same_ground or ()))}
-    gallery = _gallery(found)
-    of_gallery = dict.fromkeys(path for *_, tiles in gallery for path in tiles)
-    named = dict.fromkeys(path for number in chosen for path in _tiles_of(found.findings[number]))
-    of_findings = [path for path in named if path not in of_gallery]
-    pictures = read_pictures(found.listing, [*of_gallery, *of_findings[:MOST_PICTURES]])
-    findings = [_row(found.findings[number], pairs, found.grounds) for number in sorted(chosen)]
-    sources = {path: found.rows[path].source if path in found.rows else "" for path in (*of_gallery, *named)}
-    sizes, coverages = Counter(found.grounds.values()), found.coverages()
-    return _template().render(
-        found=found,
-        name=_name_of(found.listing.folder),
-        splits=SPLIT_NAMES,
-        classes=CLASS_NAMES,
-        most_of_a_split=max(sum(counts.values()) for counts in found.tiles.values()),
-        ground_sizes=Counter(sizes.values()),
-        overlaps=count_pairs(found.overlaps),
-        same_ground=count_pairs(found.same_ground or ()),
-        across_splits=count_across_splits(pairs.values()),
-        mosaics=[
-            (one, image_uri(one.image, "webp", quality=_MOSAIC_QUALITY), _count_kinds(one.paths))
-            for one in draw_grounds(found, MOST_MOSAICS)
-        ],
-        coverages=coverages,
-        histograms={split: np.histogram(shares, _BARS, (0, 1))[0].tolist() for split, shares in coverages.items()},
-        sources=sources,
-        codes=Code,
-        numbers=Counter((finding.code, finding.severity) for finding in found.findings),
-        gallery=[(*of_class, [(path, pictures[path]) for path in tiles]) for *of_class, tiles in gallery],
-        facets=_facets(findings),
-        first_findings=found.findings[:_MOST_WITHOUT_SCRIPT],
-        left_out_findings=len(found.findings) - len(chosen),
-        left_out_pictures=max(0, len(of_findings) - MOST_PICTURES),
-        any_masks=any(picture.share is not None for picture in pictures.values()),
-        tile_size=TILE_SIZE,
-        report={
-            "findings": findings,
-            "pictures": {path: pictures[path] for path in of_findings[:MOST_PICTURES]},
-            "sources": {path: source for path, source in sources.items() if source},
-            "groundSizes": {ground: sizes[ground] for ground in sorted({one["ground"] for one in findings} - {None})},
-            "tileSize": TILE_SIZE,
-        },
-    )
+
+    image: Image.Image
+    alt: str
+    caption: str
+
+    @property
+    def uri(self) -> str:
+        """The picture as a `data:` URI."""
+        file = io.BytesIO()
+        self.image.convert("RGB").save(file, "WEBP", quality=_QUALITY)
+        return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _count_kinds(paths: Iterable[str]) -> str:
-    """Count tiles by split and class, as in "3 train cordillera, 1 test cordillera"."""
-    kinds = Counter((split_of(path) or "", path.split("/")[1]) for path in paths)
-    in_order = sorted(kinds, key=lambda kind: (SPLIT_NAMES.index(kind[0]), CLASS_NAMES.index(kind[1])))
-    return ", ".join(f"{kinds[kind]:,} {' '.join(kind)}" for kind in in_order)
+@dataclass(frozen=True)
+class FaultGroup:
+    """All faults with the same code.
+
+    Attributes:
+        code: Code of the faults.
+        severity: "error" or "warning".
+        meaning: One sentence about the code.
+        number: Number of faults.
+        figures: Pictures of the first faults, if there are any.
+        listed: Faults that are listed without a picture.
+    """
+
+    code: str
+    severity: str
+    meaning: str
+    number: int
+    figures: list[Figure]
+    listed: list[Fault]
+
+    @property
+    def omitted(self) -> int:
+        """Number of faults that the page does not show."""
+        return self.number - len(self.figures) - len(self.listed)
 
 
-def _tiles_of(finding: Finding) -> list[str]:
-    """Return the paths of the tiles that a finding is about, at most two."""
-    path = finding.path.replace(f"/{MASKS}/", f"/{GLACIAR}/")
-    is_tile = MEMBER_NAME.fullmatch(path) is not None
-    return [one for one in (path, finding.other) if one] if is_tile else []
+@dataclass(frozen=True)
+class Histogram:
+    """How much of their tiles the masks of a split cover.
+
+    Attributes:
+        split: Name of the split.
+        heights: Number of masks in each bar.
+        summary: Number, mean, minimum and maximum, as text.
+    """
+
+    split: str
+    heights: list[int]
+    summary: str
 
 
-def _take_turns(findings: Sequence[Finding]) -> list[int]:
-    """Order findings so that no code takes all the room: the first of each code, then the second of each."""
-    turns = {code: itertools.count() for code in CODES}
-    return sorted(range(len(findings)), key=[next(turns[finding.code]) for finding in findings].__getitem__)
+def render_page(audit: Audit, tiles: TileSet) -> str:
+    """Return the page as HTML. Names that come from the archives are escaped.
 
-
-def _row(
-    finding: Finding, pairs: Mapping[tuple[str, str], dict[str, Any]], grounds: Mapping[str, int]
-) -> dict[str, Any]:
-    """Return what the page's script needs of a finding; its ground where it is about shared ground."""
-    tiles = _tiles_of(finding)
-    a, b = (tiles * 2)[:2] if tiles else ("", "")
-    pair = pairs.get((a, b)) or pairs.get((b, a))
-    paths = (finding.path, *tiles)
-    classes = {part for path in paths for part in path.split("/")[1:2]}
-    return {
-        **finding.as_json(),
-        "split": [split for split in SPLIT_NAMES if split in map(split_of, paths)] or [""],
-        "class": [name for name in CLASS_NAMES if name in classes] or [""],
-        "tiles": tiles,
-        "ground": grounds.get(a) if finding.code in SHARED_GROUND else None,
-        **({"pair": pair} if pair else {}),
-    }
-
-
-def _facets(findings: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """Return what findings can be filtered by: columns, each with the values that are there."""
-    all_values = {
-        "severity": (ERROR, WARNING),
-        "split": (*SPLIT_NAMES, ""),
-        "class": (*CLASS_NAMES, ""),
-        "code": tuple(CODES),
-    }
-    facets = {}
-    for key, values in all_values.items():
-        there = set(
-            itertools.chain.from_iterable([one[key]] if isinstance(one[key], str) else one[key] for one in findings)
-        )
-        facets[key] = [value for value in values if value in there]
-    return facets
-
-
-def _gallery(found: Audit) -> list[tuple[str, str, int, list[str]]]:
-    """Choose the gallery's tiles at random, the same each time: split, class, number of tiles, and some of them."""
-    paths: dict[tuple[str, str], list[str]] = {key: [] for key in itertools.product(SPLIT_NAMES, CLASS_NAMES)}
-    for path in found.grounds:
-        paths[split_of(path) or "", path.split("/")[1]].append(path)
-    gallery = []
-    for number, ((split, name), tiles) in enumerate(paths.items()):
-        size = min(GALLERY_TILES, len(tiles))
-        chosen = np.random.default_rng([0, number]).choice(len(tiles), size, replace=False)
-        gallery.append((split, name, len(tiles), [tiles[place] for place in sorted(chosen.tolist())]))
-    return gallery
-
-
-def _name_of(folder: str) -> str:
-    """Return the name of a folder without the path to it, which does not concern those to whom the page is shown."""
-    return os.fsencode(os.path.basename(folder.rstrip("/"))).decode(errors="replace") or "archives"
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    folder = Path(__file__).resolve().parent
+    Args:
+        audit: The result of the audit.
+        tiles: The tiles that were audited, for the pictures.
+    """
+    folder = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
@@ -180,9 +149,130 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name, file in (("style", "page.css"), ("script", "page.js")):
-        text = (folder / file).read_text(encoding="utf-8")
-        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        environment.globals[name] = Markup(text)  # noqa: S704 - the project's own file
-        environment.globals[f"{name}_hash"] = f"sha256-{digest}"  # as in Content Security Policy Level 3, 2.3.1
-    return environment.get_template("page.html.jinja")
+    environment.filters["count"] = count
+    # The folder's name without its path, which readers of the page should not see.
+    name = os.fsencode(os.path.basename(tiles.folder)).decode(errors="replace")
+    return environment.get_template("page.html.jinja").render(
+        audit=audit,
+        name=name,
+        style=(folder / "page.css").read_text(encoding="utf-8"),
+        splits=SPLIT_NAMES,
+        largest_split=max(1, *(sum(counts.values()) for counts in audit.counts.values())),
+        classes=CLASS_NAMES,
+        pairs=count_pairs(audit).to_dict("index"),
+        sites=audit.table["site"].nunique(),
+        groups=list(_group_faults(audit, tiles)),
+        histograms=list(_make_histograms(audit)),
+        mosaics=list(_draw_sites(audit, tiles)),
+        gallery={split: list(_draw_gallery(audit, tiles, split)) for split in SPLIT_NAMES},
+    )
+
+
+def draw_tile(tiles: TileSet, row: int) -> Image.Image:
+    """Draw a tile at twice its size, with the outline of its mask."""
+    image = Image.fromarray(tiles.images[row]).convert("RGB")
+    image = image.resize((2 * image.width, 2 * image.height), Image.Resampling.BICUBIC)
+    mask = Image.fromarray(255 * tiles.masks[row]).resize(image.size)
+    line = _difference(mask, mask.filter(ImageFilter.MinFilter(5)))
+    # A black border makes the line visible on bright snow.
+    border = _difference(mask.filter(ImageFilter.MaxFilter(3)), mask)
+    image.paste((0, 0, 0), mask=border)
+    image.paste(_OUTLINE, mask=line)
+    return image
+
+
+def _difference(larger: Image.Image, smaller: Image.Image) -> Image.Image:
+    difference: npt.NDArray[np.uint8] = np.asarray(larger) - np.asarray(smaller)
+    return Image.fromarray(difference)
+
+
+def _group_faults(audit: Audit, tiles: TileSet) -> Iterator[FaultGroup]:
+    """Yield the faults grouped by code, in the order of reports."""
+    rows = _find_rows(audit.table)
+    for code, group in itertools.groupby(audit.faults, key=lambda fault: fault.code):
+        faults = list(group)
+        figures = []
+        listed = []
+        for fault in faults:
+            if len(figures) < _PICTURES and (isinstance(fault, PairFault) or fault.place in rows):
+                figures.append(_draw_fault(fault, tiles, rows))
+            elif len(listed) < _LISTED:
+                listed.append(fault)
+        severity = severity_of(faults[0])
+        yield FaultGroup(code, severity, _MEANINGS[code], len(faults), figures, listed)
+
+
+def _find_rows(table: pd.DataFrame) -> dict[str, int]:
+    """Return the row number of each tile by the places of the tile and of its mask."""
+    rows = dict(zip(table["place"], table.index, strict=True))
+    for tile in table[table["label"] == GLACIAR].itertuples():
+        rows[f"{tile.archive}: {mask_path(tile.path)}"] = tile.Index
+    return rows
+
+
+def _draw_fault(fault: Fault, tiles: TileSet, rows: dict[str, int]) -> Figure:
+    if isinstance(fault, PairFault):
+        a = tiles.table.at[fault.pair.a, "path"]
+        b = tiles.table.at[fault.pair.b, "path"]
+        image = draw_pair(tiles, fault.pair)
+        return Figure(image, f"{a} and {b}, fitted on each other", str(fault))
+    row = rows[fault.place]
+    return Figure(draw_tile(tiles, row), f"Tile {tiles.table.at[row, 'path']}", str(fault))
+
+
+def _make_histograms(audit: Audit) -> Iterator[Histogram]:
+    for split, masks in summarize_masks(audit).iterrows():
+        in_split = audit.table["split"] == split
+        shares = audit.table["mask_share"][in_split & (audit.table["mask_share"] > 0)]
+        heights, _ = np.histogram(shares, _BARS, (0, 1))
+        summary = (
+            f"{count(int(masks['count']), 'mask')}: mean {masks['mean']:.0%}, "
+            f"from {masks['min']:.1%} to {masks['max']:.1%}"
+        )
+        yield Histogram(str(split), heights.tolist(), summary)
+
+
+def _draw_sites(audit: Audit, tiles: TileSet) -> Iterator[Figure]:
+    """Draw the largest sites that have more than one tile."""
+    sizes = audit.table["site"].value_counts()
+    # Sites of the same size are drawn in the order of their numbers.
+    sizes = sizes[sizes > 1].sort_index().sort_values(ascending=False, kind="stable")
+    for site in sizes.index[:_MOSAICS]:
+        placed = audit.table[audit.table["site"] == site]
+        text = f"Site {site}: {count(len(placed), 'tile')} ({_count_kinds(placed)})"
+        blocks = placed["block"].nunique()
+        if blocks > 1:
+            text += f", {blocks} blocks, each in its own tint"
+        yield Figure(draw_mosaic(tiles, placed, _MOSAIC_SIZE), f"Mosaic of site {site}", text)
+
+
+def _count_kinds(table: pd.DataFrame) -> str:
+    """Count tiles by split and class, as in "3 train cordillera, 1 test cordillera"."""
+    numbers = table.groupby(["split", "label"]).size()
+    texts = [
+        f"{numbers[kind]:,} {' '.join(kind)}"
+        for kind in itertools.product(SPLIT_NAMES, CLASS_NAMES)
+        if kind in numbers
+    ]
+    return ", ".join(texts)
+
+
+def _draw_gallery(audit: Audit, tiles: TileSet, split: str) -> Iterator[Figure]:
+    """Draw a few tiles of each class, chosen at random but the same ones each time."""
+    table = audit.table
+    for label in reversed(CLASS_NAMES):
+        rows = table.index[(table["split"] == split) & (table["label"] == label)]
+        for row in _choose(rows):
+            caption = table.at[row, "path"]
+            alt = f"Tile {caption}"
+            if table.at[row, "has_mask"]:
+                share = table.at[row, "mask_share"]
+                caption += f", mask {share:.0%}"
+                alt += ", its mask outlined"
+            yield Figure(draw_tile(tiles, row), alt, caption)
+
+
+def _choose(rows: Sequence[int]) -> Iterable[int]:
+    number = min(_GALLERY, len(rows))
+    chosen: list[int] = np.random.default_rng(0).choice(rows, number, replace=False).tolist()
+    return sorted(chosen)
