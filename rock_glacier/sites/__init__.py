@@ -1,1 +1,5 @@
-"""Which tiles show the same ground."""
+"""Which tiles show the same ground, and where they are relative to each other."""
+
+from rock_glacier.sites.search import Sites, find_sites
+
+__all__ = ["Sites", "find_sites"]

@@ -1,4 +1,4 @@
-"""Local features of a tile: where they are, and descriptors that neither light nor a turn by quarters changes much."""
+"""Local features of a tile, which light and orientation change little."""
 
 from __future__ import annotations
 
@@ -9,44 +9,50 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-MOST_FEATURES = 250
-"""Number of features of a tile at most, the strongest."""
+MAX_FEATURES = 250
+"""Largest number of features of a tile; the strongest are kept."""
 
-FEATURE = np.dtype([("x", "f4"), ("y", "f4"), ("size", "f4"), ("angle", "f4"), ("descriptor", "u1", 128)])
-"""A feature: its place and diameter in pixels, its angle in degrees (clockwise from the right), and its RootSIFT
-descriptor times 255."""
+FEATURE = np.dtype(
+    [("x", "f4"), ("y", "f4"), ("size", "f4"), ("angle", "f4"), ("descriptor", "u1", 128)]
+)
+"""A feature: position and diameter in pixels, angle in degrees clockwise from the right, and the
+RootSIFT descriptor times 255."""
 
-# A SIFT descriptor is a histogram over 4 x 4 fields and 8 angles: the order of its numbers in a transposed tile.
+# A SIFT descriptor is a histogram over 4 x 4 fields and 8 angles. This is the order of its numbers
+# in a transposed tile.
 _TRANSPOSED = np.arange(128).reshape(4, 4, 8)[::-1, :, -np.arange(8) % 8].ravel()
 
 
 @functools.cache
 def _detectors() -> tuple[Any, Any]:
-    cv2.setNumThreads(1)  # tiles are spread over processes
-    return cv2.createCLAHE(2.0, (4, 4)), cv2.SIFT.create(MOST_FEATURES, contrastThreshold=0.02)
+    cv2.setNumThreads(1)  # tiles are already distributed over processes
+    return cv2.createCLAHE(2.0, (4, 4)), cv2.SIFT.create(MAX_FEATURES, contrastThreshold=0.02)
 
 
-def tile_features(rgba: npt.NDArray[np.uint8]) -> np.ndarray:
-    """Detect the features of a tile: SIFT on its luminance, with the contrast of each 32 x 32 pixels equalised.
+def detect_features(rgba: npt.NDArray[np.uint8]) -> np.ndarray:
+    """Detect SIFT features on the luminance of a tile, after local contrast equalisation.
 
     Args:
-        rgba: uint8 array of shape (128, 128, 4); alpha makes no difference.
+        rgba: uint8 array of shape (128, 128, 4). Alpha makes no difference.
 
     Returns:
-        array of `FEATURE`, at most 250; none where the tile is flat.
+        Array of `FEATURE`, at most 250; empty if the tile is flat.
     """
     clahe, sift = _detectors()
-    points, descriptors = sift.detectAndCompute(clahe.apply(cv2.cvtColor(rgba, cv2.COLOR_RGBA2GRAY)), None)
+    luminance = cv2.cvtColor(np.ascontiguousarray(rgba), cv2.COLOR_RGBA2GRAY)
+    points, descriptors = sift.detectAndCompute(clahe.apply(luminance), None)
     features = np.zeros(len(points), FEATURE)
     if len(points):
-        features["x"], features["y"] = np.array([point.pt for point in points]).T
+        positions = np.array([point.pt for point in points])
+        features["x"] = positions[:, 0]
+        features["y"] = positions[:, 1]
         features["size"] = [point.size for point in points]
         features["angle"] = [point.angle for point in points]
         sums = np.maximum(descriptors.sum(1, keepdims=True), 1)
         features["descriptor"] = np.rint(255 * np.sqrt(descriptors / sums))
-    return features[:MOST_FEATURES]  # SIFT returns more where several are equally strong
+    return features[:MAX_FEATURES]  # SIFT returns more if several are equally strong
 
 
-def transposed_descriptors(descriptors: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the descriptors that the features of a tile have in the transposed tile: shape (features, 128)."""
+def transpose_descriptors(descriptors: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the descriptors that the features have in the transposed tile: shape (n, 128)."""
     return descriptors[:, _TRANSPOSED]

@@ -1,55 +1,107 @@
-"""A ground as a picture: its tiles where they lie, with its blocks in colour."""
+"""Pictures of sites and pairs: tiles in their places."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from PIL import Image
 
-from rock_glacier.grounds.turns import turned
+from rock_glacier.sites.orientations import oriented
+from rock_glacier.tiles import TileSet
 from rock_glacier_dataset import TILE_SIZE
 
-# Told apart in all common forms of colour blindness: Okabe and Ito, Color Universal Design, 2008.
+# Distinguishable with all common forms of colour blindness: Okabe and Ito, Color Universal Design.
 _BLOCK_COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"]
-_TINT = 0.25
-_NOTHING = "#808080"  # neither snow nor shadow
-_LARGEST = 800
+_BLOCK_OPACITY = 0.25
+_BACKGROUND = "#808080"  # neither snow nor shadow
 
 
-def draw_mosaic(
-    tiles: Iterable[npt.NDArray[np.uint8]],
-    turns: Sequence[int],
-    x: Sequence[int],
-    y: Sequence[int],
-    blocks: Sequence[int],
-    largest: int = _LARGEST,
-) -> Image.Image:
-    """Draw the tiles of a ground over one another, the last on top; where there are several blocks, tint them.
+def draw_mosaic(tiles: TileSet, placed: pd.DataFrame, largest: int = 800) -> Image.Image:
+    """Draw the tiles of a site in their places, the last on top; several blocks are tinted.
 
     Args:
-        tiles: the ground's tiles, uint8 arrays of shape (128, 128, 4); one at a time is taken.
-        turns: turn of each.
-        x: column of each turned tile's upper left pixel in the ground.
-        y: its row.
-        blocks: number of each tile's block.
-        largest: width and height of the picture at most, in pixels.
+        tiles: The decoded tiles.
+        placed: A row for each tile of the site, its index the row number in `tiles`, with `x`, `y`,
+            `orientation` and `block`.
+        largest: Largest width and height of the picture, in pixels.
 
     Returns:
-        an RGB picture; grey where no tile lies.
+        An RGB picture, grey where there is no tile.
     """
-    places = np.array([x, y], float).T
-    places -= places.min(0)
-    is_tinted = len(set(blocks)) > 1
-    scale = min(1.0, largest / (places.max() + TILE_SIZE))
-    corners = np.rint(scale * np.hstack([places, places + TILE_SIZE])).astype(int)
-    mosaic = Image.new("RGB", tuple(corners[:, 2:].max(0).tolist()), _NOTHING)
-    for pixels, turn, (left, top, right, bottom), block in zip(tiles, turns, corners.tolist(), blocks, strict=True):
-        size = (max(1, right - left), max(1, bottom - top))
-        tile = Image.fromarray(np.ascontiguousarray(turned(pixels, turn)[..., :3])).resize(size, Image.Resampling.BOX)
+    images = tiles.images
+    left = placed["x"].to_numpy(float) - placed["x"].min()
+    top = placed["y"].to_numpy(float) - placed["y"].min()
+    width = left.max() + TILE_SIZE
+    height = top.max() + TILE_SIZE
+    scale = min(1.0, largest / max(width, height))
+    mosaic = Image.new("RGB", (round(scale * width), round(scale * height)), _BACKGROUND)
+    is_tinted = placed["block"].nunique() > 1
+    for row, x, y, orientation, block in zip(
+        placed.index, left, top, placed["orientation"], placed["block"], strict=True
+    ):
+        # Round the corners, not the size, to leave no gaps between neighbours.
+        box = (
+            round(scale * x),
+            round(scale * y),
+            round(scale * (x + TILE_SIZE)),
+            round(scale * (y + TILE_SIZE)),
+        )
+        size = (max(1, box[2] - box[0]), max(1, box[3] - box[1]))
+        pixels = np.ascontiguousarray(oriented(images[row], orientation)[..., :3])
+        tile = Image.fromarray(pixels).resize(size, Image.Resampling.BOX)
         if is_tinted:
             colour = _BLOCK_COLOURS[block % len(_BLOCK_COLOURS)]
-            tile = Image.blend(tile, Image.new("RGB", size, colour), _TINT)
-        mosaic.paste(tile, (left, top))
+            tile = Image.blend(tile, Image.new("RGB", size, colour), _BLOCK_OPACITY)
+        mosaic.paste(tile, box[:2])
     return mosaic
+
+
+def fit_pair(tiles: TileSet, pair: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Draw the two tiles of a pair on one canvas, each in its place.
+
+    Args:
+        tiles: The decoded tiles.
+        pair: A row of `Sites.pairs`, as a Series or a named tuple.
+
+    Returns:
+        Two uint8 arrays of one shape (height, width, 4): tile a, and tile b after its orientation
+        was applied. Pixels outside a tile are transparent (0, 0, 0, 0).
+    """
+    images = tiles.images
+    width = TILE_SIZE + abs(pair.dx)
+    height = TILE_SIZE + abs(pair.dy)
+    first = np.zeros((height, width, 4), np.uint8)
+    second = np.zeros((height, width, 4), np.uint8)
+    x = max(-pair.dx, 0)
+    y = max(-pair.dy, 0)
+    first[y : y + TILE_SIZE, x : x + TILE_SIZE] = images[pair.a]
+    x = max(pair.dx, 0)
+    y = max(pair.dy, 0)
+    second[y : y + TILE_SIZE, x : x + TILE_SIZE] = oriented(images[pair.b], pair.orientation)
+    return first, second
+
+
+def draw_pair(tiles: TileSet, pair: Any) -> Image.Image:
+    """Draw two tiles fitted on each other: side by side on their common canvas, then both.
+
+    Args:
+        tiles: The decoded tiles.
+        pair: A row of `Sites.pairs`.
+
+    Returns:
+        An RGB picture of three panels: tile a, tile b in its orientation, and both at half opacity.
+    """
+    first, second = (Image.fromarray(array) for array in fit_pair(tiles, pair))
+    canvas = Image.new("RGBA", first.size, _BACKGROUND)
+    panel_a = Image.alpha_composite(canvas, first)
+    panel_b = Image.alpha_composite(canvas, second)
+    both = Image.blend(panel_a, panel_b, 0.5)
+    gap = 8
+    width, height = first.size
+    picture = Image.new("RGB", (3 * width + 2 * gap, height), "white")
+    for number, panel in enumerate((panel_a, panel_b, both)):
+        picture.paste(panel.convert("RGB"), (number * (width + gap), 0))
+    return picture

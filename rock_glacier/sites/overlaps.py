@@ -1,179 +1,241 @@
-"""Find all pairs of tiles that overlap under any turn, exactly, without comparing each tile with each.
+"""Find all pairs of tiles that overlap, in any orientation, without comparing all pairs of tiles.
 
-Two tiles overlap when under some turn of the second and at some offset (dx, dy) they are identical over the whole
-rectangle in which they would lie on each other, and that rectangle is at least 16 x 16 pixels and holds at least 16
-colours. Colours are red, green and blue; how a PNG file encodes them makes no difference.
+Two tiles overlap if, for some orientation of the second and some offset (dx, dy), they are
+identical over their whole common rectangle, and this rectangle is at least 16 x 16 pixels and holds
+at least 16 colours. Colours are red, green and blue.
 
 Method:
 
-1. The shared rectangle holds a corner of each tile. So the window of 16 x 16 pixels at one of a tile's four corners
-   stands, turned, in the other tile. `anchor_windows` takes these windows, and `AnchorTable` holds them by a hash that
-   no turn changes.
-2. Every window of every tile is looked up in the table. The sums of a window's quadrants tell which turns are
-   possible, and single pixels of the shared rectangle rule out most windows that are equal by chance. What remains is
-   a candidate: a pair of tiles, a turn and an offset.
-3. `shared_pixels` compares the candidate's tiles pixel by pixel. What it confirms is an overlap.
+1. The common rectangle contains a corner of each tile. So the window of 16 x 16 pixels at one of
+   the four corners of a tile is also somewhere in the other tile. These windows are the anchors.
+   They are stored by a hash that is the same in all orientations.
+2. Every window of every tile is searched among the anchors. The sums over the quadrants of a window
+   show which orientations are possible, and a few pixels of the common rectangle rule out most
+   windows that are equal by chance. What remains is a candidate: a pair of tiles, an orientation
+   and an offset.
+3. Candidates are compared pixel by pixel. Those that are identical are overlaps.
 
-Flat ground, such as snow or shadow, would match everywhere. Where a corner's window is flat, windows further in are the
-anchors: for each width that the rectangle may have, the first window, row by row, that is not flat. The rectangle then
-holds one of these windows, whatever its height, or it is flat all over, and then it has 16 colours only if the largest
-such rectangle has. Only then are windows of few colours anchors too. A window of one colour never is, for a rectangle
-of such windows has one colour.
+Flat ground, such as snow or shadow, would match everywhere. If the window at a corner is flat,
+windows further in are anchors instead: for each width that the common rectangle may have, the first
+window, row by row, that is not flat. The rectangle then contains one of these windows, whatever its
+height, or it is flat everywhere. A rectangle that is flat everywhere can hold 16 colours only if
+the largest such rectangle does; only then are windows of few colours anchors too. A window of one
+colour never is, because a rectangle of such windows has one colour.
 
-So every overlap is a candidate, and nothing else is confirmed. Windows whose hashes are equal by chance cost a
-comparison and change no result.
+So every overlap is a candidate, and nothing else is confirmed. Windows whose hashes are equal by
+chance cost a comparison and change no result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from rock_glacier.grounds.pairs import Overlap
-from rock_glacier.grounds.pixels import Pixels
-from rock_glacier.grounds.turns import MATRICES, TURNS, turned
+from rock_glacier.parallel import Workers
+from rock_glacier.sites.orientations import MATRICES, ORIENTATIONS, oriented
+from rock_glacier.sites.pixels import Pixels, pack_pixels
+from rock_glacier.tiles import ArrayFiles
 from rock_glacier_dataset import TILE_SIZE
 
 WINDOW = 16
-"""Width and height of a window, and of the smallest shared rectangle, in pixels."""
+"""Width and height of a window, and of the smallest common rectangle, in pixels."""
 
-LEAST_COLOURS = 16
-"""Smallest number of colours in the shared rectangle."""
+MIN_COLOURS = 16
+"""Smallest number of colours in the common rectangle."""
 
-_LAST = TILE_SIZE - WINDOW  # where the last window of a row or column begins
-_LEAST_CHANGES = 96  # a window is flat when fewer of its 480 pairs of neighbouring pixels differ
-_BITMAP_BITS = 22
-_AT_CORNERS = np.r_[:WINDOW, _LAST:TILE_SIZE]  # rows and columns of the windows at the corners
+_LAST = TILE_SIZE - WINDOW  # start of the last window in a row or column
+_MIN_CHANGES = 96  # below this, of its 480 pairs of neighbouring pixels, a window is flat
+_BITMAP_BITS = 22  # 4 MiB; with 50,000 anchors it leaves about 1 % of the windows
+_CORNERS = np.r_[:WINDOW, _LAST:TILE_SIZE]  # rows and columns of the windows at the corners
 _HITS = 1 << 16  # hits that are filtered at once
-_SAMPLED = np.arange(8, TILE_SIZE, 16)  # rows and columns whose crossings are compared before whole tiles are
-SAMPLES = (len(_SAMPLED), len(_SAMPLED))
-"""Shape of what `sample_pixels` returns."""
+_PAIRS_PER_TASK = 2_000
+_SAMPLED = np.arange(8, TILE_SIZE, 16)  # rows and columns of the pixels that rule out candidates
+_CACHED_TILES = 500  # packed tiles that a worker keeps, 64 KiB each
 
-# Of the four quadrants of a window, which stands where after each turn.
-_QUADRANTS = np.array([turned(np.arange(4).reshape(2, 2), turn).ravel() for turn in TURNS])
-# Windows whose hashes agree have equal sums in these squares around their centre.
-_NESTED = (16, 12, 8, 4)
+# For each orientation, which of the four quadrants of a window is where afterwards.
+_QUADRANTS = np.array(
+    [oriented(np.arange(4).reshape(2, 2), orientation).ravel() for orientation in ORIENTATIONS]
+)
+# Windows with equal hashes have equal sums over these centred squares.
+_NESTED_SIZES = (16, 12, 8, 4)
 
-ANCHOR = np.dtype([("hash", "u4"), ("tile", "i4"), ("x", "i2"), ("y", "i2"), ("quadrants", "u4", 4)])
-"""An anchor window: its hash, the tile, its place there, and the sums of its quadrants."""
+_ANCHOR = np.dtype(
+    [("hash", "u4"), ("tile", "i4"), ("x", "i2"), ("y", "i2"), ("quadrants", "u4", 4)]
+)
+_CANDIDATE = np.dtype([("a", "i4"), ("b", "i4"), ("orientation", "i2"), ("dx", "i2"), ("dy", "i2")])
 
-CANDIDATE = np.dtype([("a", "i4"), ("b", "i4"), ("turn", "i2"), ("dx", "i2"), ("dy", "i2")])
-"""Two tiles, `a` < `b`, and a link from a to b (`rock_glacier.grounds.turns`)."""
+
+def find_overlaps(files: ArrayFiles, workers: Workers) -> pd.DataFrame:
+    """Find all pairs of tiles that overlap.
+
+    Args:
+        files: The decoded tiles.
+        workers: Processes to use.
+
+    Returns:
+        A row for each pair, sorted by `a` and `b` (row numbers of the tiles, `a` < `b`), with the
+        link from a to b in `orientation`, `dx`, `dy`, and the size of the common rectangle in
+        `pixels`. If a pair has several overlaps, the largest.
+    """
+    ranges = _cut(files.tiles, workers.parts)
+    tasks = [(files, first, last) for first, last in ranges]
+    parts = list(workers.map(_describe_tiles, tasks, "Choosing anchors"))
+    anchors = [anchor for part_anchors, _ in parts for anchor in part_anchors]
+    samples = np.concatenate([np.zeros((0, 8, 8), np.uint32), *(samples for _, samples in parts)])
+    table = _AnchorTable(anchors, samples)
+    search_tasks = [(files, first, last, table) for first, last in ranges]
+    found = workers.map(_search_tiles, search_tasks, "Searching overlaps")
+    candidates = _sort_candidates(np.concatenate([np.zeros(0, _CANDIDATE), *found]))
+    overlaps = [_as_frame([])]
+    confirm_tasks = [(files, part) for part in _split_by_pair(candidates)]
+    overlaps += workers.map(_confirm, confirm_tasks, "Comparing pairs")
+    return pd.concat(overlaps, ignore_index=True)
 
 
-def _integral(values: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return the sums over all rectangles that begin at the upper left, shape (height + 1, width + 1)."""
+def _cut(tiles: int, parts: int) -> list[tuple[int, int]]:
+    """Cut the tile numbers into ranges; returns the first and the end of each."""
+    size = max(1, -(-tiles // parts))
+    return [(first, min(first + size, tiles)) for first in range(0, tiles, size)]
+
+
+def _describe_tiles(
+    files: ArrayFiles, first: int, last: int
+) -> tuple[list[np.ndarray], npt.NDArray[np.uint32]]:
+    """Return the anchors of some tiles, and the pixels of each that rule out candidates."""
+    images = files.open_images()
+    anchors = []
+    samples = np.zeros((last - first, len(_SAMPLED), len(_SAMPLED)), np.uint32)
+    for tile in range(first, last):
+        pixels = pack_pixels(images[tile])
+        anchors.append(_choose_anchors(tile, pixels))
+        samples[tile - first] = pixels[np.ix_(_SAMPLED, _SAMPLED)]
+    return anchors, samples
+
+
+def _search_tiles(files: ArrayFiles, first: int, last: int, table: _AnchorTable) -> np.ndarray:
+    """Return the candidates of some tiles, each with tiles before it: array of `_CANDIDATE`."""
+    images = files.open_images()
+    found = [table.find_candidates(tile, pack_pixels(images[tile])) for tile in range(first, last)]
+    return np.concatenate([np.zeros(0, _CANDIDATE), *found])
+
+
+def _integrate(values: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return the sums over all rectangles at the upper left, shape (height + 1, width + 1)."""
     integral = np.zeros((values.shape[0] + 1, values.shape[1] + 1), dtype)
     np.cumsum(values, 0, out=integral[1:, 1:])
     np.cumsum(integral[1:, 1:], 1, out=integral[1:, 1:])
     return integral
 
 
-def _sums(integral: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
+def _sum_rectangles(integral: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
     """Return the sum over each rectangle of this size, by its upper left pixel."""
-    of_columns = integral[height:] - integral[:-height]
-    return of_columns[:, width:] - of_columns[:, :-width]
+    columns = integral[height:] - integral[:-height]
+    return columns[:, width:] - columns[:, :-width]
 
 
-def _mixed_integral(pixels: Pixels) -> npt.NDArray[np.uint32]:
-    """Return the integral image of the colours, each mixed so that sums of different colours are seldom equal."""
+def _integrate_mixed(pixels: Pixels) -> npt.NDArray[np.uint32]:
+    """Integrate the colours, mixed first: sums of different colours are then rarely equal."""
     mixed = pixels * np.uint32(0x9E3779B1)
     mixed ^= mixed >> np.uint32(15)
     mixed *= np.uint32(0x85EBCA6B)
     mixed ^= mixed >> np.uint32(13)
-    return _integral(mixed, np.uint32)
+    return _integrate(mixed, np.uint32)
 
 
-def _window_hashes(integral: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """Hash every window so that no turn changes the hash.
+def _hash_windows(integral: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """Hash every window; a window has the same hash in all orientations.
 
     Args:
-        integral: from `_mixed_integral`, of a tile or of some of its rows.
+        integral: From `_integrate_mixed`.
 
     Returns:
-        uint32 array of shape (height - 15, width - 15): the hash of each window by its upper left pixel.
+        uint32 array of shape (height - 15, width - 15): the hash by the upper left pixel.
     """
     hashes = np.uint32(0)
-    for size in _NESTED:
+    for size in _NESTED_SIZES:
         margin = (WINDOW - size) // 2
-        sums = _sums(integral[margin : len(integral) - margin, margin : integral.shape[1] - margin], size, size)
-        hashes = (hashes ^ sums) * np.uint32(0x7FEB352D)
+        height, width = integral.shape
+        inner = integral[margin : height - margin, margin : width - margin]
+        hashes = (hashes ^ _sum_rectangles(inner, size, size)) * np.uint32(0x7FEB352D)
         hashes ^= hashes >> np.uint32(15)
     return hashes
 
 
-def _quadrant_sums(integral: npt.NDArray[np.uint32], y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]) -> np.ndarray:
+def _sum_quadrants(
+    integral: npt.NDArray[np.uint32], y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]
+) -> np.ndarray:
     """Return the sums over the quadrants of windows, row by row: shape (windows, 4)."""
-    half = WINDOW // 2
-    corners = integral[y[:, None, None] + half * np.arange(3)[:, None], x[:, None, None] + half * np.arange(3)]
+    steps = WINDOW // 2 * np.arange(3)
+    corners = integral[y[:, None, None] + steps[:, None], x[:, None, None] + steps]
     rows = corners[:, 1:] - corners[:, :-1]
     return (rows[:, :, 1:] - rows[:, :, :-1]).reshape(-1, 4)
 
 
-def anchor_windows(tile: int, pixels: Pixels) -> np.ndarray:
-    """Choose the windows of a tile by which the other tiles find it.
-
-    Args:
-        tile: number of the tile.
-        pixels: uint32 array of shape (128, 128).
-
-    Returns:
-        array of `ANCHOR`: for each corner one window, or several where that is flat.
-    """
-    # The windows at the corners, side by side, are enough where none is flat.
-    image = pixels[np.ix_(_AT_CORNERS, _AT_CORNERS)]
-    y, x = np.array([(0, 0), (0, WINDOW), (WINDOW, 0), (WINDOW, WINDOW)]).T
-    if (_count_changes(image)[y, x] < _LEAST_CHANGES).any():
-        image, changes = pixels, _count_changes(pixels)
-        places = {
-            (y if down == 1 else _LAST - y, x if right == 1 else _LAST - x)
-            for down in (1, -1)
-            for right in (1, -1)
-            for y, x in _anchor_places(changes[::down, ::right], pixels[::down, ::right])
-        }
-        y, x = np.array(sorted(places), np.intp).reshape(-1, 2).T
-    integral = _mixed_integral(image)
-    anchors = np.zeros(len(y), ANCHOR)
+def _choose_anchors(tile: int, pixels: Pixels) -> np.ndarray:
+    """Return the anchors of a tile: one for each corner, or several if a corner is flat."""
+    # If no corner is flat, the four windows next to each other are all that is needed.
+    image = pixels[np.ix_(_CORNERS, _CORNERS)]
+    y = np.array([0, 0, WINDOW, WINDOW])
+    x = np.array([0, WINDOW, 0, WINDOW])
+    has_flat_corner = (_count_changes(image)[y, x] < _MIN_CHANGES).any()
+    if has_flat_corner:
+        image = pixels
+        y, x = _find_rich_windows(pixels)
+    integral = _integrate_mixed(image)
+    anchors = np.zeros(len(y), _ANCHOR)
     anchors["tile"] = tile
-    anchors["hash"] = _window_hashes(integral)[y, x]
-    anchors["quadrants"] = _quadrant_sums(integral, y, x)
-    if image is not pixels:
-        y, x = _AT_CORNERS[y], _AT_CORNERS[x]
-    anchors["y"], anchors["x"] = y, x
+    anchors["hash"] = _hash_windows(integral)[y, x]
+    anchors["quadrants"] = _sum_quadrants(integral, y, x)
+    anchors["y"] = y if has_flat_corner else _CORNERS[y]
+    anchors["x"] = x if has_flat_corner else _CORNERS[x]
     return anchors
 
 
-def sample_pixels(pixels: Pixels) -> Pixels:
-    """Return the pixels of a tile, uint32 of the shape `SAMPLES`, by which `AnchorTable` rules candidates out."""
-    return pixels[np.ix_(_SAMPLED, _SAMPLED)]
-
-
 def _count_changes(pixels: Pixels) -> npt.NDArray[np.int32]:
-    """Count in each window the pairs of neighbouring pixels that differ, in rows and in columns."""
-    in_rows = _sums(_integral(pixels[:, 1:] != pixels[:, :-1], np.int32), WINDOW, WINDOW - 1)
-    return in_rows + _sums(_integral(pixels[1:] != pixels[:-1], np.int32), WINDOW - 1, WINDOW)
+    """Count the neighbouring pixels that differ in each window, in rows and in columns."""
+    in_rows = _integrate(pixels[:, 1:] != pixels[:, :-1], np.int32)
+    in_columns = _integrate(pixels[1:] != pixels[:-1], np.int32)
+    horizontal = _sum_rectangles(in_rows, WINDOW, WINDOW - 1)
+    return horizontal + _sum_rectangles(in_columns, WINDOW - 1, WINDOW)
 
 
-def _anchor_places(changes: npt.NDArray[np.int32], pixels: Pixels) -> list[tuple[int, int]]:
-    """Place the anchors of the upper left corner, as (y, x)."""
-    if changes[0, 0] >= _LEAST_CHANGES:
+def _find_rich_windows(pixels: Pixels) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return the rows and columns of the anchors of a tile with a flat corner."""
+    changes = _count_changes(pixels)
+    windows: set[tuple[int, int]] = set()
+    for down in (1, -1):
+        for right in (1, -1):
+            # Flip the tile so that each corner in turn is the upper left one.
+            for y, x in _find_corner_windows(changes[::down, ::right], pixels[::down, ::right]):
+                windows.add((y if down == 1 else _LAST - y, x if right == 1 else _LAST - x))
+    ordered = np.array(sorted(windows), np.intp).reshape(-1, 2)
+    return ordered[:, 0], ordered[:, 1]
+
+
+def _find_corner_windows(changes: npt.NDArray[np.int32], pixels: Pixels) -> list[tuple[int, int]]:
+    """Return the anchors of the upper left corner, as (y, x)."""
+    if changes[0, 0] >= _MIN_CHANGES:
         return [(0, 0)]
-    rich = _first_by_width(changes >= _LEAST_CHANGES, _LAST)
-    places = list(rich)
+    rich = _first_by_width(changes >= _MIN_CHANGES, _LAST)
+    windows = list(rich)
     # Flat rectangles at the corner, each the largest between two anchors.
     widest = [*(x - 1 for _, x in rich), _LAST]
     lowest = [_LAST, *(y - 1 for y, _ in rich)]
     for x, y in zip(widest, lowest, strict=True):
-        if min(x, y) >= 0 and np.unique(pixels[: y + WINDOW, : x + WINDOW]).size >= LEAST_COLOURS:
-            places += _first_by_width(changes[: y + 1] > 0, x)
-    return places
+        if min(x, y) < 0:
+            continue
+        if np.unique(pixels[: y + WINDOW, : x + WINDOW]).size >= MIN_COLOURS:
+            windows += _first_by_width(changes[: y + 1] > 0, x)
+    return windows
 
 
 def _first_by_width(marked: npt.NDArray[np.bool_], widest: int) -> list[tuple[int, int]]:
-    """Find the first marked window, row by row, for each width up to `widest`; each once, as (y, x)."""
+    """Find the first marked window, row by row, for each width up to `widest`; each once."""
     rows = len(marked)
     first = np.where(marked.any(0), marked.argmax(0), rows)[: widest + 1]
     lowest = np.minimum.accumulate(first)
@@ -181,119 +243,153 @@ def _first_by_width(marked: npt.NDArray[np.bool_], widest: int) -> list[tuple[in
     return [(int(first[x]), int(x)) for x in steps]
 
 
-class AnchorTable:
-    """The anchor windows of all tiles, in which the windows of a tile are looked up.
+class _AnchorTable:
+    """The anchors of all tiles, sorted by hash.
 
     Args:
-        anchors: what `anchor_windows` returned for each tile.
-        samples: what `sample_pixels` returned for each tile, uint32 of shape (tiles, *SAMPLES).
+        anchors: The anchors of each tile.
+        samples: uint32 array of shape (tiles, 8, 8): the sampled pixels of each tile.
     """
 
     def __init__(self, anchors: Iterable[np.ndarray], samples: npt.NDArray[np.uint32]) -> None:
         self._samples = samples
-        joined = np.concatenate([np.zeros(0, ANCHOR), *anchors])
+        joined = np.concatenate([np.zeros(0, _ANCHOR), *anchors])
         self._anchors = joined[np.argsort(joined["hash"], kind="stable")]
         self._hashes = np.ascontiguousarray(self._anchors["hash"])
         self._bitmap = np.zeros(2**_BITMAP_BITS, bool)
         self._bitmap[self._hashes >> np.uint32(32 - _BITMAP_BITS)] = True
 
-    def candidates(self, tile: int, pixels: Pixels) -> np.ndarray:
-        """Find the tiles before this one with which it may overlap, with turns and offsets.
+    def find_candidates(self, tile: int, pixels: Pixels) -> np.ndarray:
+        """Find the tiles before this one that may overlap it: array of `_CANDIDATE`, each once.
 
         Args:
-            tile: number of the tile, which is `b` of each candidate.
+            tile: Number of the tile, which becomes `b` of each candidate.
             pixels: uint32 array of shape (128, 128).
-
-        Returns:
-            array of `CANDIDATE`, each once.
         """
-        integral = _mixed_integral(pixels)
-        hashes = _window_hashes(integral)
-        # The bitmap leaves few windows to the slow search in a sorted array.
+        integral = _integrate_mixed(pixels)
+        hashes = _hash_windows(integral)
+        # The bitmap leaves few windows for the slow search in a sorted array.
         windows = np.flatnonzero(self._bitmap.take(hashes >> np.uint32(32 - _BITMAP_BITS)))
         wanted = hashes.take(windows)
         first = np.searchsorted(self._hashes, wanted, "left")
         counts = np.searchsorted(self._hashes, wanted, "right") - first
-        anchors = np.repeat(first - counts.cumsum() + counts, counts) + np.arange(counts.sum())
+        # Expand each range of anchors with the hash of a window to one number per anchor.
+        starts = np.repeat(first - counts.cumsum() + counts, counts)
+        anchors = starts + np.arange(counts.sum())
         windows = np.repeat(windows, counts)
-        before = self._anchors["tile"][anchors] < tile
-        anchors, windows = anchors[before], windows[before]
+        is_before = self._anchors["tile"][anchors] < tile
+        anchors = anchors[is_before]
+        windows = windows[is_before]
         if not len(anchors):
-            return np.zeros(0, CANDIDATE)
-        views = np.stack([turned(pixels, turn) for turn in TURNS])
+            return np.zeros(0, _CANDIDATE)
+        views = np.stack([oriented(pixels, orientation) for orientation in ORIENTATIONS])
         found = []
         for start in range(0, len(anchors), _HITS):
             hits = self._anchors[anchors[start : start + _HITS]]
-            found.append(_fitting(hits, self._samples, windows[start : start + _HITS], integral, views))
+            found.append(self._filter(hits, windows[start : start + _HITS], integral, views))
         candidates = np.unique(np.concatenate(found))
         candidates["b"] = tile
         return candidates
 
+    def _filter(
+        self,
+        anchors: np.ndarray,
+        windows: npt.NDArray[np.intp],
+        integral: npt.NDArray[np.uint32],
+        views: npt.NDArray[np.uint32],
+    ) -> np.ndarray:
+        """Return the candidates among anchors and windows with equal hashes.
 
-def _fitting(
-    anchors: np.ndarray,
-    of_tiles: npt.NDArray[np.uint32],
-    windows: npt.NDArray[np.intp],
-    integral: npt.NDArray[np.uint32],
-    views: npt.NDArray[np.uint32],
-) -> np.ndarray:
-    """Return the candidates of anchors and the windows of equal hash, under each turn by which their pixels agree."""
-    y, x = np.divmod(windows, _LAST + 1)
-    permuted = _quadrant_sums(integral, y, x)[:, _QUADRANTS]
-    hits, turns = np.nonzero((permuted == anchors["quadrants"][:, None]).all(-1))
-    anchors = anchors[hits]
-    # From the centre of the tile to that of the window.
-    places = np.einsum("nij,nj->ni", MATRICES[turns], np.column_stack([x, y])[hits] - _LAST // 2) + _LAST // 2
-    dx, dy = anchors["x"] - places[:, 0], anchors["y"] - places[:, 1]
-    columns, rows = _SAMPLED - dx[:, None, None], _SAMPLED[:, None] - dy[:, None, None]
-    shared = (columns >= 0) & (columns < TILE_SIZE) & (rows >= 0) & (rows < TILE_SIZE)
-    samples = views[turns[:, None, None], rows.clip(0, TILE_SIZE - 1), columns.clip(0, TILE_SIZE - 1)]
-    fits = (~shared | (samples == of_tiles[anchors["tile"]])).all((1, 2))
-    found = np.zeros(fits.sum(), CANDIDATE)
-    found["a"], found["turn"], found["dx"], found["dy"] = anchors["tile"][fits], turns[fits], dx[fits], dy[fits]
-    return np.unique(found)
+        Args:
+            anchors: Array of `_ANCHOR`.
+            windows: The window with the same hash as each anchor.
+            integral: Integral of the tile of the windows.
+            views: That tile in its eight orientations, shape (8, 128, 128).
+        """
+        y, x = np.divmod(windows, _LAST + 1)
+        quadrants = _sum_quadrants(integral, y, x)[:, _QUADRANTS]
+        hits, orientations = np.nonzero((quadrants == anchors["quadrants"][:, None]).all(-1))
+        anchors = anchors[hits]
+        # Orientations apply to positions that are measured from the centre of the tile.
+        centred = np.column_stack([x, y])[hits] - _LAST // 2
+        moved = np.einsum("nij,nj->ni", MATRICES[orientations], centred) + _LAST // 2
+        dx = anchors["x"] - moved[:, 0]
+        dy = anchors["y"] - moved[:, 1]
+        columns = _SAMPLED - dx[:, None, None]
+        rows = _SAMPLED[:, None] - dy[:, None, None]
+        is_shared = (columns >= 0) & (columns < TILE_SIZE) & (rows >= 0) & (rows < TILE_SIZE)
+        last = TILE_SIZE - 1
+        samples = views[orientations[:, None, None], rows.clip(0, last), columns.clip(0, last)]
+        fits = (~is_shared | (samples == self._samples[anchors["tile"]])).all((1, 2))
+        candidates = np.zeros(fits.sum(), _CANDIDATE)
+        candidates["a"] = anchors["tile"][fits]
+        candidates["orientation"] = orientations[fits]
+        candidates["dx"] = dx[fits]
+        candidates["dy"] = dy[fits]
+        return np.unique(candidates)
 
 
-def shared_pixels(a: Pixels, b: Pixels, dx: int, dy: int) -> int:
-    """Return the size of the rectangle that two tiles share at an offset; 0 where they do not overlap.
+def _sort_candidates(candidates: np.ndarray) -> np.ndarray:
+    """Sort candidates by pair; of a pair, the largest overlap comes first."""
+    dx = candidates["dx"].astype(np.int32)
+    dy = candidates["dy"].astype(np.int32)
+    areas = (TILE_SIZE - np.abs(dx)) * (TILE_SIZE - np.abs(dy))
+    # The last key is the most important one.
+    keys = (dx, dy, np.abs(dx), np.abs(dy), candidates["orientation"], -areas)
+    return candidates[np.lexsort((*keys, candidates["b"], candidates["a"]))]
+
+
+def _split_by_pair(candidates: np.ndarray) -> Sequence[np.ndarray]:
+    """Split sorted candidates into tasks; those of one pair stay together."""
+    pairs = candidates["a"].astype(np.int64) << 32 | candidates["b"]
+    starts = np.flatnonzero(np.diff(pairs, prepend=-1))
+    return np.split(candidates, starts[_PAIRS_PER_TASK::_PAIRS_PER_TASK])
+
+
+def _confirm(files: ArrayFiles, candidates: np.ndarray) -> pd.DataFrame:
+    """Compare candidates pixel by pixel; returns rows as `find_overlaps` does."""
+    images = files.open_images()
+
+    @functools.lru_cache(_CACHED_TILES)
+    def pixels_of(tile: int) -> Pixels:
+        return pack_pixels(images[tile])
+
+    rows = []
+    previous = (-1, -1)
+    for a, b, orientation, dx, dy in candidates.tolist():
+        if (a, b) == previous:  # a larger overlap of this pair was found
+            continue
+        pixels = count_shared_pixels(pixels_of(a), oriented(pixels_of(b), orientation), dx, dy)
+        if pixels:
+            rows.append((a, b, orientation, dx, dy, pixels))
+            previous = (a, b)
+    return _as_frame(rows)
+
+
+def _as_frame(rows: Sequence[tuple[int, ...]]) -> pd.DataFrame:
+    columns = ["a", "b", "orientation", "dx", "dy", "pixels"]
+    return pd.DataFrame(np.array(rows, np.int64).reshape(-1, len(columns)), columns=columns)
+
+
+def count_shared_pixels(a: Pixels, b: Pixels, dx: int, dy: int) -> int:
+    """Return the size of the rectangle that two tiles share at an offset, 0 if they do not overlap.
 
     Args:
         a: uint32 array of shape (128, 128).
-        b: the same, turned already.
-        dx: tile a's pixel (x, y) is compared with tile b's pixel (x - dx, y - dy).
-        dy: see `dx`.
+        b: The same, already in its orientation.
+        dx: Pixel (x, y) of tile a is compared with pixel (x - dx, y - dy) of tile b.
+        dy: See `dx`.
     """
-    width, height = TILE_SIZE - abs(dx), TILE_SIZE - abs(dy)
+    width = TILE_SIZE - abs(dx)
+    height = TILE_SIZE - abs(dy)
     if min(width, height) < WINDOW:
         return 0
-    of_a = a[max(dy, 0) : max(dy, 0) + height, max(dx, 0) : max(dx, 0) + width]
-    of_b = b[max(-dy, 0) : max(-dy, 0) + height, max(-dx, 0) : max(-dx, 0) + width]
-    if not np.array_equal(of_a, of_b):
+    shared_a = a[max(dy, 0) : max(dy, 0) + height, max(dx, 0) : max(dx, 0) + width]
+    shared_b = b[max(-dy, 0) : max(-dy, 0) + height, max(-dx, 0) : max(-dx, 0) + width]
+    if not np.array_equal(shared_a, shared_b):
         return 0
-    colourful = any(np.unique(of_a[::step, ::step]).size >= LEAST_COLOURS for step in (8, 1))  # few pixels often tell
-    return width * height if colourful else 0
-
-
-def sort_candidates(candidates: np.ndarray) -> np.ndarray:
-    """Sort candidates by pair, and those of a pair so that the largest overlap comes first."""
-    dx, dy = candidates["dx"], candidates["dy"]
-    areas = (TILE_SIZE - np.abs(dx).astype(np.int32)) * (TILE_SIZE - np.abs(dy).astype(np.int32))
-    keys = (dx, dy, np.abs(dx), np.abs(dy), candidates["turn"], -areas, candidates["b"], candidates["a"])
-    return candidates[np.lexsort(keys)]
-
-
-def confirm_overlaps(candidates: np.ndarray, pixels_of: Callable[[int], Pixels]) -> list[Overlap]:
-    """Compare the tiles of candidates pixel by pixel.
-
-    Args:
-        candidates: array of `CANDIDATE`, in the order of `sort_candidates`.
-        pixels_of: returns a tile's pixels by its number.
-
-    Returns:
-        one for each pair that overlaps, the largest, in the order of the pairs.
-    """
-    largest: dict[tuple[int, int], Overlap] = {}
-    for a, b, turn, dx, dy in candidates.tolist():
-        if (a, b) not in largest and (pixels := shared_pixels(pixels_of(a), turned(pixels_of(b), turn), dx, dy)):
-            largest[a, b] = Overlap(a, b, turn, dx, dy, pixels)
-    return list(largest.values())
+    # A coarse subset of the pixels usually has enough colours.
+    for step in (8, 1):
+        if np.unique(shared_a[::step, ::step]).size >= MIN_COLOURS:
+            return width * height
+    return 0

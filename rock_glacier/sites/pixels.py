@@ -1,4 +1,4 @@
-"""Pixels in the form in which tiles are compared: a number for each, without alpha."""
+"""Pixels as one number each, the form in which tiles are compared."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from rock_glacier.grounds.turns import TURNS, turned
+from rock_glacier.sites.orientations import ORIENTATIONS, oriented
 
 Pixels = npt.NDArray[np.uint32]
-"""Shape (height, width): red in the lowest 8 bits, then green and blue."""
+"""Shape (height, width): red in the lowest 8 bits, then green, then blue."""
 
 _RGB = np.uint32(0xFFFFFF)
 
 
 def pack_pixels(rgba: npt.NDArray[np.uint8]) -> Pixels:
-    """Turn the colours of a tile into one number a pixel; alpha is left out.
+    """Combine the colours of each pixel into one number, without alpha.
 
     Args:
-        rgba: uint8 array of shape (128, 128, 4).
+        rgba: uint8 array of shape (height, width, 4).
 
     Returns:
-        uint32 array of shape (128, 128).
+        uint32 array of shape (height, width).
 
     Example:
         >>> hex(pack_pixels(np.array([[[1, 2, 3, 255]]], np.uint8))[0, 0])
@@ -32,7 +32,7 @@ def pack_pixels(rgba: npt.NDArray[np.uint8]) -> Pixels:
 
 
 def canonical_hash(pixels: Pixels) -> bytes:
-    """Hash a tile so that its eight turns, and no other tile, have the same hash.
+    """Hash a square; its eight orientations have the same hash.
 
     Example:
         >>> tile = np.arange(16, dtype=np.uint32).reshape(4, 4)
@@ -41,6 +41,8 @@ def canonical_hash(pixels: Pixels) -> bytes:
         >>> canonical_hash(tile) == canonical_hash(tile + np.uint32(1))
         False
     """
-    views = [turned(pixels, turn) for turn in TURNS]
-    first = min(view[0].tobytes() for view in views)  # few views begin with this row, and only they are compared
-    return hashlib.sha256(min(view.tobytes() for view in views if view[0].tobytes() == first)).digest()
+    views = [oriented(pixels, orientation) for orientation in ORIENTATIONS]
+    # The first row rules out most views without copying them.
+    first_row = min(view[0].tobytes() for view in views)
+    smallest = min(view.tobytes() for view in views if view[0].tobytes() == first_row)
+    return hashlib.sha256(smallest).digest()
