@@ -1,244 +1,210 @@
-"""Compare predictions with the truth: metrics with intervals, the confusion matrix, and notes on both."""
+"""Compare predictions with the truth: metrics with intervals, and the confusion matrix."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-import datasets
 import numpy as np
-import numpy.typing as npt
-from tqdm import tqdm
+import pandas as pd
 
-from rock_glacier.archives.manifest import is_sample
-from rock_glacier.console import count
-from rock_glacier.scoring import REPLICATES, THRESHOLD
-from rock_glacier.scoring.bootstrap import (
+from rock_glacier.output import count
+from rock_glacier.score import metrics
+from rock_glacier.score.bootstrap import (
     FEW_CLUSTERS,
-    LEVEL,
     MOST_UNDEFINED,
+    REPLICATES,
+    Array,
+    Clusters,
     Statistic,
-    Weights,
-    bootstrap,
-    effective_number,
+    interval,
+    replicate,
 )
-from rock_glacier.scoring.class_metrics import CLASS_METRICS, class_statistic
-from rock_glacier.scoring.mask_metrics import (
-    MASK_METRICS,
-    TOLERANCE,
-    count_pixels,
-    count_tiles_left_out,
-    mask_confusion,
-    mask_statistic,
-)
-from rock_glacier.scoring.predictions import Mask, Scores, match_tiles, read_masks, read_scores
-from rock_glacier.scoring.truth import decode_true_mask, find_snapshot, load_truth, read_clusters
-from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES
+from rock_glacier.score.predictions import Predictions
+from rock_glacier.score.truth import CLASSIFICATION, Truth
 
-METRICS = dict(zip(CONFIG_NAMES, (CLASS_METRICS, MASK_METRICS), strict=True))
-"""The metrics of each config: their keys, and their names."""
+THRESHOLD = 0.5
+"""Score from which a tile is predicted as `glaciar`."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric, or the difference of two models in one, with its 95 % interval.
+
+    Attributes:
+        value: The value, NaN if it is undefined.
+        low: Lower end of the interval, NaN if there is none.
+        high: Upper end of the interval, NaN if there is none.
+        unit: What was drawn for the interval: "block", "site" or "tile".
+    """
+
+    value: float
+    low: float
+    high: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Another model, and how the first one differs from it.
+
+    Attributes:
+        predictions: Where the other model's predictions come from.
+        metrics: The other model's metrics by name.
+        differences: By name, the metric of the first model minus that of the other one, with the
+            interval of a paired bootstrap.
+    """
+
+    predictions: str
+    metrics: dict[str, Metric]
+    differences: dict[str, Metric]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of predictions.
+
+    Attributes:
+        predictions: Where the predictions come from.
+        truth: What they were compared with.
+        threshold: Score from which a tile is predicted as `glaciar`; None for masks.
+        metrics: The metrics by name.
+        confusion: Number of tiles or pixels by true class (rows) and predicted class (columns).
+        notes: What limits the scores, a sentence each.
+        against: The other model, if there is one.
+    """
+
+    predictions: str
+    truth: Truth
+    threshold: float | None
+    metrics: dict[str, Metric]
+    confusion: pd.DataFrame
+    notes: list[str]
+    against: Comparison | None
 
 
 def evaluate(
-    predictions: Path,
-    config: str,
-    split: str,
-    against: Path | None = None,
+    predictions: Predictions,
+    truth: Truth,
     *,
-    data_dir: str | None,
-    repo_id: str,
-    revision: str | None = None,
-    grounds: Path | None = None,
+    against: Predictions | None = None,
     threshold: float = THRESHOLD,
-    replicates: int = REPLICATES,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Compare predictions with the truth.
+) -> Evaluation:
+    """Score predictions, and compare them with those of another model.
 
     Args:
-        predictions: file or folder of predictions.
-        config: name of the config.
-        split: name of the split.
-        against: file or folder of another model's predictions, to compare with.
-        data_dir: folder of archives, or URL of one, that holds the truth; None for the Hub.
-        repo_id: the Hub dataset.
-        revision: its branch, tag or commit.
-        grounds: a grounds.csv; None for the one beside the dataset, if there is one.
-        threshold: probability from which a tile is glaciar.
-        replicates: number of replicates of the bootstrap.
-        seed: seed of the bootstrap.
-
-    Returns:
-        what was found, for a JSON file; None for what is not known or defined. `metrics` holds value and interval of
-        each of the config's `METRICS`, `confusion_matrix` the `counts` with a row for each true class and a column for
-        each predicted one, `notes` what limits the numbers, a sentence each. With `against`, the entry of this name
-        holds `predictions`, `metrics` and `confusion_matrix` of the other model, and as `difference` each metric less
-        that of the other, with the interval of the differences in the same replicates.
+        predictions: Scores or masks, as the config of the truth needs.
+        truth: The truth of a split.
+        against: Predictions of another model.
+        threshold: Score from which a tile is predicted as `glaciar`; not used for masks.
 
     Raises:
-        PredictionError: the predictions do not fit.
-        ArchiveError: the archives or the grounds have a fault.
-        Exception: whatever else loading the dataset raises.
+        InputError: If there is not exactly one prediction for each tile.
     """
-    files = [predictions] if against is None else [predictions, against]
-    # Faults of the predictions are found first, because loading takes longer.
-    read: Callable[[Path], tuple[list[str], Any]] = read_scores if config == CONFIG_NAMES[0] else read_masks
-    contents = [read(file) for file in files]
-    folder = data_dir
-    if folder is None:
-        folder = str(find_snapshot(repo_id, revision))
-        revision = Path(folder).name
-    truth = load_truth(config, split, data_dir, repo_id, revision)
-    paths = list(truth["path"])
-    rows = [match_tiles(file, names, paths, split) for file, (names, _) in zip(files, contents, strict=True)]
-    clusters = read_clusters(grounds, folder, paths)
-    compared = [
-        _compare_scores(truth, of_file, predicted, threshold)
-        if config == CONFIG_NAMES[0]
-        else _compare_masks(truth, of_file, predicted)
-        for of_file, (_, predicted) in zip(rows, contents, strict=True)
-    ]
-    found, *others = _with_intervals(config, [one.statistic for one in compared], clusters.numbers, replicates, seed)
-    source = {"repo_id": repo_id, "revision": revision, "data_dir": data_dir}
-    number = int(clusters.numbers.max()) + 1
-    report: dict[str, Any] = {
-        "config": config,
-        "split": split,
-        "dataset": {name: value for name, value in source.items() if value is not None},
-        "predictions": str(predictions),
-        "tiles": len(paths),
-        "grounds": clusters.grounds,
-        "bootstrap": {
-            "over": clusters.over,
-            "clusters": number,
-            "effective_clusters": round(effective_number(clusters.numbers), 2),
-            "replicates": replicates,
-            "seed": seed,
-            "level": LEVEL,
-        },
-        "metrics": found,
-        **compared[0].settings,
-        "confusion_matrix": compared[0].matrix,
-    }
-    notes = [*compared[0].notes, *_notes_on_metrics(config, replicates, found)]
+    statistic, confusion = _compare(predictions, truth, threshold)
+    model = _Bootstrapped.draw(statistic, truth.clusters)
+    notes = [*_notes_on_truth(truth), *model.list_undefined(predictions.source)]
+    comparison = None
     if against is not None:
-        report["against"] = {
-            "predictions": str(against),
-            "metrics": others[0],
-            "difference": others[1],
-            "confusion_matrix": compared[1].matrix,
-        }
-        notes = [f"{predictions.name}: {note}" for note in notes]
-        of_other = [*compared[1].notes, *_notes_on_metrics(config, replicates, others[0])]
-        notes += [f"{against.name}: {note}" for note in of_other]
-        notes += [f"Difference: {note}" for note in _notes_on_metrics(config, replicates, others[1])]
-    if data_dir is not None and is_sample(data_dir):
-        notes.insert(0, f"{data_dir} is a synthetic sample: the scores say nothing of the dataset.")
-    return {**report, "notes": [*_notes_on_clusters(report["bootstrap"]), *notes]}
-
-
-def heading(found: Mapping[str, Any]) -> str:
-    """Return the config, split, and numbers of tiles and clusters of what `evaluate` found, in one line."""
-    over, clusters = found["bootstrap"]["over"], found["bootstrap"]["clusters"]
-    places = {
-        "tiles": ", grounds not known",
-        "blocks": f" in {count(clusters, 'block')} of {count(found['grounds'] or 0, 'ground')}",
-        "grounds": f" in {count(clusters, 'ground')}",
-    }
-    return f"{found['config']}, split {found['split']}: {count(found['tiles'], 'tile')}{places[over]}"
-
-
-class _Compared(NamedTuple):
-    """Predictions compared with the truth."""
-
-    statistic: Statistic
-    settings: dict[str, float]
-    matrix: dict[str, Any]
-    notes: list[str]
-
-
-def _compare_scores(
-    truth: datasets.Dataset, rows: npt.NDArray[np.intp], predicted: Scores, threshold: float
-) -> _Compared:
-    labels, scores = np.array(truth["labels"], np.int64), np.empty(len(rows))
-    scores[rows] = predicted
-    counts = np.bincount(2 * labels + (scores >= threshold), minlength=4).reshape(2, 2).tolist()
-    matrix = {"unit": "tiles", "classes": list(CLASS_NAMES), "counts": counts}
-    return _Compared(class_statistic(labels, scores, threshold), {"threshold": threshold}, matrix, [])
-
-
-def _compare_masks(truth: datasets.Dataset, rows: npt.NDArray[np.intp], predicted: Iterator[Mask]) -> _Compared:
-    counts = np.empty((len(rows), 7), np.int64)
-    pairs = zip(rows.tolist(), predicted, strict=True)
-    for row, mask in tqdm(pairs, "masks", len(rows), unit=" masks", disable=None, leave=False):
-        counts[row] = count_pixels(decode_true_mask(truth[row]), mask)
-    without_rock_glacier, without_boundary = count_tiles_left_out(counts)
-    note = (
-        f"Means over tiles leave out those where neither mask shows rock glacier, {without_rock_glacier} of "
-        f"{count(len(counts), 'tile')}; boundary F1 those where neither has a boundary, {without_boundary}."
+        statistic, _ = _compare(against, truth, threshold)
+        other = _Bootstrapped.draw(statistic, truth.clusters)
+        difference = model.minus(other)
+        notes += other.list_undefined(against.source)
+        notes += difference.list_undefined("difference")
+        comparison = Comparison(against.source, other.metrics, difference.metrics)
+    return Evaluation(
+        predictions=predictions.source,
+        truth=truth,
+        threshold=threshold if truth.config == CLASSIFICATION else None,
+        metrics=model.metrics,
+        confusion=confusion,
+        notes=notes,
+        against=comparison,
     )
-    matrix = {"unit": "pixels", "classes": ["background", "rock glacier"], "counts": mask_confusion(counts).tolist()}
-    notes = [note] if without_rock_glacier or without_boundary else []
-    return _Compared(mask_statistic(counts), {"boundary_tolerance": TOLERANCE}, matrix, notes)
 
 
-def _with_intervals(
-    config: str, statistics: Sequence[Statistic], clusters: npt.NDArray[np.intp], replicates: int, seed: int
-) -> list[dict[str, dict[str, Any]]]:
-    """Return value and interval of each metric, for each model; then, of two models, those of the difference."""
+def _compare(
+    predictions: Predictions, truth: Truth, threshold: float
+) -> tuple[Statistic, pd.DataFrame]:
+    """Return the statistic and the confusion matrix of some predictions."""
+    predicted = predictions.in_order_of(truth.paths)
+    if truth.config == CLASSIFICATION:
+        confusion = metrics.class_confusion(truth.values, predicted, threshold)
+        return metrics.class_statistic(truth.values, predicted, threshold), confusion
+    counts = metrics.count_pixels(truth.values, predicted)
+    return metrics.mask_statistic(counts), metrics.mask_confusion(counts)
 
-    def statistic(weights: Weights) -> npt.NDArray[np.float64]:
-        values = [of_model(weights) for of_model in statistics]
-        differences = [values[0] - values[1]] if len(values) == 2 else []
-        return np.concatenate([*values, *differences], axis=1)
 
-    values = statistic(np.ones((1, clusters.size)))[0].tolist()
-    metrics = [
-        {
-            "value": _or_none(value),
-            "low": _or_none(interval.low),
-            "high": _or_none(interval.high),
-            "undefined_replicates": interval.undefined,
+@dataclass(frozen=True)
+class _Bootstrapped:
+    """Metrics with their replicates.
+
+    Attributes:
+        clusters: What was drawn.
+        values: Each metric over all tiles, by name.
+        replicates: Each metric in the replicates, by name: shape (replicates,).
+    """
+
+    clusters: Clusters
+    values: dict[str, float]
+    replicates: dict[str, Array]
+
+    @classmethod
+    def draw(cls, statistic: Statistic, clusters: Clusters) -> _Bootstrapped:
+        whole = statistic(np.ones((1, clusters.of_tiles.size)))
+        values = {name: float(value[0]) for name, value in whole.items()}
+        return cls(clusters, values, replicate(statistic, clusters))
+
+    def minus(self, other: _Bootstrapped) -> _Bootstrapped:
+        values = {name: value - other.values[name] for name, value in self.values.items()}
+        replicates = {
+            name: array - other.replicates[name] for name, array in self.replicates.items()
         }
-        for value, interval in zip(values, bootstrap(statistic, clusters, replicates, seed), strict=True)
-    ]
-    keys = list(METRICS[config])
-    parts = range(0, len(metrics), len(keys))
-    return [dict(zip(keys, metrics[start : start + len(keys)], strict=True)) for start in parts]
+        return _Bootstrapped(self.clusters, values, replicates)
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        found = {}
+        for name, value in self.values.items():
+            ends = interval(self.replicates[name], self.clusters)
+            found[name] = Metric(value, ends.low, ends.high, self.clusters.unit)
+        return found
+
+    def list_undefined(self, name: str) -> Iterator[str]:
+        """Yield notes on metrics that are undefined, in general or in some replicates."""
+        undefined = [metric for metric, value in self.values.items() if math.isnan(value)]
+        if undefined:
+            yield (
+                f"{name}: {', '.join(undefined)} cannot be computed, because a class is missing "
+                "in the truth or in the predictions."
+            )
+        ignored = []
+        for metric, array in self.replicates.items():
+            number = int(np.isnan(array).sum())
+            if number and metric not in undefined:
+                ignored.append(f"{metric} ({number:,})")
+        if ignored:
+            yield (
+                f"{name}: in some of {REPLICATES:,} replicates, these metrics cannot be computed, "
+                f"and the intervals ignore these replicates: {', '.join(ignored)}. With more than "
+                f"{MOST_UNDEFINED:.0%} of them there is no interval."
+            )
 
 
-def _or_none(number: float) -> float | None:
-    return None if math.isnan(number) else number
-
-
-def _notes_on_clusters(bootstrap: Mapping[str, Any]) -> Iterator[str]:
-    over, effective = bootstrap["over"], bootstrap["effective_clusters"]
-    if over == "tiles":
+def _notes_on_truth(truth: Truth) -> Iterator[str]:
+    if truth.is_sample:
+        yield f"{truth.source} is a synthetic sample: its scores say nothing about the dataset."
+    clusters = truth.clusters
+    if clusters.unit == "tile":
         yield (
-            "The intervals are too narrow: without a grounds.csv each tile is drawn by itself, as if neighbours were "
-            "independent. Give --grounds, the file that build_archives.py writes."
+            "The intervals are too narrow: without a tile index, tiles are drawn one by one as if "
+            "neighbours were independent. Give --index; `audit --index` writes the file."
         )
-    if bootstrap["clusters"] == 1:
-        yield f"There are no intervals: all tiles are of one {over[:-1]}, which says nothing about another."
-    elif effective < FEW_CLUSTERS:
+    if clusters.number == 1:
+        yield f"There are no intervals, because all tiles are in one {clusters.unit}."
+    elif clusters.effective < FEW_CLUSTERS:
         yield (
-            f"The intervals are unreliable and come out too narrow: {count(bootstrap['clusters'], over[:-1])} are "
-            f"effectively {effective:.1f} by their sizes, fewer than {FEW_CLUSTERS}."
+            f"The intervals are unreliable and too narrow: {count(clusters.number, clusters.unit)} "
+            f"count like {clusters.effective:.1f} of equal size, fewer than {FEW_CLUSTERS}."
         )
-
-
-def _notes_on_metrics(config: str, replicates: int, metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    undefined = [METRICS[config][key] for key, found in metrics.items() if found["value"] is None]
-    if undefined:
-        yield f"Not defined, for lack of a class in the truth or the predictions: {', '.join(undefined)}."
-    left_out = [
-        f"{METRICS[config][key]} in {found['undefined_replicates']}"
-        for key, found in metrics.items()
-        if found["value"] is not None and found["undefined_replicates"]
-    ]
-    if left_out:
-        some = f"some of {replicates} replicates, which the intervals leave out"
-        some += f"; where these are more than {100 * MOST_UNDEFINED:g} % there is no interval"
-        yield f"Not defined in {some}: {', '.join(left_out)}."

@@ -1,211 +1,168 @@
-"""A model's predictions as files: scores for image-classification, masks for image-segmentation.
+"""Predictions of a model as files: scores for image-classification, masks for image-segmentation.
 
-Scores are a Parquet or CSV file with the columns `path` and `score`, the probability of glaciar. Masks are a Parquet
-file with the columns `path` and `mask`, PNG files as bytes or a Hugging Face image column, or a folder of PNG files
-named as the tiles are (`FOLDER/test/glaciar/012.png`).
+Scores are a CSV or Parquet file with the columns `path` and `score`, the probability of `glaciar`.
+Masks are a folder of PNG files with the paths of the tiles: `FOLDER/test/glaciar/012.png`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
+from PIL import Image
 
-from rock_glacier.arrays import decode_any_png, encode_png
-from rock_glacier.console import PrintableError
-from rock_glacier.files import check_columns, read_csv, read_png_file
-from rock_glacier.masks import class_indices_to_mask, mask_to_class_indices
-from rock_glacier_dataset import TILE_SIZE
+from rock_glacier.faults import InputError
+from rock_glacier.masks import mask_to_class_indices
+from rock_glacier.output import count
+from rock_glacier.png import decode_any
+from rock_glacier_dataset import TILE_SIZE, ArchiveError, is_ignored
 
-Scores = npt.NDArray[np.float64]
-"""Shape (tiles,), values in [0, 1]: the probability of glaciar."""
-
-Mask = npt.NDArray[np.uint8]
-"""Shape (128, 128), values in {0, 1}: 1 is rock glacier."""
-
-_SCORE_SCHEMA = pa.schema([("path", pa.string()), ("score", pa.float64())])
-_MASK_SCHEMA = datasets.Features({"path": datasets.Value("string"), "mask": datasets.Image()}).arrow_schema
-_MASKS_OF_ROW_GROUP = 100
-_MOST_ROWS = 2**22  # of a Parquet file, which may claim any number in some bytes
+_SAVE_MASK = (
+    f"Save the mask as an 8-bit PNG file of {TILE_SIZE} x {TILE_SIZE} pixels: grey with 0 and 1 or "
+    "0 and 255, or black and white"
+)
 
 
-class PredictionError(PrintableError, ValueError):
-    """A fault in predictions: names the file, the tile's path, what is wrong and the remedy."""
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of a model for tiles, in any order.
 
-
-def write_scores(file: Path, paths: Sequence[str], scores: Scores) -> None:
-    """Write the predictions of a classifier to a Parquet file."""
-    pq.write_table(pa.table([list(paths), scores], schema=_SCORE_SCHEMA), file)
-
-
-def write_masks(file: Path, masks: Iterable[tuple[str, Mask]]) -> None:
-    """Write path and predicted mask of each tile to a Parquet file, as an image column of `datasets`.
-
-    Raises:
-        ValueError: a mask has another shape or other values.
+    Attributes:
+        source: File or folder they come from, or another name, for messages.
+        paths: Paths of the tiles.
+        values: float64 of shape (tiles,), the probability of `glaciar`; or uint8 of shape
+            (tiles, 128, 128), predicted masks of 0 and 1 (rock glacier).
     """
-    rows = []
-    for path, mask in masks:
-        rows.append({"path": path, "mask": {"bytes": encode_png(class_indices_to_mask(mask)), "path": None}})
-    pq.write_table(pa.Table.from_pylist(rows, _MASK_SCHEMA), file, row_group_size=_MASKS_OF_ROW_GROUP)
+
+    source: str
+    paths: Sequence[str]
+    values: npt.NDArray[Any]
+
+    def in_order_of(self, paths: Sequence[str]) -> npt.NDArray[Any]:
+        """Return the values in the order of the tiles of a split.
+
+        Args:
+            paths: Paths of all tiles of the split.
+
+        Raises:
+            InputError: If there is not exactly one prediction for each tile.
+        """
+        predicted = pd.Index(self.paths)
+        tiles = pd.Index(paths)
+        example = f"Tiles of the split have paths such as {paths[0]}"
+        self._check(predicted.difference(tiles), f"not tiles of the split. {example}")
+        self._check(predicted[predicted.duplicated()].unique(), "predicted more than once")
+        self._check(tiles.difference(predicted), "not predicted. Predict every tile of the split")
+        return self.values[predicted.get_indexer(tiles)]
+
+    def _check(self, paths: pd.Index, problem: str) -> None:
+        if len(paths) == 0:
+            return
+        verb = "is" if len(paths) == 1 else "are"
+        raise InputError(
+            f"{self.source}: {count(len(paths), 'path')}, such as {paths[0]}, {verb} {problem}."
+        )
 
 
-def read_scores(file: Path) -> tuple[list[str], Scores]:
+def read_scores(file: Path) -> Predictions:
     """Read the predictions of a classifier.
 
     Args:
-        file: a `.parquet` or a `.csv` file with the columns `path` and `score`; other columns are ignored.
-
-    Returns:
-        the tiles' paths and their scores, in the order of the file.
+        file: A `.csv` or `.parquet` file with the columns `path` and `score`. Other columns are
+            ignored.
 
     Raises:
-        PredictionError: it is not such a file, a column is missing, or a score is not a probability.
-        OSError: it cannot be read.
+        InputError: If it is not such a file, or if a score is not a number from 0 to 1.
     """
-    paths, column = _read_columns(file, "score", (".parquet", ".csv"))
-    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)):
-        raise PredictionError(
-            f"{file}: the column score holds {column.type}; it is a number, the probability of glaciar"
+    table = _read_table(file)
+    for name in ("path", "score"):
+        if table.column_names.count(name) != 1:
+            columns = ", ".join(table.column_names)
+            raise InputError(f"{file}: needs one column {name}. Its columns are: {columns}.")
+    try:
+        paths = table["path"].cast(pa.string()).to_pylist()
+        scores = table["score"].cast(pa.float64()).to_numpy()  # null becomes NaN
+    except pa.ArrowException as error:
+        raise InputError(
+            f"{file}: the column path must hold text, score must hold numbers ({error})."
+        ) from None
+    is_valid = (scores >= 0) & (scores <= 1)  # false for NaN
+    if not is_valid.all():
+        row = int(np.argmin(is_valid))
+        raise InputError(
+            f"{file}: row {row + 1} ({paths[row]}): the score {scores[row]} is not a probability "
+            "from 0 to 1. Give the probability of glaciar, for logits their softmax or sigmoid."
         )
-    scores = column.cast(pa.float64()).to_numpy()  # null becomes NaN
-    wrong = np.flatnonzero(~((scores >= 0) & (scores <= 1)))  # NaN included
-    if wrong.size:
-        others = f" (nor are {wrong.size - 1} more)" if wrong.size > 1 else ""
-        raise PredictionError(
-            f"{file}: {paths[wrong[0]]}: the score {scores[wrong[0]]} is not a probability{others}; give that of "
-            "glaciar, from 0 to 1 (of logits, the softmax or the sigmoid)"
-        )
-    return paths, scores
+    return Predictions(str(file), paths, scores)
 
 
-def read_masks(place: Path) -> tuple[list[str], Iterator[Mask]]:
+def read_masks(folder: Path) -> Predictions:
     """Read predicted masks.
 
     Args:
-        place: a folder of PNG files named by path, or a `.parquet` file with the columns `path` and `mask`. A PNG file
-            has up to 8 bits: grey with the values 0 and 1 or 0 and 255, or black and white as the dataset's masks are.
-
-    Returns:
-        the tiles' paths, and an iterator over their masks in this order, which raises `PredictionError` at a mask that
-        is missing or damaged, or has another size or other values.
+        folder: Folder of PNG files with the paths of the tiles. A file has 1 to 8 bits per channel:
+            grey with the values 0 and 1 or 0 and 255, or black and white as the dataset's masks.
 
     Raises:
-        PredictionError: it is not such a file or folder, or a column is missing.
-        OSError: it cannot be read.
+        InputError: If there are no such files, or if one is damaged or has another size or values.
     """
-    if place.is_dir():
-        files = (file.relative_to(place) for file in place.rglob("*") if file.suffix.lower() == ".png")
-        paths = sorted(file.as_posix() for file in files if not file.name.startswith("."))  # "._" of macOS
-        if not paths:
-            raise PredictionError(f"{place}: holds no PNG files; name them by path, such as test/glaciar/012.png in it")
-        return paths, _masks_of(place, paths, (place / path for path in paths))
-    paths, column = _read_columns(place, "mask", (".parquet",), " of masks, or a folder of PNG files")
-    kind = column.type
-    if not (pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        raise PredictionError(f"{place}: the column mask holds {kind}; masks are PNG files as bytes, or images")
-    return paths, _masks_of(place, paths, column.to_pylist())
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: is not a folder. Give a folder with masks such as test/glaciar/012.png."
+        )
+    paths = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*.png"))]
+    paths = [path for path in paths if not is_ignored(path)]
+    if not paths:
+        raise InputError(
+            f"{folder}: holds no PNG files. Name masks by the paths of the tiles, for example "
+            "test/glaciar/012.png."
+        )
+    masks = np.empty((len(paths), TILE_SIZE, TILE_SIZE), np.uint8)
+    for row, path in enumerate(paths):
+        masks[row] = _read_mask(folder / path)
+    return Predictions(str(folder), paths, masks)
 
 
-def _masks_of(place: Path, paths: Sequence[str], contents: Iterable[Any]) -> Iterator[Mask]:
-    for path, content in zip(paths, contents, strict=True):
-        try:
-            png = read_png_file(content) if isinstance(content, Path) else content
-            png = png.get("bytes") if isinstance(png, dict) else png
-            if not isinstance(png, bytes):
-                raise ValueError("has no mask; give the bytes of a PNG file, all black where there is no rock glacier")
-            mask = _decode_mask(png)
-        except OSError as error:
-            raise PredictionError(f"{place}: {path}: cannot be read ({error.strerror}); make it readable") from None
-        except ValueError as error:
-            raise PredictionError(f"{place}: {path}: {error}") from None
-        yield mask
-
-
-def _decode_mask(png: bytes) -> Mask:
+def _read_table(file: Path) -> pa.Table:
+    if not file.is_file():
+        raise InputError(f"{file}: is not a file. Give a CSV or Parquet file of scores.")
     try:
-        pixels = decode_any_png(png)
-    except ValueError as error:
-        remedy = f"write the mask as a PNG file of {TILE_SIZE} x {TILE_SIZE} pixels of up to 8 bits"
-        raise ValueError(f"{error}; {remedy}") from None
-    if (pixels[..., :3] != pixels[..., :1]).any() or (pixels[..., 3] != 255).any():
+        if file.suffix == ".csv":
+            types = {"path": pa.string(), "score": pa.float64()}
+            options = pyarrow.csv.ConvertOptions(column_types=types)
+            return pyarrow.csv.read_csv(file, convert_options=options)
+        if file.suffix == ".parquet":
+            return pq.read_table(file)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file}: cannot be read ({error}). Write the file again.") from None
+    raise InputError(f"{file}: its name does not end in .csv or .parquet. Give such a file.")
+
+
+def _read_mask(file: Path) -> npt.NDArray[np.uint8]:
+    png = file.read_bytes()
+    try:
+        pixels = decode_any(png, str(file))
+    except ArchiveError as error:
+        raise InputError(f"{file}: {error.fault.problem}. {_SAVE_MASK}.") from None
+    if Image.open(io.BytesIO(png)).mode == "P":
+        # Software writes class indices with palettes of any colours, often all black.
+        raise InputError(f"{file}: has a palette. {_SAVE_MASK}.")
+    colours = pixels.reshape(-1, 4)
+    grey = pixels[..., 0]
+    if (colours[:, :3] == colours[:, :1]).all() and (colours[:, 3] == 255).all():
+        for white in (1, 255):
+            if np.isin(grey, (0, white)).all():
+                return (grey == white).astype(np.uint8)
+    try:
         return mask_to_class_indices(pixels)
-    found = np.unique(pixels[..., 0])
-    if not (np.isin(found, (0, 1)).all() or np.isin(found, (0, 255)).all()):
-        some = ", ".join(map(str, found[:5].tolist())) + (", ..." if found.size > 5 else "")
-        raise ValueError(f"has the values {some}; a mask's are 0 and 1, or 0 and 255 (1 and 255 are rock glacier)")
-    return (pixels[..., 0] != 0).astype(np.uint8)
-
-
-def match_tiles(place: Path, predicted: Sequence[str], tiles: Sequence[str], split: str) -> npt.NDArray[np.intp]:
-    """Find each prediction's tile.
-
-    Args:
-        place: the file or folder of the predictions, for messages.
-        predicted: the paths of the predictions.
-        tiles: the paths of the split's tiles, each once.
-        split: name of the split, for messages.
-
-    Returns:
-        shape (predictions,): the place of each prediction's tile in `tiles`.
-
-    Raises:
-        PredictionError: a tile is missing, or predicted more than once, or a path is of no tile.
-    """
-    rows = {path: row for row, path in enumerate(tiles)}
-    counts = Counter(predicted)
-    unknown = [path for path in counts if path not in rows]
-    repeated = [path for path, number in counts.items() if number > 1]
-    missing = [path for path in tiles if path not in counts]
-    for paths, what in (
-        (unknown, f"of no tile of the split {split}, whose paths are such as {tiles[0]}; leave out others"),
-        (repeated, "predicted more than once; leave one prediction of each"),
-        (missing, f"not predicted; predict every tile of the split {split}"),
-    ):
-        if paths:
-            names = ", ".join(paths[:3]) + (", ..." if len(paths) > 3 else "")
-            verb = "path ({}) is" if len(paths) == 1 else "paths ({}) are"
-            raise PredictionError(f"{place}: {len(paths)} {verb.format(names)} {what}")
-    return np.array([rows[path] for path in predicted], np.intp)
-
-
-def _read_columns(
-    file: Path, name: str, suffixes: Sequence[str], others: str = ""
-) -> tuple[list[str], pa.ChunkedArray]:
-    """Read the paths and one more column of a table."""
-    if file.suffix not in suffixes:
-        raise PredictionError(f"{file}: its name does not end in {' or '.join(suffixes)}; give such a file{others}")
-    if not file.exists():
-        raise PredictionError(f"{file}: no such file; give the predictions of your model")
-    try:
-        table = read_csv(file, _SCORE_SCHEMA) if file.suffix == ".csv" else _read_parquet(file, ["path", name])
-    except (ValueError, OSError) as error:
-        raise PredictionError(f"{file}: {error}") from None
-    try:
-        paths: list[Any] = table["path"].cast(pa.string()).to_pylist()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise PredictionError(f"{file}: the column path does not hold text ({error}); name the tiles in it") from None
-    if not all(paths):
-        number = next(number for number, path in enumerate(paths, 1) if not path)
-        raise PredictionError(f"{file}: row {number} has no path; name the tile")
-    return paths, table[name]
-
-
-def _read_parquet(file: Path, names: list[str]) -> pa.Table:
-    try:
-        with pq.ParquetFile(file) as parquet:
-            check_columns(parquet.schema_arrow.names, names)
-            if parquet.metadata.num_rows > _MOST_ROWS:
-                raise ValueError(f"claims {parquet.metadata.num_rows:,} rows; give one for each tile")
-            table = parquet.read(names)
-            table.validate(full=True)  # such as that text is UTF-8
-            return table
-    except (pa.ArrowException, OSError) as error:  # of both kinds where a page is damaged
-        raise ValueError(f"cannot be read as Parquet ({error}); write it again") from None
+    except ValueError as error:
+        raise InputError(f"{file}: {error}. {_SAVE_MASK}.") from None

@@ -1,103 +1,202 @@
-"""The truth of a split, from archives or from the Hub, and the cluster of each tile for the bootstrap."""
+"""The truth of a split: the labels or masks of its tiles, and which tiles belong together."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import datasets
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import pyarrow.parquet as pq
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from rock_glacier.archives.grounds_file import GROUNDS_NAME, read_grounds
-from rock_glacier.archives.listing import check_folder
-from rock_glacier.arrays import decode_png
+from rock_glacier.archives import is_sample, local_folder
+from rock_glacier.faults import InputError, raise_faults
+from rock_glacier.index import INDEX_NAME, check_index, read_index
 from rock_glacier.masks import mask_to_class_indices
-from rock_glacier.scoring.predictions import Mask
-from rock_glacier_dataset import load_archives
+from rock_glacier.png import decode_tile
+from rock_glacier.score.bootstrap import Clusters
+from rock_glacier_dataset import (
+    CLASS_NAMES,
+    CONFIG_NAMES,
+    GLACIAR,
+    REPO_ID,
+    TILE_SIZE,
+    ArchiveError,
+    ArchiveReader,
+    Fault,
+    class_of,
+    find_archive_faults,
+    find_archives,
+    mask_path,
+)
 
-MANY_GROUNDS = 30
-"""Tiles of so many grounds are drawn by grounds, those of fewer by blocks."""
+CLASSIFICATION = CONFIG_NAMES[0]
+
+MANY_SITES = 30
+"""With at least so many sites, whole sites are drawn. Blocks of a site share no ground, but they are
+still similar. They are drawn only if there are too few sites for intervals."""
 
 
-class Clusters(NamedTuple):
-    """Clusters of tiles, which the bootstrap draws.
+@dataclass(frozen=True)
+class Truth:
+    """The truth of a split.
 
     Attributes:
-        over: what they are: "grounds", "blocks" or "tiles".
-        numbers: shape (tiles,): number of each tile's cluster, from 0 without a gap.
-        grounds: number of grounds; None where they are not known.
+        config: Name of the config.
+        split: Name of the split.
+        source: Folder of archives, or repository and commit on the Hub.
+        commit: Commit on the Hub, or None.
+        is_sample: Whether the tiles are synthetic.
+        paths: Paths of the tiles.
+        values: int64 of shape (tiles,), the labels; or uint8 of shape (tiles, 128, 128), the masks
+            of 0 and 1 (rock glacier).
+        index: The rows of the tile index for these tiles, in their order, or None without an index.
     """
 
-    over: str
-    numbers: npt.NDArray[np.intp]
-    grounds: int | None
+    config: str
+    split: str
+    source: str
+    commit: str | None
+    is_sample: bool
+    paths: list[str]
+    values: npt.NDArray[Any]
+    index: pd.DataFrame | None
+
+    @property
+    def clusters(self) -> Clusters:
+        """What the bootstrap draws: blocks, or sites if there are no blocks or many sites.
+
+        Without an index, each tile is a cluster.
+        """
+        if self.index is None:
+            return Clusters("tile", np.arange(len(self.paths)))
+        of_site = self.index.groupby("site").ngroup().to_numpy()
+        of_block = self.index.groupby(["site", "block"]).ngroup().to_numpy()
+        sites = of_site.max() + 1
+        if sites >= MANY_SITES or sites == of_block.max() + 1:
+            return Clusters("site", of_site)
+        return Clusters("block", of_block)
 
 
-def find_snapshot(repo_id: str, revision: str | None) -> Path:
-    """Return the folder of the Hub's cache that holds a dataset's `grounds.csv`, if it has one; its name is the commit.
-
-    Raises:
-        OSError: the Hub cannot be reached and its cache does not hold the dataset, or there is no such dataset.
-    """
-    try:
-        return Path(snapshot_download(repo_id, repo_type="dataset", revision=revision, allow_patterns=[GROUNDS_NAME]))
-    except LocalEntryNotFoundError as error:
-        raise ConnectionError(
-            f"{repo_id}: the Hub cannot be reached and its cache does not hold this dataset; connect, or give "
-            "--data-dir"
-        ) from error
-
-
-def load_truth(config: str, split: str, data_dir: str | None, repo_id: str, revision: str | None) -> datasets.Dataset:
-    """Load the tiles of a split without their images: `path`, and `labels` or undecoded `masks`.
-
-    They come from `data_dir`, a folder of archives or the URL of one; where it is None, from the Hub.
-    """
-    if data_dir is not None:
-        check_folder(data_dir)
-        tiles: Any = load_archives(config, split=split, data_dir=data_dir)
-    else:
-        tiles = datasets.load_dataset(repo_id, name=config, split=split, revision=revision)
-    tiles = tiles.remove_columns("image")
-    return tiles.cast_column("masks", datasets.Image(decode=False)) if "masks" in tiles.column_names else tiles
-
-
-def decode_true_mask(tile: Mapping[str, Any]) -> Mask:
-    """Decode the mask of a tile from `load_truth`.
-
-    Raises:
-        ValueError: the mask is damaged, or has other colours than a mask has.
-    """
-    try:
-        return mask_to_class_indices(decode_png(tile["masks"]["bytes"]))
-    except ValueError as error:
-        raise ValueError(f"{tile['path']}: its true mask cannot be used ({error}); audit the archives") from None
-
-
-def read_clusters(file: Path | None, folder: str, paths: list[str]) -> Clusters:
-    """Read the cluster of each tile: its ground where there are `MANY_GROUNDS`, else its block.
+def load_truth(
+    config: str,
+    split: str,
+    *,
+    data_dir: str | None = None,
+    revision: str | None = None,
+    index: Path | None = None,
+) -> Truth:
+    """Load the truth of a split, from a folder of archives or from the Hub.
 
     Args:
-        file: a grounds.csv; None for the one in `folder`, if there is one; without one each tile is a cluster.
-        folder: folder of the dataset, or URL of one.
-        paths: paths of the tiles.
+        config: Name of the config.
+        split: Name of the split.
+        data_dir: Folder of archives, local or `hf://datasets/<repo>[@<revision>]/<folder>`.
+            Default: the dataset on the Hub.
+        revision: Branch, tag or commit on the Hub. Default: `main`.
+        index: The tile index. Default: `tiles.parquet` next to the data, if it exists.
 
     Raises:
-        ArchiveError: the file is not a grounds.csv, or lacks one of the tiles.
-        OSError: the file cannot be read.
+        ArchiveError: If the archives have a fault, or if the index is one of other tiles.
+        InputError: If there is no such split.
+        OSError: If the files cannot be read or downloaded.
     """
+    if data_dir is None:
+        folder = _download(config, split, revision)
+        commit = folder.name
+        source = f"{REPO_ID} at commit {commit}"
+        tiles = _read_parquet(folder, config, split)
+    else:
+        folder = local_folder(os.path.expanduser(data_dir))
+        commit = None
+        source = data_dir
+        tiles = _read_archives(folder, config, split)
+    if not tiles:
+        raise InputError(f"{source}: the split {split} has no tiles. Choose another split.")
+    paths = list(tiles)
+    return Truth(
+        config=config,
+        split=split,
+        source=source,
+        commit=commit,
+        is_sample=is_sample(folder),
+        paths=paths,
+        values=np.stack(list(tiles.values())),
+        index=_read_index(index or folder / INDEX_NAME, paths, split, required=index is not None),
+    )
+
+
+def _download(config: str, split: str, revision: str | None) -> Path:
+    """Download a split of the dataset; return its folder, which is named by the commit."""
+    patterns = [f"{config}/{split}-*.parquet", INDEX_NAME]
     try:
-        rows = read_grounds(file or f"{os.path.expanduser(folder).rstrip('/')}/{GROUNDS_NAME}", paths)
-    except FileNotFoundError:
-        if file is not None:
-            raise
-        return Clusters("tiles", np.arange(len(paths)), None)
-    grounds = len({rows[path].ground for path in paths})
-    over, columns = ("grounds", 1) if grounds >= MANY_GROUNDS else ("blocks", 2)
-    places = [rows[path][1 : 1 + columns] for path in paths]
-    return Clusters(over, np.unique(places, axis=0, return_inverse=True)[1].ravel(), grounds)
+        folder = snapshot_download(
+            REPO_ID, repo_type="dataset", revision=revision, allow_patterns=patterns
+        )
+    except LocalEntryNotFoundError:
+        raise InputError(
+            f"{REPO_ID}: the Hub cannot be reached, and its cache lacks the revision "
+            f"{revision or 'main'}. Connect to the network, or give --data-dir."
+        ) from None
+    return Path(folder)
+
+
+def _read_parquet(folder: Path, config: str, split: str) -> dict[str, npt.NDArray[np.generic]]:
+    """Read the label or the mask of each tile by path, from the Parquet files of the Hub."""
+    tiles: dict[str, npt.NDArray[np.generic]] = {}
+    for file in sorted(folder.glob(f"{config}/{split}-*.parquet")):
+        column = "labels" if config == CLASSIFICATION else "masks"
+        for row in pq.read_table(file, columns=["path", column]).to_pylist():
+            path = row["path"]
+            if config == CLASSIFICATION:
+                tiles[path] = np.int64(row["labels"])
+            else:
+                tiles[path] = _decode_mask(row["masks"]["bytes"], f"{file.name}: {path}")
+    return tiles
+
+
+def _read_archives(folder: Path, config: str, split: str) -> dict[str, npt.NDArray[np.generic]]:
+    """Read the label or the mask of each tile by path, from the archives of a split."""
+    tiles: dict[str, npt.NDArray[np.generic]] = {}
+    archives = find_archives(str(folder), splits=(split,))[split]
+    names = [os.path.basename(archive) for archive in archives]
+    raise_faults(find_archive_faults(split, names, str(folder)))
+    for archive in archives:
+        with ArchiveReader(split, str(archive)) as reader:
+            raise_faults(reader.faults + reader.find_pair_faults())
+            for path in reader.tiles:
+                if config == CLASSIFICATION:
+                    tiles[path] = np.int64(CLASS_NAMES.index(class_of(path)))
+                else:
+                    tiles[path] = _read_mask(reader, path)
+    return tiles
+
+
+def _read_mask(reader: ArchiveReader, path: str) -> npt.NDArray[np.uint8]:
+    if class_of(path) != GLACIAR:
+        return np.zeros((TILE_SIZE, TILE_SIZE), np.uint8)
+    path = mask_path(path)
+    return _decode_mask(reader.read(path), f"{reader.name}: {path}")
+
+
+def _decode_mask(png: bytes, place: str) -> npt.NDArray[np.uint8]:
+    pixels = decode_tile(png, place, "mask-format")
+    try:
+        return mask_to_class_indices(pixels)
+    except ValueError as error:
+        raise ArchiveError(Fault("mask-values", place, str(error), "Audit the archives")) from None
+
+
+def _read_index(file: Path, paths: list[str], split: str, *, required: bool) -> pd.DataFrame | None:
+    """Read the rows of the tile index for the tiles of a split, in their order."""
+    if not required and not file.exists():
+        return None
+    index = read_index(file)
+    index = index[index["split"] == split]
+    raise_faults(check_index(index, paths))
+    return index.set_index("path").loc[paths].reset_index()

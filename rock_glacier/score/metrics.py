@@ -1,0 +1,172 @@
+"""Metrics of both configs, for many bootstrap replicates at once.
+
+Each function returns a statistic that computes the metrics from weights of the tiles. With all
+weights 1, their values are the plain metrics. The values are those of scikit-learn with
+`sample_weight`; computing all replicates together makes 2,000 of them affordable.
+
+Precision, recall, F1, IoU, ROC AUC and average precision are those of the class `glaciar` or of
+rock glacier pixels. A quotient of 0 by 0 is undefined, NaN.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from rock_glacier.score.bootstrap import Array, Statistic
+from rock_glacier_dataset import CLASS_NAMES
+
+PIXEL_CLASS_NAMES = ("background", "rock glacier")
+"""Names of the values 0 and 1 of a mask."""
+
+
+def class_statistic(labels: npt.NDArray[np.int64], scores: Array, threshold: float) -> Statistic:
+    """Return the statistic of image-classification.
+
+    Args:
+        labels: Shape (tiles,), values 0 and 1: 1 is `glaciar`.
+        scores: Shape (tiles,), values in [0, 1]: the probability of `glaciar`.
+        threshold: Score from which a tile is predicted as `glaciar`.
+
+    Returns:
+        Function that computes accuracy, balanced_accuracy, precision, recall, f1, roc_auc,
+        average_precision and brier_score.
+    """
+    is_glaciar = labels.astype(np.float64)
+    predicted = (scores >= threshold).astype(np.float64)
+    squared_error = (scores - is_glaciar) ** 2
+    order = np.argsort(-scores, kind="stable")
+    # Last tile of each distinct score: the points of the ROC and precision-recall curves.
+    last = np.flatnonzero(np.diff(scores[order], append=-1.0))
+
+    def statistic(weights: Array) -> dict[str, Array]:
+        tiles = weights.sum(axis=1)
+        glaciar = weights @ is_glaciar
+        cordillera = tiles - glaciar
+        positives = weights @ predicted
+        true_positives = weights @ (predicted * is_glaciar)
+        true_negatives = cordillera - (positives - true_positives)
+        recall = _divide(true_positives, glaciar)
+
+        # Cumulative weights of both classes, from the highest score down.
+        ordered = weights[:, order]
+        ranked_glaciar = np.cumsum(ordered * is_glaciar[order], axis=1)[:, last]
+        ranked = np.cumsum(ordered, axis=1)[:, last]
+        new_glaciar = np.diff(ranked_glaciar, prepend=0.0, axis=1)
+        new_cordillera = np.diff(ranked - ranked_glaciar, prepend=0.0, axis=1)
+        precisions = np.nan_to_num(_divide(ranked_glaciar, ranked))
+        # Trapezoids: the area under the curve of true positives over false positives.
+        area = (new_cordillera * (ranked_glaciar - new_glaciar / 2)).sum(axis=1)
+
+        return {
+            "accuracy": _divide(true_positives + true_negatives, tiles),
+            "balanced_accuracy": (recall + _divide(true_negatives, cordillera)) / 2,
+            "precision": _divide(true_positives, positives),
+            "recall": recall,
+            "f1": _divide(2 * true_positives, positives + glaciar),
+            "roc_auc": _divide(area, glaciar * cordillera),
+            "average_precision": _divide((new_glaciar * precisions).sum(axis=1), glaciar),
+            "brier_score": _divide(weights @ squared_error, tiles),
+        }
+
+    return statistic
+
+
+def class_confusion(labels: npt.NDArray[np.int64], scores: Array, threshold: float) -> pd.DataFrame:
+    """Count tiles by true class (rows) and predicted class (columns).
+
+    Args:
+        labels: As for `class_statistic`.
+        scores: As for `class_statistic`.
+        threshold: As for `class_statistic`.
+
+    Returns:
+        Two rows and two columns, named by the classes.
+    """
+    predicted = (scores >= threshold).astype(np.int64)
+    counts = np.zeros((2, 2), np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    return _confusion(counts, CLASS_NAMES)
+
+
+def count_pixels(truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8]) -> pd.DataFrame:
+    """Count the pixels of each tile by true and predicted class.
+
+    Args:
+        truth: Shape (tiles, 128, 128), values 0 and 1: 1 is rock glacier.
+        predicted: The same for predicted masks.
+
+    Returns:
+        A row for each tile, with the columns true_positives, false_positives, false_negatives and
+        true_negatives (int64).
+    """
+    true_positives = np.count_nonzero(truth & predicted, axis=(1, 2))
+    false_positives = np.count_nonzero(predicted, axis=(1, 2)) - true_positives
+    false_negatives = np.count_nonzero(truth, axis=(1, 2)) - true_positives
+    pixels = truth[0].size
+    return pd.DataFrame(
+        {
+            "true_positives": true_positives,
+            "false_positives": false_positives,
+            "false_negatives": false_negatives,
+            "true_negatives": pixels - true_positives - false_positives - false_negatives,
+        }
+    )
+
+
+def mask_statistic(counts: pd.DataFrame) -> Statistic:
+    """Return the statistic of image-segmentation, over the pixels of all tiles together.
+
+    Args:
+        counts: Pixels of each tile, from `count_pixels`.
+
+    Returns:
+        Function that computes iou, miou (mean of the IoU of rock glacier and of background),
+        precision, recall and f1.
+    """
+    columns = {str(name): counts[name].to_numpy(np.float64) for name in counts}
+
+    def statistic(weights: Array) -> dict[str, Array]:
+        sums = {name: weights @ column for name, column in columns.items()}
+        true_positives = sums["true_positives"]
+        true_negatives = sums["true_negatives"]
+        wrong = sums["false_positives"] + sums["false_negatives"]
+        iou = _divide(true_positives, true_positives + wrong)
+        return {
+            "iou": iou,
+            "miou": (iou + _divide(true_negatives, true_negatives + wrong)) / 2,
+            "precision": _divide(true_positives, true_positives + sums["false_positives"]),
+            "recall": _divide(true_positives, true_positives + sums["false_negatives"]),
+            "f1": _divide(2 * true_positives, 2 * true_positives + wrong),
+        }
+
+    return statistic
+
+
+def mask_confusion(counts: pd.DataFrame) -> pd.DataFrame:
+    """Count pixels by true class (rows) and predicted class (columns).
+
+    Args:
+        counts: Pixels of each tile, from `count_pixels`.
+
+    Returns:
+        Two rows and two columns, named by the classes of a pixel.
+    """
+    total = counts.sum()
+    matrix = np.array(
+        [
+            [total["true_negatives"], total["false_positives"]],
+            [total["false_negatives"], total["true_positives"]],
+        ]
+    )
+    return _confusion(matrix, PIXEL_CLASS_NAMES)
+
+
+def _confusion(counts: npt.NDArray[np.int64], names: tuple[str, ...]) -> pd.DataFrame:
+    true = pd.Index(names, name="true")
+    return pd.DataFrame(counts, index=true, columns=pd.Index(names, name="predicted"))
+
+
+def _divide(above: Array, below: Array) -> Array:
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
