@@ -19,7 +19,6 @@ import huggingface_hub
 from datasets.builder import DatasetGenerationError
 from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.download.streaming_download_manager import xgetsize, xopen
-from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 
 logger = datasets.utils.logging.get_logger(__name__)
@@ -41,40 +40,19 @@ and image segmentation (which pixels show one?).
 """
 
 HOMEPAGE = "https://github.com/alcazar90/rock-glacier-detection"
-
 _LICENSE = "MIT"
-
 _VERSION = "2.0.0"
 
-# The dataset on the Hub.
-REPO_ID = "alkzar90/rock-glacier-dataset"
-
-# The first config is the default.
+REPO_ID = "alkzar90/rock-glacier-dataset"  # on the Hub
 CONFIG_NAMES = ("image-classification", "image-segmentation")
-
-# The position of a class is its label.
-CLASS_NAMES = ("cordillera", "glaciar")
-
-# The class whose tiles have a mask.
-GLACIAR = "glaciar"
-
-# The folder of the masks in an archive.
-MASKS = "masks"
-
-# Names of the archives and of their top folders, by split.
+CLASS_NAMES = ("cordillera", "glaciar")  # the position of a class is its label
+GLACIAR = "glaciar"  # the class whose tiles have masks
+MASKS = "masks"  # the folder of the masks
 SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
-
-# The splits in the order in which they are loaded.
 SPLIT_NAMES = tuple(SPLIT_FOLDERS)
-
-# Number of tiles in each split of the release.
-RELEASE_SIZES = {"train": 7875, "validation": 1125, "test": 2700}
-
-# Width and height of a tile and of its mask, in pixels.
-TILE_SIZE = 128
-
-# RGBA colours of a mask.
-ROCK_GLACIER_COLOUR = (255, 255, 255, 255)
+RELEASE_SIZES = {"train": 7875, "validation": 1125, "test": 2700}  # tiles
+TILE_SIZE = 128  # width and height of a tile and of its mask, in pixels
+ROCK_GLACIER_COLOUR = (255, 255, 255, 255)  # RGBA, in a mask
 BACKGROUND_COLOUR = (0, 0, 0, 255)
 
 # The mask of a cordillera tile, opaque black. It is a constant because encoders differ.
@@ -90,27 +68,25 @@ EMPTY_MASK = base64.b64decode(
     """
 )
 
-# File name of an archive, which may be one of several shards.
+# An archive is one file, such as train.zip, or one of several shards.
 ARCHIVE_NAME = re.compile(r"(train|validation|val|test)(?:-\d{5}-of-((?!0{5})\d{5}))?\.zip")
 
-# Name of a member: any folders, the split's folder, a class or "masks", the id.
+# A member may be below any folders, of which only the last two count.
 MEMBER_NAME = re.compile(
     r"(?:(?!\.\./|[A-Za-z]:/)[^/\\]+/)*"
     r"(train|validation|val|test)/(cordillera|glaciar|masks)/([0-9]{1,18})\.(?i:png)"
 )
 
-# Optional file next to the archives, which the audit compares with them.
-MANIFEST_NAME = "manifest.json"
+MANIFEST_NAME = "manifest.json"  # an optional file next to the archives, for the audit
 
-# Files that operating systems, GIS and notebooks leave behind, and the curators' empty mask.
-_IGNORED_NAME = re.compile(
-    r"(?:.*/)?(?:__MACOSX|@eaDir|\.ipynb_checkpoints|\.git|\.svn)/.*"
-    r"|(?:.*/)?(?:\.DS_Store|\._[^/]*|Thumbs\.db|ehthumbs\.db|desktop\.ini)"
-    r"|(?:.*/)?(?:zeros\.png|[^/]*\.aux\.xml|[^/]*\.(?:pgw|pngw|wld|ovr))",
-    re.IGNORECASE | re.DOTALL,
+# What operating systems, GIS and notebooks leave behind, and the curators' empty mask.
+_IGNORED_FOLDERS = {"__macosx", "@eadir", ".ipynb_checkpoints", ".git"}
+_IGNORED_FILES = re.compile(
+    r"\.ds_store|\._.*|thumbs\.db|desktop\.ini|.*\.aux\.xml|.*\.(pgw|pngw|wld|ovr)|zeros\.png",
+    re.DOTALL,
 )
 
-# What the code of a fault may be, in the order of reports.
+# The codes of faults in the order of reports.
 FAULT_CODES = (
     "archive-unreadable",
     "member-name",
@@ -133,31 +109,23 @@ FAULT_CODES = (
     "index-mismatch",
 )
 
-# The archives of the release.
-_DEFAULT_DATA_DIR = f"hf://datasets/{REPO_ID}@script/data"
-
-# Address of a folder in a dataset repository: repository, revision, path.
+# A folder of a dataset repository: repository, revision, path.
 _HUB_FOLDER = re.compile(
     r"hf://datasets/([^/@]+/[^/@]+)(?:@(refs/(?:pr|convert)/[^/]+|[^/]+))?(?:/(.+?))?/?"
 )
+_DEFAULT_DATA_DIR = f"hf://datasets/{REPO_ID}@script/data"
 
-# Address that a browser shows for a folder or a file of a dataset repository.
-_BROWSER_ADDRESS = re.compile(
+# The page of a folder or a file of a dataset repository, as a browser shows its address.
+_HUB_PAGE = re.compile(
     r"https?://[^/]+/datasets/([^/]+/[^/]+)"
-    r"(?:/(?:tree|blob|resolve|raw)/(refs%2F[^/]+|[^/]+)(?:/(.+?))?)?/?(?:\?.*)?"
+    r"(?:/(?:tree|blob|resolve|raw)/([^/]+)(?:/(.*?))?(?:[^/]*\.zip)?)?/?(?:\?.*)?"
 )
 
-# Bytes of a request to a remote archive. Masks may be scattered, so little is read ahead of one.
-_BLOCK_SIZE = 2**20
-_MASK_BLOCK_SIZE = 2**14
+_BLOCK_SIZE = 2**20  # bytes that a request to a remote archive asks for
+_MASK_BLOCK_SIZE = 2**14  # the same for masks, which may be scattered
+_MAX_MEMBER_SIZE = 2**20  # bytes; the pixels of a tile are 64 KiB
 
-# The largest member, packed or not, in bytes. The pixels of a tile are 64 KiB.
-_MAX_MEMBER_SIZE = 2**20
-
-# Length of the end of a zip archive that holds its last record, in bytes.
-_ZIP_END_SIZE = 2**16 + 22
-
-# What `zipfile` raises for bytes that are not an archive.
+# What `zipfile` raises if the bytes are not those of an archive.
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -169,7 +137,6 @@ _ZIP_ERRORS = (
 )
 
 _COPY_AGAIN = "Copy or download the archive again, or build it again"
-
 _SAVE_AGAIN = "Save it as an 8-bit RGBA PNG file of 128 x 128 pixels"
 
 
@@ -266,10 +233,9 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
         kwargs.pop("trust_remote_code", None)
         kwargs["config_name"] = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME
         token = kwargs.get("token")
-        kwargs["storage_options"] = _storage_options(kwargs.get("storage_options"))
-        self.download_config = datasets.DownloadConfig(
-            token=token, storage_options=kwargs["storage_options"]
-        )
+        storage_options = {"hf": {"endpoint": _endpoint()}, **(kwargs.get("storage_options") or {})}
+        kwargs["storage_options"] = storage_options
+        self.download_config = datasets.DownloadConfig(token=token, storage_options=storage_options)
         self.folder = locate(data_dir, base_path, token)
         data_files = find_archives(self.folder, splits, self.download_config)
         super().__init__(base_path=base_path, data_files=data_files, **kwargs)
@@ -292,7 +258,10 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
             faults = find_archive_faults(split, names, self.folder)
             if faults:
                 raise ArchiveError(faults[0])
-            paths = dl_manager.download(list(urls))
+            paths = list(urls)
+            if self.folder.startswith("hf://"):
+                # Other URLs are not downloaded: `datasets` would not notice that one has changed.
+                paths = dl_manager.download(paths)
             archives = list(zip(names, paths, strict=True))
             arguments = {"split": split, "archives": archives}
             generators.append(datasets.SplitGenerator(name=split, gen_kwargs=arguments))
@@ -302,8 +271,8 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
         self, split: str, archives: list[tuple[str, str]]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         with_masks = "masks" in self.info.features
-        for _name, path in archives:
-            with ArchiveReader(split, path, self.download_config, name=_name) as archive:
+        for name, path in archives:
+            with ArchiveReader(split, path, self.download_config, name=name) as archive:
                 faults = archive.faults
                 if with_masks:
                     faults = faults + archive.find_pair_faults()
@@ -352,90 +321,60 @@ def load_archives(
             DatasetGenerationError instead.
         OSError: an archive cannot be opened, or the cache cannot be written.
     """
-    splits = _splits_of(split)
+    splits = [name for name in SPLIT_NAMES if name in re.findall(r"\w+", str(split))]
+    if not splits:
+        splits = list(SPLIT_NAMES)
+    address = os.fspath(data_dir or _DEFAULT_DATA_DIR)
+    if not streaming and _HUB_FOLDER.fullmatch(address):
+        address = _download(address, splits, options.get("token"))
     try:
-        if not streaming:
-            data_dir = _download_from_hub(data_dir, splits, options.get("token"))
-        builder = RockGlacierDataset(config_name=name, data_dir=data_dir, splits=splits, **options)
+        builder = RockGlacierDataset(config_name=name, data_dir=address, splits=splits, **options)
         if streaming:
             return builder.as_streaming_dataset(split=split)
-        builder.download_and_prepare(
-            num_proc=num_proc, download_config=_download_config(builder, num_proc, options)
-        )
+        builder.download_and_prepare(num_proc=num_proc)
         return builder.as_dataset(split=split)
     except DatasetGenerationError as error:
-        cause = error.__cause__
-        if isinstance(cause, ArchiveError | OSError):
-            raise cause from None
+        if isinstance(error.__cause__, ArchiveError | OSError):
+            raise error.__cause__ from None
         raise
     except PermissionError as error:
         if not str(error.filename).endswith(".lock"):
             raise
-        message = "cannot lock the cache. Choose a folder that you can write to as cache_dir"
+        message = "cannot lock the cache. Pass a folder that you can write to as cache_dir"
         raise PermissionError(error.errno, message, error.filename) from error
 
 
-def _splits_of(split: Any) -> list[str]:
-    """Return the splits that a split expression names, or all splits."""
-    words = re.findall(r"\w+", str(split))
-    return [name for name in SPLIT_NAMES if name in words] or list(SPLIT_NAMES)
+def _download(address: str, splits: Sequence[str], token: bool | str | None) -> str:
+    """Download the archives of splits from the Hub, and return their folder in the Hub's cache.
 
-
-def _download_config(
-    builder: RockGlacierDataset, num_proc: int | None, options: dict[str, Any]
-) -> datasets.DownloadConfig:
-    """Make the options to download archives, which may have changed since the last time."""
-    cache_dir = options.get("cache_dir")
-    return datasets.DownloadConfig(
-        cache_dir=os.path.join(os.path.expanduser(cache_dir), "downloads") if cache_dir else None,
-        force_download=True,
-        use_etag=False,
-        num_proc=num_proc,
-        token=builder.token,
-        storage_options=builder.storage_options,
-    )
-
-
-def _endpoint() -> str:
-    """Return the address of the Hub without a slash at its end, which some clients do not allow."""
-    return str(datasets.config.HF_ENDPOINT).rstrip("/")
-
-
-def _storage_options(options: dict[str, Any] | None) -> dict[str, Any]:
-    return {"hf": {"endpoint": _endpoint()}, **(options or {})}
-
-
-def _download_from_hub(
-    data_dir: str | os.PathLike[str] | None, splits: Sequence[str], token: bool | str | None
-) -> str | os.PathLike[str] | None:
-    """Download the archives of a folder on the Hub, and return the local folder.
-
-    Any other folder is returned unchanged.
+    If the Hub cannot be reached, the archives of that revision that were downloaded last are used.
     """
-    address = os.fspath(data_dir if data_dir is not None else _DEFAULT_DATA_DIR)
     match = _HUB_FOLDER.fullmatch(address)
-    if match is None:
-        return data_dir
-    repo_id, revision, folder = match.groups()
-    locate(address, token=token)
+    repo_id, revision, path = match.groups(default="") if match else ("", "", "")
     stems = [stem for split in splits for stem in SPLIT_FOLDERS[split]]
-    prefix = f"{folder}/" if folder else ""
-    patterns = [f"{prefix}{stem}{end}" for stem in stems for end in (".zip", "-*.zip")]
+    patterns = [f"{stem}{end}" for stem in stems for end in (".zip", "-*.zip")]
     try:
-        # The name of the revision is recorded in the cache, so that it is found without a network.
         snapshot = huggingface_hub.snapshot_download(
             repo_id,
             repo_type="dataset",
-            revision=urllib.parse.unquote(revision or "main"),
-            allow_patterns=patterns,
+            revision=urllib.parse.unquote(revision) or "main",
+            allow_patterns=[os.path.join(path, pattern) for pattern in patterns],
             endpoint=_endpoint(),
             token=token,
         )
-    except OSError:
-        raise
-    except Exception as error:
+    except Exception as error:  # Its type depends on the version of huggingface_hub.
         raise _lookup_error(address, error) from error
-    return os.path.join(snapshot, folder or "")
+    try:
+        locate(address, token=token)
+    except ArchiveError as error:
+        commit = os.path.basename(snapshot)
+        logger.warning(f"{error} Using the archives of commit {commit}, downloaded before.")
+    return os.path.join(snapshot, path)
+
+
+def _endpoint() -> str:
+    """Return the address of the Hub, without the slash at its end that clients do not expect."""
+    return str(datasets.config.HF_ENDPOINT).rstrip("/")
 
 
 def locate(
@@ -461,15 +400,14 @@ def locate(
         folder = os.path.expanduser(os.fspath(data_dir))
     else:
         folder = _default_folder(base_path)
-    match = _HUB_FOLDER.fullmatch(folder)
-    if match:
-        repo_id, revision, path = match.groups()
-        commit = _find_commit(repo_id, urllib.parse.unquote(revision or "main"), folder, token)
-        return f"hf://datasets/{repo_id}@{commit}/{path or ''}".rstrip("/")
-    match = _BROWSER_ADDRESS.fullmatch(folder)
-    if match:
-        repo_id, revision, path = match.groups()
-        path = re.sub(r"(^|/)[^/]*\.zip$", "", path or "")
+    hub_folder = _HUB_FOLDER.fullmatch(folder)
+    if hub_folder:
+        repo_id, revision, path = hub_folder.groups(default="")
+        commit = _find_commit(folder, repo_id, urllib.parse.unquote(revision), token)
+        return f"hf://datasets/{repo_id}@{commit}/{path}".rstrip("/")
+    hub_page = _HUB_PAGE.fullmatch(folder)
+    if hub_page:
+        repo_id, revision, path = hub_page.groups(default="")
         address = f"hf://datasets/{repo_id}@{revision or 'main'}/{path}".rstrip("/")
         problem = "is the address of a page, not of a folder"
         raise ArchiveError(Fault("archive-unreadable", folder, problem, f"Use {address}"))
@@ -483,35 +421,23 @@ def locate(
 
 
 def _default_folder(base_path: str | None) -> str:
-    """Return the folder `data` next to the loading script, or that of the release."""
+    """Return the folder `data` next to the loading script, or else that of the release."""
     if base_path and base_path.startswith(_endpoint()):
-        path = base_path[len(_endpoint()) :].strip("/")
+        path = base_path.removeprefix(_endpoint()).strip("/")
         return f"hf://{path}/data".replace("/resolve/", "@", 1)
-    folder = os.path.join(base_path or "", "data")
-    if base_path and os.path.isdir(folder):
-        return folder
+    if base_path and os.path.isdir(os.path.join(base_path, "data")):
+        return os.path.join(base_path, "data")
     return _DEFAULT_DATA_DIR
 
 
-def _find_commit(repo_id: str, revision: str, folder: str, token: bool | str | None) -> str:
-    """Find the commit of a revision on the Hub or, if it cannot be reached, in the cache."""
+def _find_commit(folder: str, repo_id: str, revision: str, token: bool | str | None) -> str:
     if re.fullmatch("[0-9a-f]{40}", revision):
         return revision
     api = huggingface_hub.HfApi(endpoint=_endpoint(), token=token)
     try:
-        return str(api.dataset_info(repo_id, revision=revision).sha)
-    except HfHubHTTPError as error:
-        raise _lookup_error(folder, error) from error
+        return str(api.dataset_info(repo_id, revision=revision or "main").sha)
     except Exception as error:  # Its type depends on the version of huggingface_hub.
-        try:
-            snapshot = huggingface_hub.snapshot_download(
-                repo_id, repo_type="dataset", revision=revision, local_files_only=True
-            )
-        except Exception:
-            raise _lookup_error(folder, error) from error
-    commit = os.path.basename(snapshot)
-    logger.warning(f"{folder}: the Hub cannot be reached. Using the cached commit {commit}.")
-    return commit
+        raise _lookup_error(folder, error) from error
 
 
 def _lookup_error(folder: str, error: Exception) -> ArchiveError:
@@ -555,8 +481,9 @@ def mask_path(path: str) -> str:
 
 
 def is_ignored(name: str) -> bool:
-    """Say whether a file, with or without its folders, is none of the dataset's and harmless."""
-    return _IGNORED_NAME.fullmatch(name) is not None
+    """Say whether a file is not part of the dataset but harmless; its name may have folders."""
+    *folders, file = name.lower().split("/")
+    return not _IGNORED_FOLDERS.isdisjoint(folders) or bool(_IGNORED_FILES.fullmatch(file))
 
 
 def find_archives(
@@ -672,79 +599,72 @@ class ArchiveReader:
 
     def _open_zip(self, file: IO[bytes]) -> zipfile.ZipFile:
         try:
-            return zipfile.ZipFile(file)
+            archive = zipfile.ZipFile(file)
         except _ZIP_ERRORS as error:
-            raise ArchiveError(self._describe_file(file, str(error))) from error
+            file.seek(0)
+            raise ArchiveError(self._describe(file.read(100), error)) from error
+        if any(info.flag_bits & 1 for info in archive.infolist()):
+            fix = "Make the archive without a password"
+            raise ArchiveError(Fault("archive-unreadable", self.name, "is encrypted", fix))
+        return archive
 
-    def _describe_file(self, file: IO[bytes], problem: str) -> Fault:
-        """Find out what a file is that `zipfile` cannot read."""
-        file.seek(0)
-        start = file.read(100)
+    def _describe(self, start: bytes, error: Exception) -> Fault:
+        """Find out from the first bytes of a file why it is not a zip archive."""
+        problem = f"is not a zip archive ({error})"
         fix = _COPY_AGAIN
         if start.startswith(b"version https://git-lfs"):
             problem = "is a Git LFS pointer, not the archive"
             fix = "Run `git lfs pull`, or download the archive from its page"
         elif start.lstrip().startswith(b"<"):
             problem = "is a web page, not the archive"
-            fix = "Download it again, and log in first if its page asks for it"
-        elif start.startswith((b"PK\3\4", b"PK\7\x08")):
+            fix = "Download the archive again, logged in if its page asks for it"
+        elif start.startswith(b"PK"):
             problem = "is incomplete: a partial download, or one part of a split zip archive"
-            fix = "Download it again, or join the parts with `zip -s 0 PART --out train.zip`"
-        else:
-            problem = f"is not a zip archive ({problem})"
+            fix = "Download it again, or join the parts with `zip -s 0 LAST_PART --out train.zip`"
         return Fault("archive-unreadable", self.name, problem, fix)
 
     def _read_directory(self) -> None:
-        infos = sorted(self._zip.infolist(), key=lambda info: info.header_offset)
-        for info in infos:
-            # Unlike `filename`, this one does not end at a NUL character.
+        for info in sorted(self._zip.infolist(), key=lambda info: info.header_offset):
+            # Unlike `filename`, this name does not end at a NUL character.
             name = info.orig_filename
             if is_ignored(name) or (name.endswith("/") and not info.file_size):
                 continue
-            path = self._path_of(name)
+            match = MEMBER_NAME.fullmatch(name)
+            path = f"{match[1]}/{match[2]}/{match[3]}.png" if match else name
             fault = self._check_member(path, info)
             if fault:
                 self.faults.append(fault)
-            elif path:
+            else:
                 self.members[path] = info
         self.tiles = [path for path in self.members if class_of(path) != MASKS]
         if not self.tiles:
             fault = Fault("archive-unreadable", self.name, "holds no tiles", _COPY_AGAIN)
             self.faults.append(fault)
 
-    def _path_of(self, name: str) -> str | None:
-        """Return the last three parts of a member's name, or None if it does not fit."""
-        match = MEMBER_NAME.fullmatch(name)
-        if match is None or match[1] not in SPLIT_FOLDERS[self._split]:
-            return None
-        return f"{match[1]}/{match[2]}/{match[3]}.png"
-
-    def _check_member(self, path: str | None, info: zipfile.ZipInfo) -> Fault | None:
-        place = f"{self.name}: {info.orig_filename}"
-        size = max(info.file_size, info.compress_size)
+    def _check_member(self, path: str, info: zipfile.ZipInfo) -> Fault | None:
+        code = "png-corrupt"
+        problem = ""
+        fix = _COPY_AGAIN
         last_offset = self._size - info.compress_size
-        if path is None:
-            split = self._split
-            problem = f"is not named {split}/<class>/<id>.png or {split}/masks/<id>.png"
+        if split_of(path) != self._split:
+            code = "member-name"
+            problem = f"is not named {self._split}/<class>/<id>.png or {self._split}/masks/<id>.png"
             fix = "Rename or remove it; an id has 1 to 18 digits"
-            return Fault("member-name", place, problem, fix)
-        if path in self.members:
-            return Fault("member-duplicate", place, "is in the archive twice", "Remove one")
-        if info.flag_bits & 1:
-            problem = "is encrypted"
-            return Fault("png-corrupt", place, problem, "Make the archive without a password")
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        elif path in self.members:
+            code = "member-duplicate"
+            problem = "is in the archive twice"
+            fix = "Remove one of the two"
+        elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             problem = f"is compressed by method {info.compress_type}"
-            return Fault("png-corrupt", place, problem, "Make the archive with stored members")
-        if size > _MAX_MEMBER_SIZE:
-            return Fault(
-                "png-corrupt", place, f"has {size} bytes, too many for a tile", _COPY_AGAIN
-            )
-        # The signature of an entry within another one shows that a length between them is wrong.
-        if not 0 <= info.header_offset <= last_offset or b"PK\1\2" in info.extra + info.comment:
+            fix = "Make the archive with stored members"
+        elif max(info.file_size, info.compress_size) > _MAX_MEMBER_SIZE:
+            problem = "is larger than 1 MiB, too large for a tile"
+        elif not 0 <= info.header_offset <= last_offset or b"PK\1\2" in info.extra + info.comment:
+            # An entry of the directory within another one shows that a length between is wrong.
             problem = "is not where the archive's directory says"
-            return Fault("png-corrupt", place, problem, _COPY_AGAIN)
-        return None
+        if not problem:
+            return None
+        return Fault(code, f"{self.name}: {info.orig_filename}", problem, fix)
 
     def find_pair_faults(self) -> list[Fault]:
         """Find glaciar tiles without a mask, and masks without a glaciar tile."""
@@ -810,49 +730,37 @@ def check_png(png: bytes, place: str, format_code: str = "png-format") -> Fault 
     Returns:
         A fault of the code `png-corrupt` or `format_code`, or None.
     """
-    problem = _find_damage(png)
-    if problem:
-        return Fault("png-corrupt", place, problem, _SAVE_AGAIN)
-    problem = _find_wrong_format(png)
-    if problem:
-        return Fault(format_code, place, problem, _SAVE_AGAIN)
-    return None
-
-
-def _find_damage(png: bytes) -> str:
-    """Say why a file is not a complete PNG file; see ISO/IEC 15948. Empty if it is one."""
+    code = "png-corrupt"
+    problem = ""
+    chunks = _read_chunks(png)
+    kinds = [kind for kind, _ in chunks]
     if not png:
-        return "is empty"
-    if png.startswith(b"\xff\xd8\xff"):
-        return "is a JPEG file"
-    if not png.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "is not a PNG file"
-    chunks = _chunks_of(png)
-    if not chunks or chunks[-1][0] != b"IEND":
-        return "is a PNG file that is cut short"
-    if png[8:16] != b"\0\0\0\rIHDR" or png[29:33] != zlib.crc32(png[12:29]).to_bytes(4, "big"):
-        return "is a PNG file with a damaged header"
-    return ""
+        problem = "is empty"
+    elif png.startswith(b"\xff\xd8\xff"):
+        problem = "is a JPEG file"
+    elif not png.startswith(b"\x89PNG\r\n\x1a\n"):
+        problem = "is not a PNG file"
+    elif b"IEND" not in kinds:
+        problem = "is a PNG file that is cut short"
+    elif png[8:16] != b"\0\0\0\rIHDR" or png[29:33] != zlib.crc32(png[12:29]).to_bytes(4, "big"):
+        problem = "is a PNG file with a damaged header"
+    else:
+        code = format_code
+        width, height, depth, colour_type = struct.unpack_from(">LLBB", png, 16)
+        if (width, height, depth, colour_type) != (TILE_SIZE, TILE_SIZE, 8, 6):
+            colours = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
+            problem = f"is {width} x {height}, {depth}-bit {colours.get(colour_type, 'unknown')}"
+        elif kinds.count(b"IHDR") > 1:
+            problem = f"has {kinds.count(b'IHDR')} headers"
+        elif any(kind == b"eXIf" and _orientation_of(exif) != 1 for kind, exif in chunks):
+            problem = "has an EXIF orientation, which some programs apply and others do not"
+    if not problem:
+        return None
+    return Fault(code, place, problem, _SAVE_AGAIN)
 
 
-def _find_wrong_format(png: bytes) -> str:
-    """Say how the format of a PNG file differs from that of a tile. Empty if it does not."""
-    width, height, depth, colour_type = struct.unpack_from(">LLBB", png, 16)
-    if (width, height, depth, colour_type) != (TILE_SIZE, TILE_SIZE, 8, 6):
-        names = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
-        colours = names.get(colour_type, "unknown")
-        return f"is {width} x {height}, {depth}-bit {colours}"
-    kinds = [kind for kind, _ in _chunks_of(png)]
-    if kinds.count(b"IHDR") > 1:
-        return f"has {kinds.count(b'IHDR')} headers"
-    for kind, content in _chunks_of(png):
-        if kind == b"eXIf" and _orientation_of(content) != 1:
-            return "has an EXIF orientation, which some programs apply and others do not"
-    return ""
-
-
-def _chunks_of(png: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the type and content of the complete chunks of a PNG file, up to IEND."""
+def _read_chunks(png: bytes) -> list[tuple[bytes, bytes]]:
+    """Return type and content of the complete chunks of a PNG file up to IEND (ISO/IEC 15948)."""
     chunks = []
     start = 8
     kind = b""
@@ -867,7 +775,7 @@ def _chunks_of(png: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _orientation_of(exif: bytes) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 is upright, 0 if it cannot be read."""
+    """Return the orientation that an EXIF chunk gives, 1 to 8, or 0 if it cannot be read."""
     tags = Image.Exif()
     try:
         tags.load(exif)
