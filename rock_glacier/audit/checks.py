@@ -94,7 +94,7 @@ def check(tiles: TileSet, sites: Sites, *, matches: bool = True) -> Audit:
 
     Args:
         tiles: All tiles of a folder of archives.
-        sites: The sites of these tiles.
+        sites: Their sites.
         matches: Whether `sites` was searched with matches; for reports only.
 
     Raises:
@@ -110,7 +110,7 @@ def check(tiles: TileSet, sites: Sites, *, matches: bool = True) -> Audit:
 
     index_file = Path(tiles.folder) / INDEX_NAME
     if index_file.is_file():
-        index_faults = []
+        index_faults: list[Fault] = []
         try:
             index = read_index(index_file)
             index_faults.extend(_find_index_faults(index, pairs, table))
@@ -131,11 +131,16 @@ def check(tiles: TileSet, sites: Sites, *, matches: bool = True) -> Audit:
     )
 
 
+def _rows(frame: pd.DataFrame) -> Iterator[Any]:
+    """Yield the rows as named tuples. Their fields have the types of the columns."""
+    return frame.itertuples()
+
+
 def _find_split_faults(pairs: pd.DataFrame, table: pd.DataFrame) -> Iterator[PairFault]:
     """Report pairs whose tiles are in different splits."""
     paths = table["path"].to_list()
     places = table["place"].to_list()
-    for pair in pairs[pairs["across"]].itertuples():
+    for pair in _rows(pairs[pairs["across"]]):
         if pair.kind == "overlap":
             code = "overlap-across-splits"
             problem = f"overlaps {paths[pair.b]} on {pair.pixels:,} pixels"
@@ -159,7 +164,7 @@ def _find_duplicate_faults(
     paths = table["path"].to_list()
     places = table["place"].to_list()
     known_pairs = set(zip(pairs["a"], pairs["b"], strict=True))
-    for pair in duplicates.itertuples():
+    for pair in _rows(duplicates):
         place = places[pair.a]
         problem = f"has the same pixels as {paths[pair.b]}"
         if pair.orientation:
@@ -190,7 +195,7 @@ def _find_index_faults(
     blocks = indexed["block"].to_numpy()
     paths = table["path"].to_list()
     places = table["place"].to_list()
-    for pair in pairs.itertuples():
+    for pair in _rows(pairs):
         if sites[pair.a] != sites[pair.b]:
             unit = "sites"
         elif blocks[pair.a] != blocks[pair.b]:
@@ -224,9 +229,9 @@ def _fault_to_json(fault: Fault) -> dict[str, str]:
 
 
 def _pairs_to_json(pairs: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
-    paths = table["path"]
+    paths = table["path"].to_list()
     rows = []
-    for pair in pairs.itertuples():
+    for pair in _rows(pairs):
         correlation = None
         if not math.isnan(pair.correlation):
             correlation = float(pair.correlation)

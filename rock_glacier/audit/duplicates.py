@@ -56,8 +56,7 @@ def find_duplicates(tiles: TileSet) -> pd.DataFrame:
     candidates = sums[sums.duplicated(keep=False)]
     rows: list[dict[str, Any]] = []
     for numbers in candidates.groupby(["sum", "squares"]).groups.values():
-        for pair in _find_same(images, sorted(numbers)):
-            rows.append(_describe(tiles, pair))
+        rows.extend(_describe(tiles, pair) for pair in _find_same(images, sorted(numbers)))
     return pd.DataFrame(rows, columns=_COLUMNS).sort_values(["a", "b"], ignore_index=True)
 
 
@@ -98,14 +97,15 @@ def _find_same(images: npt.NDArray[np.uint8], numbers: Sequence[int]) -> Iterato
 
 def _describe(tiles: TileSet, pair: _SamePixels) -> dict[str, Any]:
     """Return the row of a pair of tiles with the same pixels."""
-    table = tiles.table
+    first: Any = tiles.table.loc[pair.a]
+    second: Any = tiles.table.loc[pair.b]
     masks = tiles.masks
     fitting_masks = [
         orientation
         for orientation in pair.orientations
         if np.array_equal(masks[pair.a], oriented(masks[pair.b], orientation))
     ]
-    have_masks = bool(table.at[pair.a, "has_mask"] and table.at[pair.b, "has_mask"])
+    have_masks = bool(first["has_mask"] and second["has_mask"])
     return {
         "a": pair.a,
         "b": pair.b,
@@ -113,6 +113,6 @@ def _describe(tiles: TileSet, pair: _SamePixels) -> dict[str, Any]:
         "dx": 0,
         "dy": 0,
         "pixels": TILE_SIZE**2,
-        "labels_differ": table.at[pair.a, "label"] != table.at[pair.b, "label"],
+        "labels_differ": first["label"] != second["label"],
         "masks_differ": have_masks and not fitting_masks,
     }

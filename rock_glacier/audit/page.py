@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -25,9 +26,9 @@ from rock_glacier.tiles import TileSet
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, Fault, mask_path
 
 # Faults of each code that are shown with a picture of about 20 KB.
-_PICTURES = 4
+_PICTURES = 6
 
-# Faults of each code that are listed. The JSON report has all of them.
+# Faults of each code that are listed. The JSON report has all faults.
 _LISTED = 100
 
 # Sites that are drawn, the largest first.
@@ -60,7 +61,7 @@ _MEANINGS = {
     "mask-values": "A mask has colours other than white and black.",
     "mask-empty": "The mask of a glaciar tile shows no rock glacier.",
     "duplicate-pixels": "Two tiles have the same pixels, in some orientation.",
-    "overlap-across-splits": "Tiles of different splits share pixels, so a score would be too good.",
+    "overlap-across-splits": "Tiles of different splits share pixels, so scores are too good.",
     "match-across-splits": "Tiles of different splits show the same ground.",
     "mask-conflict": "Masks of the same ground differ.",
     "mask-unrelated": "The masks of a group of tiles do not belong to these tiles.",
@@ -89,7 +90,7 @@ class Figure:
     def uri(self) -> str:
         """The picture as a `data:` URI."""
         file = io.BytesIO()
-        self.image.convert("RGB").save(file, "WEBP", quality=_QUALITY)
+        self.image.save(file, "WEBP", quality=_QUALITY)
         return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
@@ -139,7 +140,7 @@ def render_page(audit: Audit, tiles: TileSet) -> str:
 
     Args:
         audit: The result of the audit.
-        tiles: The tiles that were audited, for the pictures.
+        tiles: The audited tiles.
     """
     folder = Path(__file__).parent
     environment = jinja2.Environment(
@@ -191,15 +192,17 @@ def _group_faults(audit: Audit, tiles: TileSet) -> Iterator[FaultGroup]:
     rows = _find_rows(audit.table)
     for code, group in itertools.groupby(audit.faults, key=lambda fault: fault.code):
         faults = list(group)
-        figures = []
-        listed = []
-        for fault in faults:
-            if len(figures) < _PICTURES and (isinstance(fault, PairFault) or fault.place in rows):
-                figures.append(_draw_fault(fault, tiles, rows))
-            elif len(listed) < _LISTED:
-                listed.append(fault)
+        drawn = _choose_evenly([f for f in faults if isinstance(f, PairFault) or f.place in rows])
+        figures = [_draw_fault(fault, tiles, rows) for fault in drawn]
+        listed = itertools.islice((fault for fault in faults if fault not in drawn), _LISTED)
         severity = severity_of(faults[0])
-        yield FaultGroup(code, severity, _MEANINGS[code], len(faults), figures, listed)
+        yield FaultGroup(code, severity, _MEANINGS[code], len(faults), figures, list(listed))
+
+
+def _choose_evenly(faults: Sequence[Fault]) -> Sequence[Fault]:
+    """Choose a few of many faults, because neighbours often concern the same tiles."""
+    step = max(1, -(-len(faults) // _PICTURES))
+    return faults[::step]
 
 
 def _find_rows(table: pd.DataFrame) -> dict[str, int]:
@@ -212,12 +215,9 @@ def _find_rows(table: pd.DataFrame) -> dict[str, int]:
 
 def _draw_fault(fault: Fault, tiles: TileSet, rows: dict[str, int]) -> Figure:
     if isinstance(fault, PairFault):
-        a = tiles.table.at[fault.pair.a, "path"]
-        b = tiles.table.at[fault.pair.b, "path"]
-        image = draw_pair(tiles, fault.pair)
-        return Figure(image, f"{a} and {b}, fitted on each other", str(fault))
-    row = rows[fault.place]
-    return Figure(draw_tile(tiles, row), f"Tile {tiles.table.at[row, 'path']}", str(fault))
+        alt = "The two tiles in their common frame, then one over the other"
+        return Figure(draw_pair(tiles, fault.pair), alt, str(fault))
+    return Figure(draw_tile(tiles, rows[fault.place]), "The tile and its mask", str(fault))
 
 
 def _make_histograms(audit: Audit) -> Iterator[Histogram]:
@@ -262,13 +262,13 @@ def _draw_gallery(audit: Audit, tiles: TileSet, split: str) -> Iterator[Figure]:
     table = audit.table
     for label in reversed(CLASS_NAMES):
         rows = table.index[(table["split"] == split) & (table["label"] == label)]
-        for row in _choose(rows):
-            caption = table.at[row, "path"]
-            alt = f"Tile {caption}"
-            if table.at[row, "has_mask"]:
-                share = table.at[row, "mask_share"]
-                caption += f", mask {share:.0%}"
-                alt += ", its mask outlined"
+        for row in _choose(rows.to_list()):
+            tile: Any = table.loc[row]
+            alt = "Tile"
+            caption = tile["path"]
+            if tile["has_mask"]:
+                alt = "Tile with the outline of its mask"
+                caption += f", mask {tile['mask_share']:.0%}"
             yield Figure(draw_tile(tiles, row), alt, caption)
 
 

@@ -12,7 +12,7 @@ from rock_glacier.faults import severity_of
 from rock_glacier.output import count
 from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
-# Faults of each code that the text shows. The JSON report has all of them.
+# Faults of each code that the text shows. The JSON report has all faults.
 _EXAMPLES = 3
 
 # Sites whose sizes the text lists.
@@ -32,8 +32,8 @@ def summarize_masks(audit: Audit) -> pd.DataFrame:
     """Summarize how much of their tiles the masks cover.
 
     Returns:
-        One row per split that has masks with rock glacier. Columns: `count` of these masks; `mean`,
-        `min` and `max` of the shares that they cover, 0 to 1.
+        One row per split that has masks with rock glacier. Columns: the number of masks `count`,
+        and `mean`, `min` and `max` of the shares that the masks cover, 0 to 1.
     """
     covered = audit.table[audit.table["mask_share"] > 0]
     summary = covered.groupby("split")["mask_share"].agg(["count", "mean", "min", "max"])
@@ -61,7 +61,11 @@ def _count_lines(audit: Audit) -> Iterator[str]:
 def _mask_lines(audit: Audit) -> Iterator[str]:
     summary = summarize_masks(audit)
     rows = [
-        [split, f"{masks['count']:,.0f}", *(f"{masks[name]:.1%}" for name in ("mean", "min", "max"))]
+        [
+            str(split),
+            f"{masks['count']:,.0f}",
+            *(f"{masks[name]:.1%}" for name in ("mean", "min", "max")),
+        ]
         for split, masks in summary.iterrows()
     ]
     if rows:
@@ -73,7 +77,9 @@ def _mask_lines(audit: Audit) -> Iterator[str]:
 
 def _site_lines(audit: Audit) -> Iterator[str]:
     pairs = count_pairs(audit)
-    rows = [[kind, f"{row['within']:,}", f"{row['across']:,}"] for kind, row in pairs.iterrows()]
+    rows = [
+        [str(kind), f"{row['within']:,}", f"{row['across']:,}"] for kind, row in pairs.iterrows()
+    ]
     yield from _format_table(
         [["Pairs of tiles that share ground", "within a split", "across splits"], *rows]
     )
