@@ -1,0 +1,396 @@
+"""Synthetic tiles and masks in the layout of the dataset, for tests, benchmarks and examples.
+
+A scene is a relief of value noise in the light of a low sun, with gullies, snow and brown ground. A
+rock glacier is a lobe with steep margins and transverse ridges, raised over the relief; its mask is
+the area that was raised. The dates of a scene differ in light, snow, contrast, haze and noise.
+
+Lengths and heights are in pixels (10 m). Colours were chosen by eye from 300 real tiles.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+from rock_glacier import output
+from rock_glacier.archives import SAMPLE_VERSION, write_archives, write_manifest
+from rock_glacier.masks import class_indices_to_mask
+from rock_glacier.png import encode
+from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE, mask_path, split_of
+
+Field = npt.NDArray[np.float32]  # of shape (size, size)
+Colours = tuple[tuple[int, int, int], tuple[int, int, int]]  # 8-bit RGB in the shade and in the sun
+
+DEFAULT_SIZES = {"train": 70, "validation": 10, "test": 24}
+"""Tiles of each split, in about the proportions of the release."""
+
+# Width and height of a scene that the splits share. Two of its tiles overlap by half on average.
+_SHARED_SIZE = 2 * TILE_SIZE
+
+# Most tiles of a scene that the splits share, so that 600 such tiles are 30 sites.
+_TILES_PER_SCENE = 20
+
+# Dates of a scene that the splits share.
+_DATES = 3
+
+# Least share of a glaciar tile that is rock glacier.
+_LEAST_COVERAGE = 0.09
+
+# Level of zlib. Synthetic tiles are hardly smaller at the usual 6, which takes three times as long.
+_COMPRESSION = 2
+
+
+def make_sample(
+    out: str | os.PathLike[str],
+    *,
+    train: int = DEFAULT_SIZES["train"],
+    validation: int = DEFAULT_SIZES["validation"],
+    test: int = DEFAULT_SIZES["test"],
+    overlap: float = 0.0,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Make a folder of archives with synthetic tiles and masks.
+
+    Half of the tiles of each split are of each class. The same arguments give the same bytes, as
+    long as the versions of numpy, Pillow and zlib are the same.
+
+    Args:
+        out: Folder to create, or an empty folder to fill.
+        train: Number of tiles of the split train, at least 1.
+        validation: Number of tiles of the split validation, at least 1.
+        test: Number of tiles of the split test, at least 1.
+        overlap: Share of the tiles, 0 to 1, that are cut from scenes which the splits share: at
+            random places, on random dates and in random orientations, up to 20 tiles per scene.
+            The other tiles share no ground.
+        seed: Seed of the random numbers, at least 0.
+
+    Returns:
+        The truth, one row per tile, with the columns path, split, label, mask_share, site, x, y and
+        orientation of the tile index.
+
+    Raises:
+        FileExistsError: If `out` is neither new nor empty.
+        OSError: If `out` cannot be written.
+    """
+    from tqdm.auto import tqdm
+
+    sizes = {"train": train, "validation": validation, "test": test}
+    rows: list[dict[str, Any]] = []
+    with output.new_folder(out) as folder:
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            scenes = list(_plan_scenes(sizes, overlap))
+            # `disable=None` shows the bar only if standard error is a terminal.
+            for number, scene in enumerate(tqdm(scenes, "Drawing", disable=None, unit=" scenes")):
+                rng = np.random.default_rng((seed, number))
+                rows += [{"site": number, **row} for row in _draw_scene(rng, scene, Path(scratch))]
+            truth = pd.DataFrame(rows)
+            for split in SPLIT_NAMES:
+                paths = truth["path"][truth["split"] == split]
+                write_archives(folder, split, paths, lambda path: Path(scratch, path).read_bytes())
+        counts = {
+            split: {label: _count(size, label) for label in CLASS_NAMES}
+            for split, size in sizes.items()
+        }
+        write_manifest(folder, SAMPLE_VERSION, counts)
+    return truth
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A scene to draw.
+
+    Attributes:
+        label: Class of its tiles.
+        paths: Paths of its tiles. A scene that the splits do not share has one tile.
+        is_shared: Whether the splits share it.
+    """
+
+    label: str
+    paths: Sequence[str]
+    is_shared: bool
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where to cut a tile: after applying `orientation`, it is the square at (x, y)."""
+
+    x: int = 0
+    y: int = 0
+    orientation: int = 0
+    date: int = 0
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What is the same on all dates of a scene.
+
+    Attributes:
+        height: Relief with rock glaciers.
+        mask: Where a rock glacier is.
+        snow: How well snow holds, about -1 to 1.
+        earth: Where brown ground shows first, about -1 to 1.
+    """
+
+    height: Field
+    mask: npt.NDArray[np.bool_]
+    snow: Field
+    earth: Field
+
+
+@dataclass(frozen=True)
+class _Season:
+    """Colours and cover of a date; colours above 255 are saturated."""
+
+    rock: Colours
+    earth: Colours
+    snow: Colours
+    snowiness: float  # added to `_Ground.snow`
+    earthiness: float  # added to `_Ground.earth`
+
+
+# Bluish rock, purple rock, patches of snow on rock, and mostly snow.
+_SEASONS = (
+    _Season(
+        rock=((28, 31, 36), (80, 98, 116)),
+        earth=((36, 34, 34), (84, 86, 92)),
+        snow=((60, 74, 92), (200, 225, 250)),
+        snowiness=-2.2,
+        earthiness=-1.6,
+    ),
+    _Season(
+        rock=((32, 29, 30), (84, 82, 104)),
+        earth=((34, 30, 28), (84, 78, 84)),
+        snow=((62, 66, 84), (150, 150, 165)),
+        snowiness=-2.5,
+        earthiness=-1.2,
+    ),
+    _Season(
+        rock=((30, 36, 44), (84, 98, 116)),
+        earth=((46, 40, 36), (130, 112, 98)),
+        snow=((90, 108, 130), (430, 430, 428)),
+        snowiness=-0.6,
+        earthiness=-1.4,
+    ),
+    _Season(
+        rock=((34, 40, 46), (120, 128, 138)),
+        earth=((70, 60, 52), (240, 208, 178)),
+        snow=((112, 124, 143), (460, 464, 468)),
+        snowiness=0.5,
+        earthiness=-0.6,
+    ),
+)
+
+_HAZE = (130, 145, 160)
+
+
+def _count(size: int, label: str) -> int:
+    """Return the number of tiles of a class in a split, so that a split of one tile has a mask."""
+    return size - size // 2 if label == GLACIAR else size // 2
+
+
+def _plan_scenes(sizes: Mapping[str, int], overlap: float) -> Iterator[_Scene]:
+    for label in CLASS_NAMES:
+        shared: list[str] = []
+        for split, size in sizes.items():
+            paths = [f"{split}/{label}/{tile:03d}.png" for tile in range(_count(size, label))]
+            number_alone = len(paths) - round(overlap * len(paths))
+            yield from (_Scene(label, [path], False) for path in paths[:number_alone])
+            shared += paths[number_alone:]
+        number_shared = math.ceil(len(shared) / _TILES_PER_SCENE)
+        for scene in range(number_shared):
+            yield _Scene(label, shared[scene::number_shared], True)
+
+
+def _draw_scene(rng: np.random.Generator, scene: _Scene, folder: Path) -> list[dict[str, Any]]:
+    """Draw a scene, write its tiles and masks to a folder, and return the rows of the truth."""
+    ground = _make_ground(rng, _SHARED_SIZE if scene.is_shared else TILE_SIZE, scene.label)
+    dates = [_render(rng, ground) for _ in range(_DATES if scene.is_shared else 1)]
+    places = _choose_places(rng, scene, ground.mask) if scene.is_shared else [_Place()]
+    rows = []
+    for path, place in zip(scene.paths, places, strict=True):
+        mask = _cut(ground.mask, place)
+        _write(folder / path, encode(_cut(dates[place.date], place), _COMPRESSION))
+        if scene.label == GLACIAR:
+            _write(folder / mask_path(path), encode(class_indices_to_mask(mask), _COMPRESSION))
+        rows.append(
+            {
+                "path": path,
+                "split": split_of(path),
+                "label": scene.label,
+                "mask_share": mask.mean(),
+                "x": place.x,
+                "y": place.y,
+                "orientation": place.orientation,
+            }
+        )
+    return rows
+
+
+def _choose_places(
+    rng: np.random.Generator, scene: _Scene, mask: npt.NDArray[np.bool_]
+) -> list[_Place]:
+    """Choose a place of its own for each tile, with enough rock glacier in a glaciar tile."""
+    least_coverage = _LEAST_COVERAGE if scene.label == GLACIAR else 0
+    places: dict[tuple[int, int], _Place] = {}
+    while len(places) < len(scene.paths):
+        x, y = rng.integers(0, len(mask) - TILE_SIZE, 2, endpoint=True).tolist()
+        place = _Place(x, y, int(rng.integers(8)), int(rng.integers(_DATES)))
+        if _cut(mask, place).mean() >= least_coverage:
+            places[x, y] = place
+    return list(places.values())
+
+
+def _cut(scene: npt.NDArray[Any], place: _Place) -> npt.NDArray[Any]:
+    """Cut a tile of shape (128, 128, ...) from an array of shape (size, size, ...)."""
+    square = scene[place.y : place.y + TILE_SIZE, place.x : place.x + TILE_SIZE]
+    # This is the inverse of the orientation, which rotates first and then transposes.
+    if place.orientation >= 4:
+        square = square.swapaxes(0, 1)
+    return np.rot90(square, -place.orientation)
+
+
+def _write(file: Path, content: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+
+
+def _make_ground(rng: np.random.Generator, size: int, label: str) -> _Ground:
+    # Folding noise at zero makes crests.
+    bed = 9 * _noise(rng, size, 80, 2) - 12 * np.abs(_noise(rng, size, 64, 3))
+    rockiness = _ramp(_noise(rng, size, 40, 3), -0.6, 1.2)
+    streaks = _make_streaks(rng, bed)
+    height = bed - 2.2 * rockiness * np.abs(streaks) + 0.25 * _noise(rng, size, 6, 2)
+    mask = np.zeros((size, size), np.bool_)
+    if label == GLACIAR:
+        for row, column in np.ndindex(size // TILE_SIZE, size // TILE_SIZE):
+            south = (row + rng.uniform(0.38, 0.62)) * TILE_SIZE
+            east = (column + rng.uniform(0.38, 0.62)) * TILE_SIZE
+            inside, thickness = _make_rock_glacier(rng, size, south, east)
+            share = np.where(mask, 0, _ramp(inside, 0, 0.12))
+            height += share * (bed + thickness - height)
+            mask |= inside > 0
+    hollows = 1.2 * (0.5 - _ramp(height - _blur(height, 8), -3, 3))
+    snow = 0.7 * _noise(rng, size, 50, 3) + hollows + 0.3 * streaks - 0.5 * rockiness
+    return _Ground(height, mask, snow, _noise(rng, size, 60, 4))
+
+
+def _make_rock_glacier(
+    rng: np.random.Generator, size: int, row: float, column: float
+) -> tuple[Field, Field]:
+    """Shape a rock glacier with its centre at (row, column).
+
+    Returns:
+        How far inside each pixel is, from 1 at the centre to negative values outside, and the
+        thickness, valid inside.
+    """
+    angle = rng.uniform(0, 2 * math.pi)
+    length = rng.uniform(42, 70)
+    width = length * rng.uniform(0.45, 0.65)
+    south = np.arange(size, dtype=np.float32)[:, None] - row
+    east = np.arange(size, dtype=np.float32) - column
+    along = (south * math.sin(angle) + east * math.cos(angle)) / length
+    across = (east * math.sin(angle) - south * math.cos(angle)) / width
+    across -= rng.uniform(-0.4, 0.4) * along**2  # bends it
+    across /= 0.8 + 0.25 * along.clip(-1, 1)  # widens it towards the front
+    warp = _noise(rng, size, 20, 2)
+    inside = 1 - np.hypot(along, across) + 0.07 * warp
+    levee = np.exp(-(((inside - 0.14) / 0.07) ** 2))
+    wavelength = rng.uniform(8, 12)
+    phase = 2 * math.pi * (along - 0.5 * across**2) * length / wavelength + 1.3 * warp
+    ridges = 0.7 * np.sin(phase) * _ramp(inside, 0.1, 0.3)
+    return inside, 4.5 + levee + ridges
+
+
+def _make_streaks(rng: np.random.Generator, height: Field) -> Field:
+    """Make noise that is drawn out down the slopes, like gullies: mean 0, deviation 1.
+
+    Noise is summed along the way down from each pixel. A step goes to a neighbour that is chosen at
+    random, so that steps follow the slope on average. Each pass doubles the number of steps.
+    """
+    size = len(height)
+    south, east = np.gradient(_blur(height, 8))
+    steepness = np.hypot(south, east) + 1e-6
+    rows, columns = np.ogrid[:size, :size]
+    rows = rows + np.floor(rng.random(height.shape, np.float32) - south / steepness)
+    columns = columns + np.floor(rng.random(height.shape, np.float32) - east / steepness)
+    target = rows.clip(0, size - 1) * size + columns.clip(0, size - 1)
+    target = target.astype(np.intp).ravel()
+    total = _noise(rng, size, 4, 2).ravel()
+    for _ in range(5):
+        total = total + total[target]
+        target = target[target]
+    streaks = total.reshape(size, size)
+    streaks = _blur(streaks - _blur(streaks, 8), 2)
+    return streaks / (streaks.std() + 1e-6)
+
+
+def _render(rng: np.random.Generator, ground: _Ground) -> npt.NDArray[np.uint8]:
+    """Render a ground on a random date as RGBA: uint8 of shape (size, size, 4)."""
+    season = _SEASONS[rng.integers(len(_SEASONS))]
+    light = _make_light(rng, ground.height)
+    snow = ground.snow + season.snowiness + rng.uniform(-0.4, 0.4) - 0.3 * (light - 1)
+    earth = ground.earth + season.earthiness + rng.uniform(-0.3, 0.3) + 0.5 * (light - 1)
+    lit = 0.5 + 0.5 * rng.uniform(0.8, 1.15) * (light - 1)
+    rgb = _colour(season.rock, lit)
+    rgb += _ramp(earth, -0.6, 0.6)[..., None] * (_colour(season.earth, lit) - rgb)
+    rgb += _ramp(snow, -0.5, 0.4)[..., None] * (_colour(season.snow, lit) - rgb)
+    rgb += rng.uniform(0, 0.12) * (np.array(_HAZE, np.float32) - rgb)
+    rgb += 0.8 * rng.standard_normal(light.shape, np.float32)[..., None]
+    image = np.full((*light.shape, 4), 255, np.uint8)
+    image[..., :3] = np.clip(rgb + 0.5, 0, 255)
+    return image
+
+
+def _make_light(rng: np.random.Generator, height: Field) -> Field:
+    """Light a relief by a low sun in the north-east: 1 on level ground, less in the shade."""
+    azimuth = math.radians(rng.uniform(30, 75))
+    elevation = math.radians(rng.uniform(28, 40))
+    south, east = np.gradient(height)
+    tilt = south * math.cos(azimuth) - east * math.sin(azimuth)  # towards the sun
+    cosine = (1 + tilt / math.tan(elevation)) / np.sqrt(1 + south**2 + east**2)  # Lambert's law
+    # The sky lights the shade, which therefore never becomes black.
+    sun = np.maximum(cosine, 0.4 * np.exp(np.minimum(cosine / 0.4 - 1, 0)))
+    return np.asarray(sun + 0.25 * tilt.clip(-1, 1))
+
+
+def _colour(colours: Colours, lit: Field) -> Field:
+    """Return the colour of each pixel: the first of two if `lit` is 0, the second if it is 1."""
+    shade = np.array(colours[0], np.float32)
+    sun = np.array(colours[1], np.float32)
+    return shade + lit[..., None] * (sun - shade)
+
+
+def _noise(rng: np.random.Generator, size: int, cell: float, octaves: int) -> Field:
+    """Make value noise of mean 0 and deviation about 1; `cell` pixels wide in the first octave."""
+    total = np.zeros((size, size), np.float32)
+    for octave in range(octaves):
+        cells = size * 2**octave / cell
+        values = rng.standard_normal((math.ceil(cells) + 4, math.ceil(cells) + 4), np.float32)
+        left, top = rng.uniform(1, 2, 2)
+        box = (left, top, left + cells, top + cells)
+        image = Image.fromarray(values).resize((size, size), Image.Resampling.BICUBIC, box)
+        total += 1.4 / 2**octave * np.asarray(image)
+    return total
+
+
+def _blur(field: Field, factor: int) -> Field:
+    """Average squares of `factor` pixels, and interpolate between them."""
+    size = len(field)
+    small = Image.fromarray(field).resize((size // factor, size // factor), Image.Resampling.BOX)
+    return np.asarray(small.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def _ramp(field: Field, low: float, high: float) -> Field:
+    """Rise smoothly from 0 at `low` to 1 at `high`."""
+    share = np.clip((field - low) / (high - low), 0, 1)
+    return np.asarray(share * share * (3 - 2 * share))
