@@ -1,1 +1,1 @@
-"""Publication on the Hub: Parquet and card, the staged folder of each branch, commits, and reading back."""
+"""Stage the Hub repository and upload it."""

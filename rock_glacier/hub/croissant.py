@@ -1,9 +1,10 @@
-"""The dataset's metadata as Croissant, with the responsible-AI fields that the Hub's own Croissant leaves out.
+"""The dataset's metadata as Croissant, with the responsible-AI fields that the Hub's own lacks.
 
 Formats: https://docs.mlcommons.org/croissant/docs/croissant-spec.html (version 1.0) and
-https://docs.mlcommons.org/croissant/docs/croissant-rai-spec.html. `croissant.json` beside this module holds what is the
-same for whatever is staged. It describes the files as the Hub does, which has an address in place of the checksum of
-the repository: https://huggingface.co/docs/dataset-viewer/croissant. The texts are those of the card's sections.
+https://docs.mlcommons.org/croissant/docs/croissant-rai-spec.html. The file `croissant.json` of this
+folder holds what is always the same. It describes the files as the Hub does: the repository has an
+address instead of a checksum (https://huggingface.co/docs/dataset-viewer/croissant). The texts are
+sections of the card.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from pathlib import Path
 
 from huggingface_hub import DatasetCard
 
-from rock_glacier.console import REPO_ID
-from rock_glacier_dataset import RockGlacierDataset
+from rock_glacier.faults import InputError
+from rock_glacier_dataset import REPO_ID, RockGlacierDataset
 
 CROISSANT_NAME = "croissant.json"
 
@@ -30,34 +31,41 @@ SECTIONS = {
     "rai:dataSocialImpact": "Social Impact of Dataset",
     "rai:personalSensitiveInformation": "Personal and Sensitive Information",
 }
-"""The fields that hold sections of the card, and the headings of these."""
+"""Headings of the card whose text a field holds, by field."""
 
 
-def describe(card: str, repo_id: str) -> str:
+def describe(card: DatasetCard, repo_id: str) -> str:
     """Describe a published dataset.
 
     Args:
-        card: the published card.
-        repo_id: the Hub dataset.
+        card: The published card.
+        repo_id: The repository on the Hub.
 
     Returns:
-        a JSON-LD document.
+        A JSON-LD document.
 
     Raises:
-        ValueError: the card lacks a section that a field needs.
+        InputError: If the card lacks a section that a field needs.
     """
     template = Path(__file__).with_name(CROISSANT_NAME).read_text(encoding="utf-8")
     document = json.loads(template.replace(REPO_ID, repo_id))
-    metadata = DatasetCard(card, ignore_metadata_errors=False).data
-    document |= {"name": metadata["pretty_name"], "version": str(RockGlacierDataset.VERSION)}
-    document |= {"keywords": metadata["tags"], **{field: _section(card, name) for field, name in SECTIONS.items()}}
+    document["name"] = card.data["pretty_name"]
+    document["version"] = str(RockGlacierDataset.VERSION)
+    document["keywords"] = card.data["tags"]
+    for field, heading in SECTIONS.items():
+        document[field] = _read_section(card.text, heading)
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def _section(card: str, heading: str) -> str:
-    """Return the paragraphs of a section, without its subsections, pictures and captions."""
-    _, found, text = card.partition(f"# {heading}\n")
-    paragraphs = re.split("^#", text, maxsplit=1, flags=re.MULTILINE)[0].strip().split("\n\n")
-    if not found or not paragraphs[0]:
-        raise ValueError(f"README.md: has no text below the heading {heading}, which {CROISSANT_NAME} needs")
-    return "\n\n".join(paragraph for paragraph in paragraphs if not paragraph.startswith(("![", "*")))
+def _read_section(text: str, heading: str) -> str:
+    """Return the paragraphs of a section, without subsections, pictures and captions."""
+    section = text.partition(f"# {heading}\n")[2]
+    section = re.split("^#", section, maxsplit=1, flags=re.MULTILINE)[0]
+    paragraphs = [
+        paragraph
+        for paragraph in section.strip().split("\n\n")
+        if paragraph and not paragraph.startswith(("![", "*"))
+    ]
+    if not paragraphs:
+        raise InputError(f"README.md: there is no text below the heading {heading!r}. Add it.")
+    return "\n\n".join(paragraphs)

@@ -1,53 +1,52 @@
-"""The folders of the Hub repository, one for each branch, made from a folder of archives."""
+"""Stage the Hub repository: a folder for each of its branches, made from a folder of archives."""
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import datasets
+import pandas as pd
 import pyarrow.parquet as pq
-from huggingface_hub import HfApi, HfFileSystem, snapshot_download
 
 import rock_glacier_dataset
-from rock_glacier.archives.grounds_file import GROUNDS_NAME, read_grounds
-from rock_glacier.archives.listing import ListedMember, Listing, check_folder
-from rock_glacier.archives.manifest import is_sample
-from rock_glacier.audit.findings import Code
-from rock_glacier.audit.parts import check_masks
-from rock_glacier.audit.record import audit_result
-from rock_glacier.console import REPO_ID
-from rock_glacier.files import new_output_folder
+from rock_glacier.archives import is_sample
+from rock_glacier.audit.checks import check
+from rock_glacier.faults import InputError, find_errors, raise_faults
+from rock_glacier.hub.card import Content, make_card, make_script_card
+from rock_glacier.hub.croissant import CROISSANT_NAME, describe
+from rock_glacier.hub.parquet import plan_files, write_config_file
+from rock_glacier.hub.pictures import draw_pictures
+from rock_glacier.index import INDEX_NAME, check_index, read_index, write_index
+from rock_glacier.output import message, new_folder
 from rock_glacier.parallel import Workers
-from rock_glacier.publication.card import published_card, script_card
-from rock_glacier.publication.croissant import CROISSANT_NAME, describe
-from rock_glacier.publication.hub import HubError, hub_step, is_same, list_files
-from rock_glacier.publication.parquet import write_parquet
-from rock_glacier.publication.picture_record import PictureRecord, read_fitting_record, read_record
-from rock_glacier.publication.rows import plan_rows, read_rows
-from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, replaceable_files, write_sums
+from rock_glacier.sites import find_sites
+from rock_glacier.tiles import TileSet
 from rock_glacier_dataset import (
     ARCHIVE_NAME,
-    CLASS_NAMES,
     CONFIG_NAMES,
     MANIFEST_NAME,
+    REPO_ID,
     SPLIT_NAMES,
-    ArchiveError,
+    Fault,
     features_of,
-    locate,
 )
 
-PROJECT = Path(__file__).resolve().parents[3]
-"""The clone of the project, which holds the README, the pictures, the licence and the citation."""
+# The clone of the project, with README, pictures, licence and citation.
+PROJECT = Path(__file__).resolve().parents[2]
 
-_PART = 64  # masks that a worker checks at once
+# Folders of a staged repository, named like its branches.
+MAIN = "main"
+SCRIPT = "script"
 
-ASSETS = PROJECT / "assets"
-"""The pictures of a sample, and those that no archives are drawn in."""
+CARD_NAME = "README.md"
+LABELS_NAME = "id2label.json"
+SCRIPT_NAME = "rock-glacier-dataset.py"
+
+# Files of the project that are published as they are.
+_COPIED_FILES = ("LICENSE", "CITATION.cff", "assets/leak.json", "assets/leak.png")
 
 
 def stage(
@@ -55,161 +54,135 @@ def stage(
     out: str | os.PathLike[str],
     *,
     repo_id: str = REPO_ID,
-    assets: Path = ASSETS,
-    overwrite: bool = False,
+    index_file: str | os.PathLike[str] | None = None,
     workers: Workers | None = None,
 ) -> dict[str, datasets.DatasetInfo]:
-    """Write the folders of the Hub repository: `main` and `script`, and `SHA256SUMS` of both.
+    """Write the folders `main` and `script` of the Hub repository.
 
-    Rows are in the order of the SHA-256 of their paths, in as many Parquet files as the split has archives. Images,
-    masks and archives are copied byte for byte; the checksum of each member is checked as it is read.
+    Rows are in the order of the SHA-256 of their paths. A split has as many Parquet files as
+    archives. Images, masks and archives are copied byte for byte.
 
     Args:
-        data_dir: folder of archives, local or `hf://datasets/<repo>[@<revision>]/<folder>`.
-        out: the folder to write; it may exist when it is empty. It appears when it is complete, or not at all.
-        repo_id: the Hub dataset that the card's calls load.
-        assets: folder of the pictures that `render_assets.py` drew of these archives; of a sample, those of any.
-        overwrite: whether to replace `out` where it holds what this function wrote, and nothing else.
-        workers: the processes that write; by default this one alone.
+        data_dir: Folder of archives, local or `hf://datasets/<repo>[@<revision>]/<folder>`.
+        out: Folder to write, new or empty. It is complete or absent.
+        repo_id: Repository on the Hub.
+        index_file: Tile index of these tiles. Default: that of `data_dir`; if it has none that
+            fits, sites are searched for.
+        workers: Processes to use. Default: one for each core.
 
     Returns:
-        what the card says of each config: its features, splits and sizes.
+        Features, splits and sizes of each config.
 
     Raises:
-        ArchiveError: the archives have a fault.
-        HubError: they cannot be downloaded.
-        ValueError: the pictures do not show these archives.
-        FileExistsError: `out` exists, and is neither empty nor to be replaced; it stays as it is.
-        OSError: a file cannot be read or written.
-        WorkerError: the workers cannot be reached.
+        ArchiveError: If the archives have an error, or `index_file` does not fit.
+        InputError: If this is not a clone of the project.
+        FileExistsError: If `out` is not empty.
     """
+    workers = workers or Workers()
     if not (PROJECT / CARD_NAME).is_file():
-        raise FileNotFoundError(f"{PROJECT / CARD_NAME}: no such file; run this in a clone of the project")
-    place, workers = os.fspath(data_dir), workers or Workers(1)
-    with new_output_folder(out, replaceable_files(Path(out)) if overwrite else ()) as folder:
-        source, data = local_folder(place), folder / SCRIPT / "data"
-        names = [name for name in sorted(os.listdir(source)) if _is_published(name)]
-        data.mkdir(parents=True)
-        list(workers.map("Copying archives", shutil.copyfile, [(Path(source, name), data / name) for name in names]))
-        # From here on the copy is read, so that a change of the source does no harm.
-        listing = _list_valid(data, place)
-        counts = listing.counts()
-        pictures = read_fitting_record(assets, place, is_sample(data), counts)._replace(tiles=counts)
-        _check_masks(listing, workers)
-        if GROUNDS_NAME in names:
-            read_grounds(Path(source, GROUNDS_NAME), [tile.path for tile in listing.tiles])  # refuses other tiles
-            _copy(data / GROUNDS_NAME, folder / MAIN / GROUNDS_NAME)
-        tasks = [
-            (folder / MAIN / config / f"{split}-{shard:05d}-of-{len(parts):05d}.parquet", config, part)
-            for split in SPLIT_NAMES
-            for parts in [plan_rows(listing, split)]
-            for config in CONFIG_NAMES
-            for shard, part in enumerate(parts)
-        ]
-        list(workers.map("Writing Parquet", _write, tasks))
+        raise InputError(
+            f"{PROJECT / CARD_NAME}: does not exist. Stage from a clone of the project."
+        )
+    with new_folder(out) as folder, TileSet.read(data_dir, workers) as tiles:
+        raise_faults(find_errors(tiles.faults))
+        index, faults = _find_index(tiles, index_file, workers)
+        data = folder / SCRIPT / "data"
+        _copy_archives(Path(tiles.folder), data)
+        _write_parquet(folder / MAIN, data, tiles.table, workers)
+        write_index(index, folder / MAIN / INDEX_NAME)
         infos = {config: _describe_config(folder / MAIN, config) for config in CONFIG_NAMES}
-        _write_other_files(folder, infos, repo_id, assets, pictures)
-        write_sums(folder, workers)
+        synthetic = is_sample(data)
+        pictures = draw_pictures(tiles, index, is_sample=synthetic)
+        content = Content(repo_id, synthetic, tiles.counts, index, faults, pictures, infos)
+        _write_documents(folder, content)
     return infos
 
 
-def _is_published(name: str) -> bool:
-    return bool(ARCHIVE_NAME.fullmatch(name)) or name in (MANIFEST_NAME, GROUNDS_NAME)
+def _find_index(
+    tiles: TileSet, index_file: str | os.PathLike[str] | None, workers: Workers
+) -> tuple[pd.DataFrame, list[Fault] | None]:
+    """Return the tile index, and the faults of the audit if one was necessary."""
+    paths = tiles.table["path"]
+    if index_file is not None:
+        index = read_index(index_file)
+        raise_faults(check_index(index, paths))
+        return index, None
+    own_file = Path(tiles.folder) / INDEX_NAME
+    if own_file.is_file():
+        index = read_index(own_file)
+        if not check_index(index, paths):
+            return index, None
+    message("No tile index fits these archives, so the archives are audited first.")
+    audit = check(tiles, find_sites(tiles, workers))
+    for fault in find_errors(audit.faults)[:1]:
+        message(f"{fault} (errors of the audit: {audit.errors:,})")
+    return audit.index, audit.faults
 
 
-def local_folder(data_dir: str) -> str:
-    """Return a local folder of archives; download them where they are on the Hub.
-
-    Raises:
-        ArchiveError: there is no such folder, it holds no archives, or it is elsewhere.
-        HubError: they cannot be downloaded.
-    """
-    if not data_dir.startswith("hf://"):
-        if "://" in data_dir:
-            raise ArchiveError(f"{data_dir}: is neither local nor hf://datasets/...; copy the archives to a folder")
-        check_folder(data_dir)
-        return locate(data_dir)
-    with hub_step(data_dir, "download the archives"):
-        place: Any = HfFileSystem().resolve_path(data_dir)
-        api = HfApi()
-        commit = str(api.dataset_info(place.repo_id, revision=place.revision).sha)
-        wanted = [
-            file
-            for file in list_files(api, place.repo_id, commit, place.path_in_repo)
-            if _is_published(os.path.basename(file.path))
-        ]
-        if not wanted:
-            raise ArchiveError(f"{data_dir}: holds no archives; give a folder that holds train.zip")
-        patterns = [glob.escape(file.path) for file in wanted]
-        snapshot = snapshot_download(place.repo_id, repo_type="dataset", revision=commit, allow_patterns=patterns)
-    for file in wanted:
-        if not is_same(local := Path(snapshot, file.path), file):
-            raise HubError(f"{local.resolve()}: is not what {data_dir} holds; delete it and run again")
-    return os.path.join(snapshot, place.path_in_repo)
+def _copy_archives(source: Path, target: Path) -> None:
+    target.mkdir(parents=True)
+    for name in sorted(os.listdir(source)):
+        if ARCHIVE_NAME.fullmatch(name) or name == MANIFEST_NAME:
+            shutil.copyfile(source / name, target / name)
 
 
-def _list_valid(folder: Path, source: str) -> Listing:
-    """List archives, and raise the first fault that shows without reading the members; it names the source."""
-    try:
-        listing = Listing(folder)
-        for fault in listing.faults:
-            raise fault
-    except ArchiveError as fault:
-        raise ArchiveError(str(fault).replace(str(folder), source)) from None
-    return listing
-
-
-def _check_masks(listing: Listing, workers: Workers) -> None:
-    """Raise the first fault of the masks but for empty ones: nothing but two colours goes out."""
-    parts = [(listing.masks[start : start + _PART],) for start in range(0, len(listing.masks), _PART)]
-    for findings, _ in workers.map("Checking masks", check_masks, parts):
-        for found in findings:
-            if found.code != Code.MASK_EMPTY.code:
-                raise ArchiveError(found.message, found.code, found.path)
-
-
-def _write(file: Path, config: str, tiles: list[ListedMember]) -> None:
-    write_parquet(file, features_of(config), read_rows(tiles, config))
+def _write_parquet(branch: Path, data: Path, tiles: pd.DataFrame, workers: Workers) -> None:
+    tasks = []
+    for config in CONFIG_NAMES:
+        for name, rows in plan_files(tiles[["path", "split", "archive"]]).items():
+            tasks.append((branch / config / name, config, data, rows))
+    for _ in workers.map(write_config_file, tasks, "Writing Parquet"):
+        pass
 
 
 def _describe_config(branch: Path, config: str) -> datasets.DatasetInfo:
-    """Read from the Parquet files of a config what its card says of it."""
+    """Read from the Parquet files of a config what its card says about it."""
     info = datasets.DatasetInfo(features=features_of(config), splits=datasets.SplitDict())
+    info.download_size = 0
+    info.dataset_size = 0
     for split in SPLIT_NAMES:
-        parts = [pq.read_metadata(file) for file in (branch / config).glob(f"{split}-*")]
-        sizes = [part.row_group(group).total_byte_size for part in parts for group in range(part.num_row_groups)]
-        info.splits.add(datasets.SplitInfo(split, sum(sizes), sum(part.num_rows for part in parts)))
-    info.download_size = sum(file.stat().st_size for file in (branch / config).iterdir())
-    info.dataset_size = sum(split.num_bytes for split in info.splits.values())
+        rows = 0
+        size = 0
+        for file in sorted((branch / config).glob(f"{split}-*.parquet")):
+            metadata = pq.read_metadata(file)
+            rows += metadata.num_rows
+            for group in range(metadata.num_row_groups):
+                size += metadata.row_group(group).total_byte_size
+            info.download_size += file.stat().st_size
+        info.splits.add(datasets.SplitInfo(split, size, rows))
+        info.dataset_size += size
     return info
 
 
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+def _write_documents(folder: Path, content: Content) -> None:
+    """Write cards, pictures, metadata, licence and the loading script."""
+    main = folder / MAIN
+    card = make_card((PROJECT / CARD_NAME).read_text(encoding="utf-8"), content)
+    _write_text(main / CARD_NAME, str(card))
+    _write_text(main / CROISSANT_NAME, describe(card, content.repo_id))
+    labels = {"0": "background", "1": "rock glacier"}
+    _write_text(main / LABELS_NAME, json.dumps(labels, indent=2) + "\n")
+    (main / "assets").mkdir()
+    for name in _COPIED_FILES:
+        shutil.copyfile(PROJECT / name, main / name)
+    for picture in content.pictures:
+        (main / "assets" / picture.file_name).write_bytes(picture.image)
+    _write_text(folder / SCRIPT / CARD_NAME, str(make_script_card(card, content.repo_id)))
+    shutil.copyfile(rock_glacier_dataset.__file__, folder / SCRIPT / SCRIPT_NAME)
 
 
-def _write_other_files(
-    folder: Path, infos: dict[str, datasets.DatasetInfo], repo_id: str, assets: Path, pictures: PictureRecord
-) -> None:
-    """Write the cards, the pictures, the loading script and the documents."""
-    readme = (PROJECT / CARD_NAME).read_text(encoding="utf-8")
-    card = published_card(
-        readme,
-        read_record(ASSETS).texts,
-        pictures,
-        infos,
-        repo_id,
-        has_grounds=(folder / MAIN / GROUNDS_NAME).exists(),
-        audit=audit_result(folder / SCRIPT / "data"),
-        files=[f"{file.parent.name}/{file.name}" for file in sorted((folder / MAIN).glob("*/*.parquet"))],
-    )
-    (folder / MAIN / CARD_NAME).write_bytes(card.encode())
-    (folder / MAIN / CROISSANT_NAME).write_bytes(describe(card, repo_id).encode())
-    (folder / MAIN / "id2label.json").write_text(json.dumps(dict(enumerate(CLASS_NAMES)), indent=2) + "\n")
-    for name in ("LICENSE", "CITATION.cff", "CHANGELOG.md", "assets/leak.json", "assets/leak.png"):
-        _copy(PROJECT / name, folder / MAIN / name)
-    for name in pictures.texts:
-        _copy(assets / name, folder / MAIN / "assets" / name)
-    (folder / SCRIPT / CARD_NAME).write_bytes(script_card(card, repo_id).encode())
-    _copy(Path(rock_glacier_dataset.__file__), folder / SCRIPT / f"{repo_id.split('/')[1]}.py")
+def _write_text(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8", newline="\n")
+
+
+def read_repo_id(staged: Path) -> str:
+    """Return the repository that a folder was staged for.
+
+    Raises:
+        InputError: If the folder was not staged.
+    """
+    file = staged / MAIN / CROISSANT_NAME
+    if not file.is_file():
+        raise InputError(f"{staged}: is not a staged folder. Write one with: rock-glacier stage")
+    url: str = json.loads(file.read_text(encoding="utf-8"))["url"]
+    return "/".join(url.split("/")[-2:])

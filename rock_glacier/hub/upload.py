@@ -1,165 +1,235 @@
-"""Publish a staged folder on the Hub: a commit for each branch, and every row loaded back."""
+"""Upload a staged folder: one commit for each branch, verified afterwards."""
 
 from __future__ import annotations
 
-import shlex
+import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
-from rock_glacier.archives.manifest import is_sample
-from rock_glacier.console import REPO_ID, count, megabytes
-from rock_glacier.publication.hub import LOG_IN, HubError, commit_changes, find_changes, hub_step, look_at
-from rock_glacier.publication.read_back import read_back_in_new_cache
-from rock_glacier.publication.sums import CARD_NAME, MAIN, SCRIPT, StagedError, StagedFile, read_staged
+from rock_glacier.archives import is_sample
+from rock_glacier.faults import InputError
+from rock_glacier.hub.parquet import find_difference, list_tiles, plan_files
+from rock_glacier.hub.staging import MAIN, SCRIPT, read_repo_id
+from rock_glacier.output import count
+from rock_glacier_dataset import CONFIG_NAMES, REPO_ID
+
+# The Hub adds this file to a new repository; it says which files are stored with LFS.
+_HUB_FILES = {".gitattributes"}
+
+_CONFLICT = "Someone else has committed meanwhile. Nothing was overwritten. Run the command again."
+
+# What to do about an answer of the Hub, by its status.
+_FIXES = {
+    400: "Check the tag and the card's metadata.",
+    401: "Log in with `hf auth login`, or set HF_TOKEN to a token with write access.",
+    403: "Use a token with write access to this repository.",
+    404: "Check --repo-id, and that the token may read the repository.",
+    409: _CONFLICT,
+    412: _CONFLICT,
+    429: "Wait for a few minutes, then run the command again.",
+}
+
+
+@dataclass(frozen=True)
+class UploadOptions:
+    """Options of an upload.
+
+    Attributes:
+        tag: Tag for the commit on `main`, such as `v3.0.0`.
+        dry_run: Only list what would change.
+        create_pr: Propose the commit on `main` in a pull request; `script` stays as it is.
+        allow_synthetic: Accept a synthetic sample for the repository of the dataset.
+    """
+
+    tag: str | None = None
+    dry_run: bool = False
+    create_pr: bool = False
+    allow_synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Difference between a branch and a staged folder, as paths of files."""
+
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+    def __str__(self) -> str:
+        files = count(len(self.added), "file")
+        return f"{files} added, {len(self.changed):,} changed, {len(self.removed):,} removed"
 
 
 def upload(
-    folder: Path,
-    repo_id: str,
+    staged: Path,
+    repo_id: str | None = None,
     *,
-    revision: str = MAIN,
-    create_pr: bool = False,
-    tag: str | None = None,
-    private: bool = False,
-    allow_sample: bool = False,
+    options: UploadOptions | None = None,
+    api: HfApi | None = None,
 ) -> Iterator[str]:
-    """Publish a staged folder, whole or not at all, and load it back.
+    """Upload a staged folder, after comparing its Parquet files with its archives.
+
+    A branch is either unchanged or complete. If an upload fails, the next one does the rest.
 
     Args:
-        folder: what `stage` wrote.
-        repo_id: the Hub dataset; created if need be.
-        revision: the branch for what is in `main`; created if need be. The branch `script` changes only with `main`.
-        create_pr: whether to propose the commit to main in a pull request, and to change nothing else.
-        tag: tag for the commit; a tag is never moved.
-        private: whether a dataset that is created is private; one that exists and is public is refused.
-        allow_sample: whether a sample may be published under the dataset's own name.
+        staged: A folder that `stage` wrote.
+        repo_id: Repository on the Hub, created if necessary. Default: the one it was staged for.
+        options: What else to do.
+        api: Client of the Hub. Default: the one with the user's token.
 
     Yields:
-        a line for each step. The rows are compared in another process, which prints a line for each split itself.
+        A line for each step.
 
     Raises:
-        StagedError: the staged folder has a fault; nothing was sent.
-        HubError: a step failed. A branch is as it was or as it was staged, and the same command goes on from there.
-        OSError: a file cannot be read.
+        InputError: If the folder is faulty or the Hub refuses a step.
+        ArchiveError: If an archive cannot be read.
     """
-    staged = read_staged(folder)
-    _check_name(folder, staged, repo_id, allow_sample)
-    if get_token() is None:
-        raise HubError(f"no token; {LOG_IN}")
-    api = HfApi()
-    for name, files in _branches(staged, revision, with_script=not create_pr):
-        branch = look_at(api, repo_id, name)
-        if branch is None:
-            with hub_step(repo_id, "create the repository"):
-                api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True)
-            branch = look_at(api, repo_id, name)
-        if branch is None:
-            raise HubError(f"{repo_id}: exists, but the token may not see it; {LOG_IN}")
-        with hub_step(repo_id, "look at the repository"):
-            if private and not api.dataset_info(repo_id).private:
-                raise HubError(f"{repo_id}: is public; make it private in its settings, or leave --private out")
-        there = _commit_of_tag(api, repo_id, tag) if name == revision else None
-        if there is not None and (there != branch.commit or find_changes(files, branch.files)):
-            raise HubError(f"{repo_id}: the tag {tag} is at {there}, which is not what is staged; choose another tag")
-        commit, url, changed = commit_changes(api, repo_id, branch, files, create_pr=create_pr)
-        what = f"{count(changed, 'file')} changed in one commit" if changed else "nothing to change"
-        yield f"{name}: {what}, {url}"
-        if name == revision:
-            before = branch.commit if changed else "the commit before it"
-            way_back = "close the pull request" if create_pr else _way_back(api, repo_id, name, before, commit)
-            read_back_in_new_cache(folder, repo_id, commit, f"run the same command again, or {way_back}")
-            published, tagged = commit, there
-    if tag is not None:
-        if tagged is None:
-            with hub_step(repo_id, f"create the tag {tag}"):
-                api.create_tag(repo_id, tag=tag, revision=published, repo_type="dataset")
-        yield f"{tag}: {published}"
+    options = options or UploadOptions()
+    api = api or HfApi()
+    repo_id = _check_repo_id(staged, repo_id, options)
+    yield check_parquet(staged)
+    for branch in (MAIN, SCRIPT):
+        if branch == SCRIPT and options.create_pr:
+            continue
+        with _explain_errors(f"{repo_id}, branch {branch}"):
+            yield from _upload_branch(api, staged, repo_id, branch, options)
 
 
-def preview(
-    folder: Path, repo_id: str, *, revision: str = MAIN, tag: str | None = None, allow_sample: bool = False
+def _check_repo_id(staged: Path, repo_id: str | None, options: UploadOptions) -> str:
+    staged_for = read_repo_id(staged)
+    if repo_id not in (None, staged_for):
+        fix = f"Stage it with --repo-id {repo_id}."
+        raise InputError(f"{staged}: was staged for {staged_for}, not for {repo_id}. {fix}")
+    is_refused = staged_for == REPO_ID and not options.allow_synthetic
+    if is_refused and is_sample(staged / SCRIPT / "data"):
+        fix = "Stage it with another --repo-id, or pass --allow-synthetic."
+        raise InputError(f"{staged}: is a synthetic sample, but {REPO_ID} is the dataset. {fix}")
+    return staged_for
+
+
+def check_parquet(staged: Path) -> str:
+    """Compare all rows of a staged folder's Parquet files with its archives.
+
+    Returns:
+        A line with the number of rows.
+
+    Raises:
+        InputError: If a file differs.
+    """
+    data = staged / SCRIPT / "data"
+    tiles = list_tiles(data)
+    files = plan_files(tiles)
+    for config in CONFIG_NAMES:
+        folder = staged / MAIN / config
+        names = {file.name for file in folder.glob("*")}
+        if names != files.keys():
+            name = min(names.symmetric_difference(files))
+            raise InputError(f"{folder / name}: is missing or not expected. Stage again.")
+        for name, rows in files.items():
+            difference = find_difference(folder / name, config, data, rows)
+            if difference:
+                raise InputError(f"{folder / name}: {difference}. Stage again.")
+    return f"{count(len(tiles), 'tile')}: both configs agree with the archives"
+
+
+def _upload_branch(
+    api: HfApi, staged: Path, repo_id: str, branch: str, options: UploadOptions
 ) -> Iterator[str]:
-    """List what `upload` would change, and change nothing.
-
-    Yields:
-        a line for each file that would be added, changed or removed, and a summary for each branch and the tag.
-
-    Raises:
-        StagedError: the staged folder is a sample that is refused, or has a fault, which is raised after the last line.
-        HubError: the Hub cannot be reached.
-    """
-    api, staged = HfApi(), read_staged(folder, verify=False)
-    _check_name(folder, staged, repo_id, allow_sample)
-    for name, files in _branches(staged, revision):
-        branch = look_at(api, repo_id, name)
-        changes = find_changes(files, branch.files if branch and branch.exists else [])
-        yield from (f"{name}: {change}" for change in changes)
-        kinds = [change.kind for change in changes]
-        size = sum(change.size for change in changes if change.kind != "remove")
-        summary = ", ".join(f"{kinds.count(kind)} to {kind}" for kind in ("add", "change", "remove"))
-        yield f"{name}: {summary}; at most {megabytes(size)} to send"
-        if branch is None:
-            yield f"{name}: {repo_id} would be made; or the token may not see it"
-        elif not branch.exists:
-            yield f"{name}: the branch would be made"
-        if tag is not None and name == revision:
-            there = _commit_of_tag(api, repo_id, tag) if branch else None
-            yield f"{tag}: {f'is at {there} and would stay there' if there else 'would be made'}"
-    read_staged(folder)
-
-
-def check(folder: Path, repo_id: str, *, revision: str = MAIN) -> Iterator[str]:
-    """Compare the files on the Hub, and the rows loaded from it, with a staged folder; change nothing.
-
-    Args:
-        folder: what `stage` wrote.
-        repo_id: the Hub dataset.
-        revision: branch, tag or commit for what is in `main`; with `main`, the branch `script` is compared too.
-
-    Yields:
-        a line for each branch that is the same.
-
-    Raises:
-        StagedError: the staged folder has a fault.
-        HubError: at the first difference.
-    """
-    api, staged = HfApi(), read_staged(folder)
-    for name, files in _branches(staged, revision):
-        branch = look_at(api, repo_id, name)
-        if branch is None or not branch.exists:
-            raise HubError(f"{repo_id}: has no {name}, or the token may not see it; check --repo-id and --revision")
-        if changes := find_changes(files, branch.files):
-            raise HubError(f"{repo_id}: {name} is not what is staged, which would {changes[0]}; upload it again")
-        yield f"{name}: {count(len(files), 'file')}, as staged"
-        if name == revision:
-            read_back_in_new_cache(folder, repo_id, branch.commit, "upload it again")
+    folder = staged / branch
+    if not options.dry_run:
+        _create_branch(api, repo_id, branch)
+    head = _find_head(api, repo_id, branch)
+    if head is None:
+        yield f"{branch}: would be created with {count(len(_list_files(folder)), 'file')}"
+        return
+    changes = find_changes(api, repo_id, head, folder)
+    if options.dry_run:
+        for action in ("added", "changed", "removed"):
+            for path in getattr(changes, action):
+                yield f"{branch}: {path} would be {action}"
+    elif changes:
+        commit = api.create_commit(
+            repo_id,
+            [
+                *(CommitOperationAdd(path, folder / path) for path in changes.added),
+                *(CommitOperationAdd(path, folder / path) for path in changes.changed),
+                *(CommitOperationDelete(path) for path in changes.removed),
+            ],
+            commit_message="Publish the dataset",
+            repo_type="dataset",
+            revision=branch,
+            parent_commit=head,  # refused if someone else has committed since
+            create_pr=options.create_pr,
+        )
+        head = commit.oid
+        difference = find_changes(api, repo_id, head, folder)
+        if difference:
+            raise InputError(
+                f"{repo_id}: the commit {head} on {branch} differs from {folder} ({difference}). "
+                "Run the command again."
+            )
+        yield f"{branch}: {changes}, {commit.pr_url or commit.commit_url}"
+    if not changes:
+        yield f"{branch}: nothing to change"
+    if branch == MAIN and options.tag and not options.dry_run:
+        api.create_tag(repo_id, tag=options.tag, revision=head, repo_type="dataset", exist_ok=False)
+        yield f"{options.tag}: {head}"
 
 
-def _way_back(api: HfApi, repo_id: str, branch: str, before: str, commit: str) -> str:
-    """Say how a branch gets the files back that it had before a commit."""
-    clone = f"GIT_LFS_SKIP_SMUDGE=1 git clone -b {shlex.quote(branch)} {api.endpoint}/datasets/{repo_id} back"
-    return f"go back to {before}: {clone} && git -C back revert --no-edit {commit} && git -C back push"
+def _create_branch(api: HfApi, repo_id: str, branch: str) -> None:
+    api.create_repo(repo_id, repo_type="dataset", exist_ok=True)
+    if branch != MAIN:
+        api.create_branch(repo_id, branch=branch, repo_type="dataset", exist_ok=True)
 
 
-def _branches(
-    staged: dict[str, dict[str, StagedFile]], revision: str, *, with_script: bool = True
-) -> list[tuple[str, dict[str, StagedFile]]]:
-    script = [(SCRIPT, staged[SCRIPT])] if with_script and revision == MAIN else []
-    return [(revision, staged[MAIN]), *script]
+def _find_head(api: HfApi, repo_id: str, branch: str) -> str | None:
+    """Return the last commit of a branch, or None if there is no such branch or repository."""
+    try:
+        return api.dataset_info(repo_id, revision=branch).sha
+    except GatedRepoError:
+        raise
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        return None
 
 
-def _check_name(folder: Path, staged: dict[str, dict[str, StagedFile]], repo_id: str, allow_sample: bool) -> None:
-    card = staged[SCRIPT][CARD_NAME].file.read_text(encoding="utf-8")
-    if f'"{repo_id}"' not in card:
-        raise StagedError(f"{folder}: was staged for another dataset; stage it with --repo-id {repo_id}")
-    if repo_id == REPO_ID and not allow_sample and is_sample(folder / SCRIPT / "data"):
-        remedy = "stage and upload it with a --repo-id of your own, or give --allow-sample"
-        raise StagedError(f"{folder}: is a synthetic sample, and {repo_id} is the dataset's own name; {remedy}")
+def find_changes(api: HfApi, repo_id: str, commit: str, folder: Path) -> Changes:
+    """Compare a commit with a folder, by checksums."""
+    found = api.verify_repo_checksums(
+        repo_id, repo_type="dataset", revision=commit, local_dir=folder
+    )
+    return Changes(
+        added=found.extra_paths,
+        changed=[mismatch["path"] for mismatch in found.mismatches],
+        removed=[path for path in found.missing_paths if path not in _HUB_FILES],
+    )
 
 
-def _commit_of_tag(api: HfApi, repo_id: str, tag: str | None) -> str | None:
-    with hub_step(repo_id, "list the tags"):
-        tags = api.list_repo_refs(repo_id, repo_type="dataset").tags if tag is not None else []
-    return next((found.target_commit for found in tags if found.name == tag), None)
+def _list_files(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file()]
+
+
+@contextlib.contextmanager
+def _explain_errors(place: str) -> Iterator[None]:
+    """Add what to do to an error of the Hub."""
+    try:
+        yield
+    except GatedRepoError as error:
+        fix = "Ask for access on the repository's page."
+        raise InputError(f"{place}: access is restricted. {fix}") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        fix = _FIXES.get(status, "Run the command again.")
+        said = error.server_message or "no message"
+        raise InputError(f"{place}: the Hub answers {status} ({said}). {fix}") from error
