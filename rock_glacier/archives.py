@@ -214,7 +214,7 @@ def _download(address: str) -> Path:
     """Download a folder of archives at a commit, `hf://datasets/<user>/<name>@<commit>/<folder>`."""
     import huggingface_hub
 
-    place = huggingface_hub.HfFileSystem().resolve_path(address)
+    place: Any = huggingface_hub.HfFileSystem().resolve_path(address)
     folder = place.path_in_repo
     snapshot = huggingface_hub.snapshot_download(
         place.repo_id,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rock_glacier.archives import sort_key
+from rock_glacier.output import new_file
 from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES, ArchiveError, Fault
 
 INDEX_NAME = "tiles.parquet"
@@ -105,16 +105,12 @@ def write_index(index: pd.DataFrame, file: str | os.PathLike[str]) -> None:
 
     geometry = geopandas.GeoSeries.from_wkb(index["geometry"], crs="EPSG:4326")
     frame = geopandas.GeoDataFrame(index.drop(columns="geometry"), geometry=geometry)
-    unfinished = Path(f"{os.fspath(file)}.part")
-    try:
+    with new_file(file) as unfinished:
         frame.to_parquet(unfinished, schema_version="1.1.0")
         # A column that holds only nulls would get a type of its own.
         table = pq.read_table(unfinished)
         schema = _SCHEMA.with_metadata(table.schema.metadata)
         pq.write_table(table.cast(schema), unfinished)
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read_index(file: str | os.PathLike[str]) -> pd.DataFrame:

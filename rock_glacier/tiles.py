@@ -281,10 +281,15 @@ def _decode_tiles(files: ArrayFiles, first: int, tiles: list[_ListedTile]) -> li
             faults: list[Fault] = []
             image = _read_image(reader, tile, faults)
             mask = _read_mask(reader, tile, faults)
-            images.write(np.zeros(_IMAGE_SHAPE, np.uint8) if image is None else image)
-            masks.write(np.zeros(_MASK_SHAPE, np.uint8) if mask is None else mask)
-            share = 0.0 if mask is None else float(mask.mean())
-            decoded.append(_DecodedTile(image is not None, mask is not None, share, faults))
+            is_readable = image is not None
+            if image is None:
+                image = np.zeros(_IMAGE_SHAPE, np.uint8)
+            has_mask = mask is not None
+            if mask is None:
+                mask = np.zeros(_MASK_SHAPE, np.uint8)
+            images.write(image.data)
+            masks.write(mask.data)
+            decoded.append(_DecodedTile(is_readable, has_mask, float(mask.mean()), faults))
     return decoded
 
 
