@@ -1,102 +1,126 @@
-"""Parquet files: what the Hub's viewer, its storage and every client are promised of each."""
-
-# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
+"""Parquet files: what the Hub's viewer, its storage and clients rely on."""
 
 from __future__ import annotations
 
-import json
-
 import datasets
+import factories
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from rock_glacier.publication.parquet import write_parquet
+from rock_glacier.archives import sort_key
+from rock_glacier.hub.parquet import find_difference, list_tiles, plan_files, write_parquet
 from rock_glacier_dataset import CONFIG_NAMES, features_of
-
-ROWS = 250
-NAME = "config/shard.parquet"
 
 
 @pytest.fixture(scope="module")
-def examples() -> list[dict[str, object]]:
-    """Examples of both configs at once; each config takes its own columns. Nothing here decodes an image."""
-    pixels = np.random.default_rng(0)
+def rows():
+    """250 rows with the columns of both configs. Nothing here decodes an image."""
+    random = np.random.default_rng(0)
     return [
         {
-            "image": pixels.bytes(20_000),
-            "masks": pixels.bytes(900),
+            "image": random.bytes(20_000),
+            "masks": random.bytes(900),
             "labels": row % 2,
             "path": f"train/glaciar/{row}.png",
         }
-        for row in range(ROWS)
+        for row in range(250)
     ]
 
 
 @pytest.fixture(params=CONFIG_NAMES)
-def features(request) -> datasets.Features:
+def features(request):
     return features_of(request.param)
 
 
 @pytest.fixture
-def rows(features, examples) -> list[dict[str, object]]:
-    return [{column: example[column] for column in features} for example in examples]
+def file(features, rows, tmp_path):
+    write_parquet(tmp_path / "config/file.parquet", features, select(rows, features))
+    return tmp_path / "config/file.parquet"
 
 
-@pytest.fixture
-def file(features, rows, tmp_path) -> pq.ParquetFile:
-    write_parquet(tmp_path / NAME, features, rows)
-    return pq.ParquetFile(tmp_path / NAME)
+def select(rows, features):
+    return [{name: row[name] for name in features} for row in rows]
 
 
-def chunks(file: pq.ParquetFile) -> list[pq.ColumnChunkMetaData]:
-    """Every column of every row group."""
-    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
-    return [group.column(number) for group in groups for number in range(group.num_columns)]
+def is_image(column: str) -> bool:
+    return column.split(".")[0] in ("image", "masks")
 
 
-def test_the_rows_come_back_as_they_are_in_groups_of_a_page_of_the_viewer(file, features, rows):
-    images = [column for column, feature in features.items() if isinstance(feature, datasets.Image)]
-    expected = [row | {column: {"bytes": row[column], "path": None} for column in images} for row in rows]
-    assert file.read().to_pylist() == expected
-    assert datasets.Features.from_arrow_schema(file.schema_arrow) == features
-    assert [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)] == [100, 100, 50]
+def column_chunks(file):
+    metadata = pq.read_metadata(file)
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            yield metadata.row_group(group).column(column)
 
 
-def test_columns_are_indexed_and_images_neither_compressed_nor_collected(file):
-    for chunk in chunks(file):
-        is_image = chunk.path_in_schema.partition(".")[0] in ("image", "masks")
-        assert chunk.has_offset_index
-        assert chunk.compression == ("UNCOMPRESSED" if is_image else "SNAPPY"), chunk.path_in_schema
-        assert chunk.has_dictionary_page is not is_image, chunk.path_in_schema
-        assert chunk.is_stats_set is not is_image, chunk.path_in_schema
+def test_rows_are_unchanged(file, features, rows):
+    expected = [
+        {name: {"bytes": row[name], "path": None} if is_image(name) else row[name] for name in row}
+        for row in select(rows, features)
+    ]
+    assert pq.read_table(file).to_pylist() == expected
 
 
-def test_pages_are_cut_by_content_so_that_a_row_more_leaves_most_of_them_as_they_are(file, features, rows, tmp_path):
-    told = json.loads(file.metadata.metadata[b"content_defined_chunking"])
-    assert told.keys() == {"min_chunk_size", "max_chunk_size", "norm_level"}
-    chunk = next(chunk for chunk in chunks(file) if chunk.path_in_schema == "image.bytes")
-    content = (tmp_path / NAME).read_bytes()[chunk.data_page_offset :][: chunk.total_compressed_size]
-    write_parquet(tmp_path / "more.parquet", features, [rows[-1], *rows])
-    more = (tmp_path / "more.parquet").read_bytes()
+def test_schema_holds_the_features(file, features):
+    assert datasets.Features.from_arrow_schema(pq.read_schema(file)) == features
+
+
+def test_row_groups_are_pages_of_the_viewer(file):
+    metadata = pq.read_metadata(file)
+    groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    assert groups == [100, 100, 50]
+
+
+def test_every_column_has_a_page_index(file):
+    assert all(chunk.has_offset_index for chunk in column_chunks(file))
+
+
+def test_images_are_not_compressed(file):
+    for chunk in column_chunks(file):
+        expected = "UNCOMPRESSED" if is_image(chunk.path_in_schema) else "SNAPPY"
+        assert chunk.compression == expected
+
+
+def test_an_added_row_keeps_most_pages(file, features, rows, tmp_path):
+    """Pages are cut by content, so the Hub stores unchanged pages once."""
+    chunk = next(column_chunks(file))
+    content = file.read_bytes()[chunk.data_page_offset :][: chunk.total_compressed_size]
     middle = content[len(content) // 2 :][: 2**18]
-    assert more.count(middle) == 1
-    header_sizes = chunk.total_compressed_size - 100 * 20_004  # 4 bytes before each image say its length
-    assert header_sizes > 100  # of several pages; one would take some 30 bytes
+    write_parquet(tmp_path / "more", features, select([rows[-1], *rows], features))
+    assert (tmp_path / "more").read_bytes().count(middle) == 1
+    assert pq.read_metadata(file).metadata[b"content_defined_chunking"]
 
 
-def test_rows_are_written_as_they_come_and_the_same_each_time(features, rows, tmp_path):
-    path = tmp_path / NAME
-    sizes: list[int] = []
+def test_the_same_rows_give_the_same_file(file, features, rows, tmp_path):
+    write_parquet(tmp_path / "again", features, select(rows, features))
+    assert (tmp_path / "again").read_bytes() == file.read_bytes()
 
-    def taken_as_they_come():
-        for row in rows:
-            sizes.append(path.stat().st_size)
-            yield row
 
-    write_parquet(tmp_path / NAME, features, taken_as_they_come())
-    grown = [number for number in range(1, ROWS) if sizes[number] > sizes[number - 1]]
-    assert grown == [100, 200]  # a row group at a time, so that memory does not grow
-    content = path.read_bytes()
-    write_parquet(tmp_path / "again.parquet", features, rows)
-    assert (tmp_path / "again.parquet").read_bytes() == content
+def test_rows_are_distributed_in_the_order_of_hashes():
+    paths = [f"train/glaciar/{number}.png" for number in range(10)]
+    archives = ["a.zip", "b.zip", "c.zip", *["a.zip"] * 7]
+    files = plan_files(pd.DataFrame({"path": paths, "split": "train", "archive": archives}))
+    assert list(files) == [f"train-0000{number}-of-00003.parquet" for number in range(3)]
+    assert [len(tiles) for tiles in files.values()] == [3, 3, 4]
+    written = [path for tiles in files.values() for path in tiles["path"]]
+    assert written == sorted(paths, key=sort_key)
+
+
+def test_a_changed_byte_of_a_row_is_found(sample, tmp_path):
+    tiles = list_tiles(sample)
+    members = factories.read_members(sample)
+    file = tmp_path / "file.parquet"
+    features = features_of("image-classification")
+    rows = [
+        {"image": members[path], "labels": int("glaciar" in path), "path": path}
+        for path in tiles["path"]
+    ]
+    write_parquet(file, features, rows)
+    assert find_difference(file, "image-classification", sample, tiles) == ""
+    assert find_difference(file, "image-classification", sample, tiles[1:]) != ""
+    assert find_difference(file, "image-segmentation", sample, tiles) != ""
+    rows[7]["image"] = rows[7]["image"][:-1] + b"x"
+    write_parquet(file, features, rows)
+    assert tiles["path"][7] in find_difference(file, "image-classification", sample, tiles)
