@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from rock_glacier import cli
+from rock_glacier.tiles import ArrayFiles
 from rock_glacier_dataset import CLASS_NAMES, EMPTY_MASK, SPLIT_NAMES, class_of, mask_path, split_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -189,3 +190,17 @@ def real_folder() -> Path:
 def copy(folder: Path, target: Path) -> Path:
     """Copy a folder, and return the copy."""
     return Path(shutil.copytree(folder, target))
+
+
+def array_files(folder: Path, images: Any) -> ArrayFiles:
+    """Write RGBA images to the files that site search reads.
+
+    Args:
+        folder: existing folder for the files.
+        images: uint8 array of shape (n, 128, 128, 4), or a list of n such images.
+    """
+    images = np.asarray(images, np.uint8).reshape(-1, 128, 128, 4)
+    files = ArrayFiles(folder / "images", folder / "masks", len(images))
+    files.images.write_bytes(images.tobytes())
+    files.masks.write_bytes(bytes(len(images) * 128 * 128))
+    return files
