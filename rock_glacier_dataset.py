@@ -629,24 +629,25 @@ class ArchiveReader:
             name = info.orig_filename
             if is_ignored(name) or (name.endswith("/") and not info.file_size):
                 continue
+            path = None
             match = MEMBER_NAME.fullmatch(name)
-            path = f"{match[1]}/{match[2]}/{match[3]}.png" if match else name
+            if match and match[1] in SPLIT_FOLDERS[self._split]:
+                path = f"{match[1]}/{match[2]}/{match[3]}.png"
             fault = self._check_member(path, info)
             if fault:
                 self.faults.append(fault)
-            else:
+            elif path:
                 self.members[path] = info
         self.tiles = [path for path in self.members if class_of(path) != MASKS]
         if not self.tiles:
             fault = Fault("archive-unreadable", self.name, "holds no tiles", _COPY_AGAIN)
             self.faults.append(fault)
 
-    def _check_member(self, path: str, info: zipfile.ZipInfo) -> Fault | None:
+    def _check_member(self, path: str | None, info: zipfile.ZipInfo) -> Fault | None:
         code = "png-corrupt"
-        problem = ""
         fix = _COPY_AGAIN
         last_offset = self._size - info.compress_size
-        if split_of(path) != self._split:
+        if path is None:
             code = "member-name"
             problem = f"is not named {self._split}/<class>/<id>.png or {self._split}/masks/<id>.png"
             fix = "Rename or remove it; an id has 1 to 18 digits"
@@ -662,7 +663,7 @@ class ArchiveReader:
         elif not 0 <= info.header_offset <= last_offset or b"PK\1\2" in info.extra + info.comment:
             # An entry of the directory within another one shows that a length between is wrong.
             problem = "is not where the archive's directory says"
-        if not problem:
+        else:
             return None
         return Fault(code, f"{self.name}: {info.orig_filename}", problem, fix)
 
@@ -731,9 +732,7 @@ def check_png(png: bytes, place: str, format_code: str = "png-format") -> Fault 
         A fault of the code `png-corrupt` or `format_code`, or None.
     """
     code = "png-corrupt"
-    problem = ""
-    chunks = _read_chunks(png)
-    kinds = [kind for kind, _ in chunks]
+    kinds = _chunk_types(png)
     if not png:
         problem = "is empty"
     elif png.startswith(b"\xff\xd8\xff"):
@@ -752,33 +751,33 @@ def check_png(png: bytes, place: str, format_code: str = "png-format") -> Fault 
             problem = f"is {width} x {height}, {depth}-bit {colours.get(colour_type, 'unknown')}"
         elif kinds.count(b"IHDR") > 1:
             problem = f"has {kinds.count(b'IHDR')} headers"
-        elif any(kind == b"eXIf" and _orientation_of(exif) != 1 for kind, exif in chunks):
+        elif b"eXIf" in kinds and _find_orientation(png) != 1:
             problem = "has an EXIF orientation, which some programs apply and others do not"
-    if not problem:
-        return None
+        else:
+            return None
     return Fault(code, place, problem, _SAVE_AGAIN)
 
 
-def _read_chunks(png: bytes) -> list[tuple[bytes, bytes]]:
-    """Return type and content of the complete chunks of a PNG file up to IEND (ISO/IEC 15948)."""
-    chunks = []
+def _chunk_types(png: bytes) -> list[bytes]:
+    """Return the types of the complete chunks of a PNG file up to IEND (ISO/IEC 15948)."""
+    types = []
     start = 8
     kind = b""
     while kind != b"IEND" and start + 12 <= len(png):
         length, kind = struct.unpack_from(">L4s", png, start)
-        end = start + 12 + length
-        if end > len(png):
-            break
-        chunks.append((kind, png[start + 8 : end - 4]))
-        start = end
-    return chunks
+        start += 12 + length  # length, type, content, checksum
+        if start <= len(png):
+            types.append(kind)
+    return types
 
 
-def _orientation_of(exif: bytes) -> int:
-    """Return the orientation that an EXIF chunk gives, 1 to 8, or 0 if it cannot be read."""
+def _find_orientation(png: bytes) -> int:
+    """Return the orientation that the EXIF chunk gives, 1 to 8, or 0 if it cannot be read."""
+    start = png.index(b"eXIf")
+    (length,) = struct.unpack_from(">L", png, start - 4)
     tags = Image.Exif()
     try:
-        tags.load(exif)
+        tags.load(png[start + 4 : start + 4 + length])
         return int(tags.get(0x0112, 1))
     except (SyntaxError, ValueError, TypeError, struct.error):
         return 0
