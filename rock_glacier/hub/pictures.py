@@ -62,8 +62,8 @@ _PORTRAIT_COLUMNS = 4  # of each class
 # Share of a tile that the mask of the example covers: enough to see, with mountain around it.
 _EXAMPLE_SHARE = 0.25
 
-# Candidates for an example; the one with the most contrast is shown.
-_CANDIDATES = 8
+# Candidates for a picture; the one with the most contrast is shown.
+_CANDIDATES = 30
 
 # Tiles of a site among which an overlap is searched for, to bound the number of pairs.
 _SITE_SAMPLE = 500
@@ -148,7 +148,7 @@ class _Drawing:
 
 def _draw_portrait(tiles: TileSet, placed: pd.DataFrame) -> _Drawing:
     """Draw tiles of both classes, from as many sites as possible."""
-    figure = _new_figure(700, pad=0.03)
+    figure = _new_figure(700, pad=0.05)
     parts: Any = figure.subfigures(1, 2, wspace=0.02)
     titles = {"cordillera": "no rock glacier", GLACIAR: "rock glacier, outlined"}
     shown = dict.fromkeys(CLASS_NAMES, 0)
@@ -184,11 +184,14 @@ def _draw_example(tiles: TileSet, placed: pd.DataFrame) -> _Drawing | None:
     masked = placed[placed["mask_share"] > 0]
     if masked.empty:
         return None
-    distance = (masked["mask_share"] - _EXAMPLE_SHARE).abs()
+    masks = tiles.masks
+    # A mask that the border of the tile cuts shows less of the rock glacier.
+    cut = [float(np.r_[masks[row][[0, -1]], masks[row].T[[0, -1]]].mean()) for row in masked.index]
+    distance = (masked["mask_share"] - _EXAMPLE_SHARE).abs() + cut
     candidates = masked.index[distance.argsort(kind="stable")][:_CANDIDATES]
-    row = max(candidates, key=lambda row: float(tiles.images[row].std()))
+    row = max(candidates, key=lambda row: _contrast(tiles, row))
     image = tiles.images[row][..., :3]
-    mask = tiles.masks[row]
+    mask = masks[row]
     figure = _new_figure(735)
     panels = figure.subplots(1, 3)
     titles = ("The tile", "Its mask", "Both")
@@ -311,12 +314,18 @@ def find_overlap(tiles: TileSet, placed: pd.DataFrame) -> Overlap | None:
     candidates = pd.concat(pairs, ignore_index=True)
     area = (TILE_SIZE - candidates["dx"].abs()) * (TILE_SIZE - candidates["dy"].abs())
     candidates["distance"] = (area / TILE_SIZE**2 - 0.5).abs()
-    # The clearest pairs first.
-    order = ["within", "rotated", "straight", "distance", "a", "b"]
-    for pair in candidates.sort_values(order).itertuples():
-        overlap = Overlap(pair.a, pair.b, pair.dx, pair.dy)
-        if _is_identical(tiles, placed, overlap):
-            return overlap
+    # The clearest kind of pairs first; of its first pairs, the one with the most contrast.
+    kind = ["within", "rotated", "straight"]
+    for _, group in candidates.groupby(kind):
+        overlaps = []
+        for pair in group.sort_values(["distance", "a", "b"]).itertuples():
+            overlap = Overlap(pair.a, pair.b, pair.dx, pair.dy)
+            if _is_identical(tiles, placed, overlap):
+                overlaps.append(overlap)
+            if len(overlaps) == _CANDIDATES:
+                break
+        if overlaps:
+            return max(overlaps, key=lambda overlap: _contrast(tiles, overlap.a))
     return None
 
 
@@ -338,7 +347,7 @@ def _list_near_pairs(site: pd.DataFrame) -> pd.DataFrame:
             "dy": dy[first, second],
             "within": splits[first] == splits[second],
             "rotated": orientation[first] != orientation[second],
-            "straight": (dx[first, second] == 0) | (dy[first, second] == 0),
+            "straight": np.minimum(np.abs(dx), np.abs(dy))[first, second] < TILE_SIZE // 8,
         }
     )
 
@@ -431,6 +440,10 @@ def _draw_sites(tiles: TileSet, placed: pd.DataFrame) -> _Drawing | None:
     )
     caption = f"The largest sites, of {numbers}, each tile in its place{tint}."
     return _Drawing("sites", "sites.webp", figure, alt, caption)
+
+
+def _contrast(tiles: TileSet, row: int) -> float:
+    return float(tiles.images[row][..., :3].std())
 
 
 def _stretch(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
