@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+# A full disk, a full quota, and the largest size of a file.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def text(line: object) -> None:
@@ -50,12 +54,12 @@ def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Write a file under a temporary name and rename it, so that it is complete or unchanged.
 
     Args:
-        path: file to create or to replace. Devices and pipes, such as `/dev/stdout`, are written
+        path: File to create or to replace. Devices and pipes, such as `/dev/stdout`, are written
             to directly.
-        content: bytes, or text to encode as UTF-8.
+        content: Bytes, or text to encode as UTF-8.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: If the file cannot be written.
     """
     path = Path(path)
     content = content.encode() if isinstance(content, str) else content
@@ -71,7 +75,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary file name, which is renamed to `path` on success and removed on failure.
 
     Args:
-        path: file to create or to replace. If it is a link, its target is replaced.
+        path: File to create or to replace. If it is a link, its target is replaced.
 
     Yields:
         Path in the same folder, which does not exist yet.
@@ -79,7 +83,8 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path).resolve()
     temporary = _temporary_sibling(path)
     try:
-        yield temporary
+        with _name_full_disk(path):
+            yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -93,14 +98,14 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     folder, such as a mount point, is kept: the temporary folder is inside it.
 
     Args:
-        path: folder to create or to fill. Missing parents are created.
+        path: Folder to create or to fill. Missing parents are created.
 
     Yields:
         The temporary folder.
 
     Raises:
-        FileExistsError: `path` is a file, or a folder that is not empty. Raised before any work.
-        OSError: the folder cannot be written. Raised before any work.
+        FileExistsError: If `path` is a file, or a folder that is not empty. Raised before any work.
+        OSError: If the folder cannot be written. Raised before any work.
     """
     path = Path(path)
     fills = path.exists()
@@ -114,7 +119,8 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         problem = f"{error.strerror}. Choose a folder you can write to"
         raise OSError(error.errno, problem, str(path)) from error
     try:
-        yield temporary
+        with _name_full_disk(path):
+            yield temporary
         if fills:
             for entry in temporary.iterdir():
                 entry.rename(path / entry.name)
@@ -131,6 +137,18 @@ def _check_is_empty(path: Path) -> None:
         raise FileExistsError(
             f"{path}: is not empty, it contains {entry.name}. Choose a new or an empty folder."
         )
+
+
+@contextlib.contextmanager
+def _name_full_disk(path: Path) -> Iterator[None]:
+    """Name the output in the error of a full disk, which names a temporary file or none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        problem = f"{os.strerror(error.errno)}. Free some space or choose another disk"
+        raise OSError(error.errno, problem, str(path)) from error
 
 
 def _temporary_sibling(path: Path) -> Path:

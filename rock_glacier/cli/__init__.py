@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from rock_glacier import output
+from rock_glacier.cli.extras import describe_missing_package
 from rock_glacier.cli.options import UsageError
 
 
@@ -37,7 +38,9 @@ class Command(Protocol):
 # In the order of the overview.
 COMMANDS = ("smoke-load", "sample", "build", "audit", "stage", "upload", "score")
 
-# Exit status of a command that was interrupted: 128 and the number of SIGINT, as in shells.
+# Exit statuses. That of an interruption is 128 + SIGINT, as in shells.
+FAILURE = 1
+WRONG_USAGE = 2
 INTERRUPTED = 130
 
 
@@ -50,14 +53,15 @@ def main(
     is a bug and is raised.
 
     Args:
-        arguments: the command's name and its arguments. Default: those of this process.
-        commands: commands by name. Default: those of this package.
+        arguments: The command's name and its arguments. Default: those of this process.
+        commands: Commands by name. Default: those of this package.
 
     Returns:
-        Exit status: 0 for success, 1 for findings or a failure, 130 if interrupted.
+        Exit status: 0 for success, 1 for findings or a failure, 2 for wrong usage, 130 if
+        interrupted.
 
     Raises:
-        SystemExit: with status 2 for wrong usage, and with 0 for `--help`.
+        SystemExit: by argparse, with status 2 for wrong usage and with 0 for `--help`.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
@@ -72,7 +76,7 @@ def main(
         # The reader has closed the pipe, as `head` does. Python flushes standard output at exit:
         # https://docs.python.org/3/library/signal.html#note-on-sigpipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return FAILURE
 
 
 def _load_commands(arguments: Sequence[str]) -> dict[str, Command]:
@@ -119,15 +123,22 @@ def _run(options: argparse.Namespace) -> int:
     except UsageError as error:
         options.parser.print_usage(sys.stderr)
         output.message(f"{options.parser.prog}: error: {error}")
-        return 2
+        return WRONG_USAGE
     except BrokenPipeError:
         raise
     except Exception as error:
-        # Imported here because its imports are slow.
-        from rock_glacier.cli.errors import describe_known_error
-
-        description = describe_known_error(error, options.command)
+        description = _describe(error, options.command)
         if description is None or options.debug:
             raise
         output.message(f"Error: {description}")
-        return 1
+        return FAILURE
+
+
+def _describe(error: Exception, command: str) -> str | None:
+    """Describe an error in one line, or return None if it is not known."""
+    if isinstance(error, ModuleNotFoundError):
+        return describe_missing_package(error, command)
+    # Imported here because its imports are slow.
+    from rock_glacier.cli.errors import describe_known_error
+
+    return describe_known_error(error)
