@@ -144,15 +144,15 @@ def _write_arrays(rows: datasets.Dataset, folder: Path, *, rgb: bool, num_worker
 
 def _decode_batch(rows: datasets.Dataset, folder: Path, rgb: bool, start: int) -> None:
     """Decode a batch of rows into its place in the files."""
-    for row_number, row in enumerate(rows[start : start + _BATCH_SIZE].to_pylist(), start):
-        for name in {"image", "masks"} & row.keys():
-            pixels = _decode(row, name)
-            if name == "image" and rgb:
-                pixels = np.ascontiguousarray(pixels[..., :3])
-            # Written, not assigned to a mapped array: on a full disk that would kill the process.
-            with open(folder / f"{name}.npy", "r+b") as file:
-                file.seek(-(len(rows) - row_number) * pixels.nbytes, os.SEEK_END)
-                file.write(pixels.data)
+    batch = rows[start : start + _BATCH_SIZE].to_pylist()
+    for name in {"image", "masks"} & set(rows.column_names):
+        pixels = np.stack([_decode(row, name) for row in batch])
+        if name == "image" and rgb:
+            pixels = np.ascontiguousarray(pixels[..., :3])
+        # Written, not assigned to a mapped array: on a full disk that would kill the process.
+        with open(folder / f"{name}.npy", "r+b") as file:
+            file.seek(-(len(rows) - start) * pixels[0].nbytes, os.SEEK_END)
+            file.write(pixels.data)
 
 
 def _decode(row: dict[str, Any], column: str) -> npt.NDArray[np.uint8]:
