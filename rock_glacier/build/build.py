@@ -1,77 +1,101 @@
-"""Build archives: convert the sources, find their grounds, assign these to splits, write and audit the archives.
-
-The search for the same ground is approximate: which pairs it finds depends on the other tiles too. Where the audit of
-the archives finds pairs across splits, blocks or grounds that the search before it missed, the tiles are assigned anew,
-with these pairs.
-"""
+"""Build archives from tiles and masks: convert, find sites, assign splits, write and audit."""
 
 from __future__ import annotations
 
-import csv
 import itertools
 import os
+import shutil
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from rock_glacier.archives.grounds_file import GroundRow, write_grounds
-from rock_glacier.archives.listing import split_of
-from rock_glacier.archives.manifest import REPLACEABLE, write_manifest
-from rock_glacier.archives.writer import WrittenArchive, archive_name, mask_path, write_archive, write_split
-from rock_glacier.audit.checks import Audit, audit
-from rock_glacier.audit.findings import ERROR, SHARED_GROUND
-from rock_glacier.console import count
-from rock_glacier.curation.assignment import assign_splits, count_tiles, target_counts
-from rock_glacier.curation.blocks import MARGIN, Assigned, assign_blocks
-from rock_glacier.curation.conversion import Facts, convert_sources
-from rock_glacier.curation.sources import Source, SourceError, fault, find_sources, raise_faults
-from rock_glacier.files import new_output_folder
-from rock_glacier.grounds.components import number_grounds
-from rock_glacier.grounds.pairs import Overlap, SameGround
-from rock_glacier.grounds.positions import Positions, place_tiles
+from rock_glacier import output
+from rock_glacier.archives import (
+    SAMPLE_VERSION,
+    archive_name,
+    is_sample,
+    write_archives,
+    write_manifest,
+)
+from rock_glacier.audit.checks import Audit, check
+from rock_glacier.audit.duplicates import find_duplicates
+from rock_glacier.build.conversion import convert_sources
+from rock_glacier.build.sources import Source, find_sources
+from rock_glacier.build.splits import (
+    DROPPED,
+    Plan,
+    check_classes,
+    drop_pairs_across,
+    plan_random,
+    plan_sites,
+)
+from rock_glacier.faults import InputError, find_errors, raise_faults
+from rock_glacier.index import INDEX_NAME, make_index, write_index
 from rock_glacier.parallel import Workers
-from rock_glacier_dataset import CLASS_NAMES, RELEASE_SIZES, SPLIT_NAMES, TILE_SIZE, ArchiveError, RockGlacierDataset
+from rock_glacier.sites import find_sites
+from rock_glacier.tiles import TileSet
+from rock_glacier_dataset import (
+    CLASS_NAMES,
+    GLACIAR,
+    RELEASE_SIZES,
+    SPLIT_NAMES,
+    Fault,
+    RockGlacierDataset,
+    mask_path,
+    split_of,
+)
 
 DROPPED_NAME = "dropped.csv"
-"""Names the tiles that are in no split: columns source, class, ground, x, y."""
+"""File that lists the tiles in no split: columns `source`, `label`, `site`, `x` and `y`."""
 
-_PART = 64  # tiles that a worker converts at once
-_ROUNDS = 3  # of assigning and auditing
+SHARED_GROUND_CODES = ("overlap-across-splits", "match-across-splits")
+"""Codes of faults that `keep` and `random` allow."""
 
-_Link = Overlap | SameGround
+_TILES_PER_TASK = 64  # Few enough to keep all processes busy, and about 3 MB to send back.
 
 
-class Built(NamedTuple):
-    """Archives that were built.
+@dataclass(frozen=True)
+class SplitOptions:
+    """How to assign tiles to splits.
 
     Attributes:
-        sources: the tiles.
-        facts: facts about each tile.
-        positions: ground and place of each tile.
-        assigned: split and block of each tile.
-        target: target number of tiles of each split and class, of those that are kept, shape (splits, classes).
-        archives: the archives, in the order in which they were written.
-        audit: the audit of the archives.
+        method: "sites" keeps tiles that share ground in one split, "keep" leaves each tile in the
+            split that its folder or archive names, "random" assigns single tiles.
+        ratios: Relative numbers of tiles in train, validation and test, each above 0.
+        buffer: For "sites": pixels to keep between tiles of two splits of a site.
+        seed: Seed of the random numbers, not negative.
     """
 
-    sources: list[Source]
-    facts: list[Facts]
-    positions: Positions
-    assigned: Assigned
-    target: npt.NDArray[np.float64]
-    archives: list[WrittenArchive]
-    audit: Audit
+    method: str = "sites"
+    ratios: Sequence[float] = tuple(RELEASE_SIZES.values())
+    buffer: float = 0.0
+    seed: int = 0
 
-    @property
-    def counts(self) -> npt.NDArray[np.int64]:
-        """Number of tiles of each split and class, shape (splits, classes)."""
-        return count_tiles(*_kept(self.assigned, _labels(self.sources)))
+
+@dataclass(frozen=True)
+class Built:
+    """What was built.
+
+    Attributes:
+        tiles: A row for each source: `source` (its name), `label` (class name), `path` (null if it
+            is dropped), `split`, `site`, `block`, `x`, `y`, `orientation`.
+        audit: Audit of the archives.
+        masks_with_greys: Number of masks whose greys were cut at half.
+        dropped_by_audit: Number of tiles that were dropped because of pairs that only the audit of
+            the archives found.
+    """
+
+    tiles: pd.DataFrame
+    audit: Audit
+    masks_with_greys: int
+    dropped_by_audit: int
 
 
 def build_archives(
@@ -80,207 +104,263 @@ def build_archives(
     *,
     masks: str | os.PathLike[str] | None = None,
     prefixes: Mapping[str, str] | None = None,
-    split: str = "ground",
-    ratios: Sequence[float] | None = None,
-    shards: int = 1,
-    seed: int = 0,
-    overwrite: bool = False,
+    options: SplitOptions | None = None,
     workers: Workers | None = None,
 ) -> Built:
-    """Build archives with manifest.json and grounds.csv; and dropped.csv, where tiles are left out.
+    """Build archives with manifest.json and tiles.parquet, and dropped.csv if tiles are dropped.
 
-    The same files, options and seed give the same bytes with the same versions of numpy, scipy, Pillow, zlib, OpenCV
-    and faiss.
+    The same files, options and seed give the same bytes with the same versions of numpy, Pillow,
+    zlib, OpenCV, faiss and pyarrow.
 
     Args:
-        tiles: folder of tiles, RGB or RGBA, or of archives; see `find_sources`.
-        out: folder to write; it may exist when it is empty. It appears when it is complete, or not at all.
-        masks: folder of masks. Without any mask the archives are for `image-classification` alone.
-        prefixes: the class of folders of this name, and of files whose names begin so.
-        split: "ground" assigns grounds, whole or in blocks, and leaves out tiles between blocks; "random" assigns
-            single tiles; "keep" leaves tiles in the splits that their folders or archives name.
-        ratios: of train, validation and test, each above 0; by default those of the release.
-        shards: archives of each split.
-        seed: not negative.
-        overwrite: whether to replace `out` where it holds archives and what belongs to them, and nothing else.
-        workers: processes to use; by default one for each core of this machine.
+        tiles: Folder of tiles, or of archives; see `find_sources`.
+        out: Folder to write, new or empty. It is complete, or unchanged if there is an error.
+        masks: Folder of masks, if they are not below `tiles`.
+        prefixes: Class of the files whose names begin so, and of the folders of this name.
+        options: How to assign tiles to splits.
+        workers: Processes to use. Default: one for each core.
 
     Raises:
-        SourceError: a tile or a mask does not fit, or they do not fit one another.
-        ArchiveError: the archives that were read or built have a fault.
-        ValueError: there are not enough grounds for the splits, or tiles for the shards, or no assignment was found
-            by which splits share no ground.
-        FileExistsError: `out` exists, and is neither empty nor to be replaced; it stays as it is.
-        OSError: a folder cannot be read or written.
+        ArchiveError: If tiles, masks or archives have a fault.
+        InputError: If options do not fit the tiles, or a split would have no tile of a class.
+        FileExistsError: If `out` is neither new nor empty.
+        OSError: If a folder cannot be read or written.
     """
-    tiles, out, masks = Path(tiles), Path(out), None if masks is None else Path(masks)
+    options = options or SplitOptions()
     workers = workers or Workers()
-    _check_folders(tiles, out, masks)
-    sources = find_sources(tiles, masks, prefixes)
-    if split == "keep":
-        _check_kept_splits(sources)
-    ratios = ratios or list(RELEASE_SIZES.values())
-    numbered = [f"{SPLIT_NAMES[0]}/{source.class_name}/{number}.png" for number, source in enumerate(sources)]
-    with new_output_folder(out, REPLACEABLE if overwrite else ()) as folder:
-        with tempfile.TemporaryDirectory(prefix=".all-tiles-", dir=folder) as temporary:
-            everything = Path(temporary) / archive_name(SPLIT_NAMES[0])
-            facts = _convert_all(sources, numbered, everything, workers)
-            links = _links(audit(temporary, workers), {path: number for number, path in enumerate(numbered)})
-            links += _links_of_flat_tiles(facts, links)
-            with_masks = any(one.has_mask for one in facts)
-            for left in reversed(range(_ROUNDS)):
-                positions, assigned = _assign(split, sources, links, ratios, seed)
-                paths = _final_paths(sources, assigned.splits.tolist())
-                archives = []
-                with zipfile.ZipFile(everything) as source:
-                    for name in SPLIT_NAMES:
-                        members = {path: numbered[tile] for path, tile in paths.items() if split_of(path) == name}
-                        archives += write_split(folder, name, members, source, masks=with_masks, shards=shards)
-                found = audit(folder, workers)
-                places = np.column_stack([positions.ground, assigned.blocks])
-                missed = [one for one in _links(found, paths) if (places[one.a] != places[one.b]).any()]
-                across = [one for one in missed if assigned.splits[one.a] != assigned.splits[one.b]]
-                if not missed or not (left or (across and split == "ground")):
-                    break
-                links += missed
-                for archive in archives:
-                    (folder / archive.name).unlink()
-            else:
-                a, b = (sources[tile].name for tile in across[0][:2])
-                what = f"after {_ROUNDS} assignments, splits share ground in {count(len(across), 'pair')} of tiles"
-                raise ValueError(f"{what}; remove a tile of each, such as {a} or {b}")
-        _check_audit(found, may_leak=split != "ground")
+    tiles_folder = Path(tiles)
+    masks_folder = None if masks is None else Path(masks)
+    _check_folders(tiles_folder, Path(out), masks_folder)
+    with (
+        output.new_folder(out) as folder,
+        tempfile.TemporaryDirectory(prefix="rock-glacier-") as scratch,
+        _Store(Path(scratch, "converted.zip")) as store,
+    ):
+        sources = find_sources(tiles_folder, masks_folder, prefixes)
+        store.convert(sources, workers)
+        plan, places = _plan(store, Path(scratch, "draft"), options, workers)
+        built = _write_and_audit(store, folder, plan, places, workers)
         version = str(RockGlacierDataset.VERSION)
-        record = {"tool": f"build_archives.py {version}", "errors": found.errors, "warnings": found.warnings}
-        write_manifest(folder, version=version, splits=found.tiles, archives=archives, audit=record)
-        _write_places(folder, sources, paths, positions, assigned)
-    target = target_counts(_kept(assigned, _labels(sources))[1], ratios)
-    return Built(sources, facts, positions, assigned, target, archives, found)
-
-
-def _labels(sources: Iterable[Source]) -> list[int]:
-    return [CLASS_NAMES.index(source.class_name) for source in sources]
-
-
-def _kept(assigned: Assigned, labels: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Return the splits and labels of the tiles that are not left out."""
-    kept = assigned.splits >= 0
-    return assigned.splits[kept].tolist(), np.array(labels)[kept].tolist()
+        if is_sample(tiles_folder):
+            version = SAMPLE_VERSION
+        write_manifest(folder, version, built.audit.counts)
+        _write_tables(folder, built)
+    return built
 
 
 def _check_folders(tiles: Path, out: Path, masks: Path | None) -> None:
-    for folder in filter(None, (tiles, masks)):
-        if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
-            raise fault(out, f"is or lies in {folder}, which is read", "name a folder outside")
-    if masks is not None and masks.resolve() == tiles.resolve():
-        raise fault(masks, "is the folder of tiles too", "put the masks into a folder of their own")
+    for folder in (tiles, masks):
+        if folder and out.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{out}: is in {folder}, which is read. Choose a folder outside.")
+    if masks and masks.resolve() == tiles.resolve():
+        raise InputError(f"{masks}: is the folder of tiles too. Give masks a folder of their own.")
 
 
-def _check_kept_splits(sources: Sequence[Source]) -> None:
-    for source in sources:
-        if source.split is None:
-            remedy = f"put it into {', '.join(SPLIT_NAMES)}, or leave out --split keep"
-            raise SourceError(f"{source.name}: no folder names its split; {remedy}")
-    for split in SPLIT_NAMES:
-        if all(source.split != split for source in sources):
-            raise SourceError(f"{split}: has no tiles; add a folder of this name, or leave out --split keep")
+class _Store:
+    """Converted tiles and masks in a scratch file; a context manager.
 
+    Attributes:
+        sources: The sources of the tiles.
+        labels: Number of each tile's class.
+        masks_with_greys: Number of masks whose greys were cut at half.
+    """
 
-def _convert_all(sources: Sequence[Source], paths: Sequence[str], archive: Path, workers: Workers) -> list[Facts]:
-    """Write all tiles and masks, converted, into one archive under these paths."""
-    facts: list[Facts] = []
-    faults: list[SourceError | ArchiveError] = []
-    parts = [(sources[start : start + _PART],) for start in range(0, len(sources), _PART)]
+    def __init__(self, file: Path) -> None:
+        self.sources: list[Source] = []
+        self.labels: list[int] = []
+        self.masks_with_greys = 0
+        self._zip = zipfile.ZipFile(file, "x")
 
-    def members() -> Iterator[tuple[str, bytes]]:
-        results = itertools.chain.from_iterable(workers.map("Converting tiles", convert_sources, parts))
-        for path, result in zip(paths, results, strict=True):
-            if isinstance(result, Exception):
+    def __enter__(self) -> _Store:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._zip.close()
+
+    def convert(self, sources: Sequence[Source], workers: Workers) -> None:
+        """Convert the tiles and masks of sources.
+
+        Raises:
+            ArchiveError: The first fault, after all sources were read.
+        """
+        self.sources = list(sources)
+        self.labels = [CLASS_NAMES.index(source.label) for source in sources]
+        faults = []
+        tasks = [
+            (sources[start : start + _TILES_PER_TASK],)
+            for start in range(0, len(sources), _TILES_PER_TASK)
+        ]
+        results = workers.map(convert_sources, tasks, "Converting tiles")
+        for number, result in enumerate(itertools.chain.from_iterable(results)):
+            if isinstance(result, Fault):
                 faults.append(result)
                 continue
-            facts.append(result.facts)
-            yield path, result.tile
+            self._zip.writestr(f"tile {number}", result.tile)
             if result.mask is not None:
-                yield mask_path(path), result.mask
+                self._zip.writestr(f"mask {number}", result.mask)
+            self.masks_with_greys += result.has_greys
+        raise_faults(faults)
 
-    write_archive(archive, members())
-    raise_faults(faults)
-    return facts
+    def write(self, folder: Path, paths: Mapping[int, str]) -> None:
+        """Write the archives of all splits.
 
-
-def _links(found: Audit, numbers: Mapping[str, int]) -> list[_Link]:
-    """Return the pairs of an audit by the numbers of their sources, which are given by the tiles' paths."""
-
-    def numbered(row: dict[str, Any]) -> dict[str, Any]:
-        return {**row, "a": numbers[row["a"]], "b": numbers[row["b"]]}
-
-    overlaps = (Overlap(**numbered(row)) for row in found.overlaps)
-    return [*overlaps, *(SameGround(**numbered(row)) for row in found.same_ground or [])]
-
-
-def _links_of_flat_tiles(facts: Sequence[Facts], links: Sequence[_Link]) -> Iterator[Overlap]:
-    """Yield the pairs of equal tiles that have too few colours to overlap."""
-    known = {one[:2] for one in links}
-    first: dict[bytes, int] = {}
-    for number, one in enumerate(facts):
-        earlier = first.setdefault(one.canonical_hash, number)
-        if earlier != number and (earlier, number) not in known:
-            yield Overlap(earlier, number, 0, 0, 0, TILE_SIZE**2)
+        Args:
+            folder: Folder of the archives.
+            paths: Paths of the tiles to write, by number of their source.
+        """
+        members = {}
+        for number, path in paths.items():
+            members[path] = f"tile {number}"
+            if self.sources[number].label == GLACIAR:
+                members[mask_path(path)] = f"mask {number}"
+        for split in SPLIT_NAMES:
+            tiles = [path for path in paths.values() if split_of(path) == split]
+            write_archives(folder, split, tiles, lambda path: self._zip.read(members[path]))
 
 
-def _assign(
-    split: str, sources: Sequence[Source], links: Sequence[_Link], ratios: Sequence[float], seed: int
-) -> tuple[Positions, Assigned]:
-    """Place the tiles by their links, and assign them to splits so that no link is between two splits or blocks."""
-    tiles, labels = len(sources), _labels(sources)
-    overlaps = [one for one in links if isinstance(one, Overlap)]
-    positions = place_tiles(tiles, overlaps, [one for one in links if isinstance(one, SameGround)])
-    if split != "ground":
-        kept = [SPLIT_NAMES.index(source.split or "") for source in sources] if split == "keep" else None
-        splits = np.array(kept or assign_splits(range(tiles), labels, ratios, seed))
-        return positions, Assigned(splits, np.zeros_like(splits), [])
-    # Places are exact in grounds that overlaps alone connect, without a second part of another date.
-    _, first = np.unique(number_grounds(tiles, (one[:2] for one in overlaps)), return_index=True)
-    parts = np.bincount(positions.ground[first])
-    margin = np.where(parts[positions.ground] > 1, MARGIN, 0)
-    ground, linked = positions.ground.tolist(), [one[:2] for one in links]
-    return positions, assign_blocks(ground, positions.x, positions.y, labels, ratios, seed, margin, linked)
-
-
-def _final_paths(sources: Sequence[Source], splits: Sequence[int]) -> dict[str, int]:
-    """Number the tiles of each split and class from 000, in their order, as the curators number them.
+def _plan(
+    store: _Store, draft: Path, options: SplitOptions, workers: Workers
+) -> tuple[Plan, pd.DataFrame | None]:
+    """Assign tiles to splits.
 
     Returns:
-        the number of each tile that is kept, by its path.
+        The plan; and where the tiles are, if that was needed to make it: columns `site`, `x`, `y`
+        and `orientation`, a row for each source.
     """
-    given: Counter[tuple[int, str]] = Counter()
+    if options.method == "keep":
+        return _keep_splits(store.sources), None
+    if options.method == "random":
+        return plan_random(store.labels, options.ratios, options.seed), None
+    # Archives need splits before their sites are known; these are preliminary.
+    draft.mkdir()
+    paths = _name_tiles(store.sources, plan_random(store.labels, (1, 1, 1), options.seed))
+    store.write(draft, paths)
+    with TileSet.read(draft, workers) as tiles:
+        raise_faults(find_errors(tiles.faults))
+        sites = find_sites(tiles, workers)
+        places = _join_duplicates(sites.table, find_duplicates(tiles))
+        numbers = _numbers_of(tiles.table["path"], paths)
+    shutil.rmtree(draft)
+    places = places.set_index(numbers).sort_index()
+    pairs = _renumber(sites.pairs, numbers)
+    plan = plan_sites(
+        places.assign(label=store.labels),
+        pairs,
+        options.ratios,
+        buffer=options.buffer,
+        seed=options.seed,
+    )
+    return plan, places
+
+
+def _keep_splits(sources: Sequence[Source]) -> Plan:
+    for source in sources:
+        if source.split is None:
+            raise InputError(
+                f"{source.name}: no folder names its split. Move it into a folder named "
+                f"{', '.join(SPLIT_NAMES)}, or use another --split."
+            )
+    splits = np.array([SPLIT_NAMES.index(source.split or "") for source in sources])
+    for number, split in enumerate(SPLIT_NAMES):
+        if number not in splits:
+            raise InputError(f"The split {split} has no tiles. Add some, or use another --split.")
+    return Plan(splits, np.zeros_like(splits))
+
+
+def _name_tiles(sources: Sequence[Source], plan: Plan, *, keep: bool = False) -> dict[int, str]:
+    """Return the paths of the tiles that are not dropped, by number of their source.
+
+    Ids count from 000 in each split and class, as the curators number them. With `keep`, members of
+    archives keep their paths.
+    """
+    ids: Counter[str] = Counter()
     paths = {}
-    for number, (source, split) in enumerate(zip(sources, splits, strict=True)):
-        if split >= 0:
-            paths[f"{SPLIT_NAMES[split]}/{source.class_name}/{given[split, source.class_name]:03d}.png"] = number
-            given[split, source.class_name] += 1
+    for number, (source, split) in enumerate(zip(sources, plan.splits.tolist(), strict=True)):
+        if split == DROPPED:
+            continue
+        folder = f"{SPLIT_NAMES[split]}/{source.label}"
+        paths[number] = f"{folder}/{ids[folder]:03d}.png"
+        if keep and source.tile.member:
+            paths[number] = source.tile.member
+        ids[folder] += 1
     return paths
 
 
-def _write_places(
-    folder: Path, sources: Sequence[Source], paths: Mapping[str, int], positions: Positions, assigned: Assigned
-) -> None:
-    """Write grounds.csv, and dropped.csv where tiles are left out."""
-    ground, turn, x, y = (column.tolist() for column in positions[:4])
-    splits, blocks = assigned.splits.tolist(), assigned.blocks.tolist()
-    in_order = sorted(paths.items(), key=lambda one: (splits[one[1]], one[1]))
-    write_grounds(
-        folder, (GroundRow(path, ground[n], blocks[n], x[n], y[n], turn[n], sources[n].name) for path, n in in_order)
+def _numbers_of(tile_paths: Iterable[str], paths: Mapping[int, str]) -> npt.NDArray[np.int64]:
+    """Return the number of the source of each tile."""
+    numbers = {path: number for number, path in paths.items()}
+    return np.array([numbers[path] for path in tile_paths], np.int64)
+
+
+def _renumber(pairs: pd.DataFrame, numbers: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Return pairs of sources, given pairs of rows."""
+    return pairs.assign(a=numbers[pairs["a"]], b=numbers[pairs["b"]])
+
+
+def _join_duplicates(table: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
+    """Put tiles with the same pixels into one site: those of few colours do not overlap.
+
+    Args:
+        table: Columns `site`, `x`, `y` and `orientation`.
+        duplicates: Columns `a`, `b` and `orientation`; see `find_duplicates`.
+    """
+    table = table.copy()
+    sites = table["site"].to_numpy()
+    flat = duplicates[sites[duplicates["a"]] != sites[duplicates["b"]]]
+    table.loc[flat["b"], ["site", "x", "y"]] = table.loc[flat["a"], ["site", "x", "y"]].to_numpy()
+    # Tile a is alone in its site, so its own orientation is 0.
+    table.loc[flat["b"], "orientation"] = flat["orientation"].to_numpy(np.int8)
+    table["site"] = pd.factorize(table["site"])[0].astype(np.int32)
+    return table
+
+
+def _write_and_audit(
+    store: _Store, folder: Path, plan: Plan, places: pd.DataFrame | None, workers: Workers
+) -> Built:
+    """Write the archives and audit them.
+
+    The search for matches is approximate: with other tiles it may find other pairs. If a pair is
+    in two sites or blocks, a tile is dropped and the archives are written again.
+    """
+    dropped_by_audit = 0
+    while True:
+        paths = _name_tiles(store.sources, plan, keep=places is None)
+        store.write(folder, paths)
+        with TileSet.read(folder, workers) as tiles:
+            sites = find_sites(tiles, workers)
+            audit = check(tiles, sites)
+        numbers = _numbers_of(audit.table["path"], paths)
+        if places is None:
+            places = audit.table.set_index(numbers).sort_index()
+            break
+        cleaned = drop_pairs_across(plan, places["site"], _renumber(audit.pairs, numbers))
+        if cleaned is plan:
+            break
+        check_classes(cleaned.splits, store.labels)
+        dropped_by_audit += int((cleaned.splits != plan.splits).sum())
+        plan = cleaned
+        for split in SPLIT_NAMES:
+            (folder / archive_name(split)).unlink()
+    raise_faults([f for f in find_errors(audit.faults) if f.code not in SHARED_GROUND_CODES])
+    table = pd.DataFrame(
+        {
+            "source": [source.name for source in store.sources],
+            "label": [source.label for source in store.sources],
+            "split": [None if split == DROPPED else SPLIT_NAMES[split] for split in plan.splits],
+            "path": pd.Series(paths).reindex(range(len(store.sources))),
+            "block": plan.blocks,
+        }
+    ).join(places[["site", "x", "y", "orientation"]])
+    return Built(table, audit, store.masks_with_greys, dropped_by_audit)
+
+
+def _write_tables(folder: Path, built: Built) -> None:
+    """Write tiles.parquet, and dropped.csv if tiles are dropped."""
+    is_dropped = built.tiles["path"].isna()
+    mask_shares = built.audit.table[["path", "mask_share"]]
+    write_index(
+        make_index(built.tiles[~is_dropped].merge(mask_shares, on="path")), folder / INDEX_NAME
     )
-    dropped = [n for n, split in enumerate(splits) if split < 0]
-    if dropped:
-        with (folder / DROPPED_NAME).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["source", "class", "ground", "x", "y"])
-            writer.writerows([sources[n].name, sources[n].class_name, ground[n], x[n], y[n]] for n in dropped)
-
-
-def _check_audit(found: Audit, *, may_leak: bool) -> None:
-    """Raise the errors of the audit, but for shared ground where that may be."""
-    errors = (one for one in found.findings if one.severity == ERROR and not (may_leak and one.code in SHARED_GROUND))
-    raise_faults([ArchiveError(one.message, one.code, one.path) for one in errors])
+    if is_dropped.any():
+        dropped = built.tiles.loc[is_dropped, ["source", "label", "site", "x", "y"]]
+        dropped.to_csv(folder / DROPPED_NAME, index=False, lineterminator="\n")
