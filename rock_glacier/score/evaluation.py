@@ -186,9 +186,8 @@ class _Bootstrapped:
                 ignored.append(f"{metric} ({number:,})")
         if ignored:
             yield (
-                f"{name}: in some of {REPLICATES:,} replicates, these metrics cannot be computed, "
-                f"and the intervals ignore these replicates: {', '.join(ignored)}. With more than "
-                f"{MOST_UNDEFINED:.0%} of them there is no interval."
+                f"{name}: intervals ignore replicates that lack a class: {', '.join(ignored)} of "
+                f"{REPLICATES:,}. With more than {MOST_UNDEFINED:.0%} there is no interval."
             )
 
 

@@ -38,8 +38,8 @@ from rock_glacier_dataset import (
 CLASSIFICATION = CONFIG_NAMES[0]
 
 MANY_SITES = 30
-"""With at least so many sites, whole sites are drawn. Blocks of a site share no ground, but they are
-still similar. They are drawn only if there are too few sites for intervals."""
+"""With at least so many sites, whole sites are drawn. Blocks of one site share no ground, but they
+are similar, so they are drawn only if there are too few sites for intervals."""
 
 
 @dataclass(frozen=True)

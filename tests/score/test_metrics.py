@@ -1,0 +1,108 @@
+"""Metrics equal those of scikit-learn, with weights; what has no value is NaN."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from rock_glacier.score.metrics import (
+    class_confusion,
+    class_statistic,
+    count_pixels,
+    mask_confusion,
+    mask_statistic,
+)
+
+ALL_ONCE = np.ones((1, 5))
+
+
+def undefined(values):
+    return {name for name, value in values.items() if np.isnan(value[0])}
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 15])  # many ties, or few
+def test_class_metrics_equal_those_of_scikit_learn(decimals):
+    generator = np.random.default_rng(decimals)
+    labels = generator.integers(0, 2, 300)
+    scores = np.clip(generator.normal(0.35 + 0.3 * labels, 0.3), 0, 1).round(decimals)
+    weights = generator.multinomial(300, np.full(300, 1 / 300), size=20)
+    found = class_statistic(labels, scores, 0.4)(weights.astype(np.float64))
+    expected = {
+        "accuracy": lambda weight: metrics.accuracy_score(
+            labels, scores >= 0.4, sample_weight=weight
+        ),
+        "balanced_accuracy": lambda weight: metrics.balanced_accuracy_score(
+            labels, scores >= 0.4, sample_weight=weight
+        ),
+        "precision": lambda weight: metrics.precision_score(
+            labels, scores >= 0.4, sample_weight=weight
+        ),
+        "recall": lambda weight: metrics.recall_score(labels, scores >= 0.4, sample_weight=weight),
+        "f1": lambda weight: metrics.f1_score(labels, scores >= 0.4, sample_weight=weight),
+        "roc_auc": lambda weight: metrics.roc_auc_score(labels, scores, sample_weight=weight),
+        "average_precision": lambda weight: metrics.average_precision_score(
+            labels, scores, sample_weight=weight
+        ),
+        "brier_score": lambda weight: metrics.brier_score_loss(
+            labels, scores, sample_weight=weight
+        ),
+    }
+    assert list(found) == list(expected)
+    for name, score in expected.items():
+        np.testing.assert_allclose(found[name], [score(weight) for weight in weights], atol=1e-12)
+    confusion = class_confusion(labels, scores, 0.4)
+    np.testing.assert_array_equal(confusion, metrics.confusion_matrix(labels, scores >= 0.4))
+
+
+@pytest.mark.parametrize(
+    ("label", "score", "names"),
+    [
+        (
+            0,
+            0.2,
+            {"balanced_accuracy", "precision", "recall", "f1", "roc_auc", "average_precision"},
+        ),
+        (0, 0.7, {"balanced_accuracy", "recall", "roc_auc", "average_precision"}),
+        (1, 0.7, {"balanced_accuracy", "roc_auc"}),
+    ],
+)
+def test_class_metrics_of_one_class_are_undefined(label, score, names):
+    found = class_statistic(np.full(5, label), np.full(5, score), 0.5)(ALL_ONCE)
+    assert undefined(found) == names
+
+
+def test_mask_metrics_equal_those_of_scikit_learn():
+    generator = np.random.default_rng(0)
+    truth, predicted = generator.integers(0, 2, (2, 5, 128, 128), np.uint8)
+    predicted[2] = 0
+    truth[3] = 0
+    counts = count_pixels(truth, predicted)
+    weights = np.array([[1, 1, 1, 1, 1], [0, 2, 1, 1, 1], [3, 0, 0, 1, 1]])
+    found = mask_statistic(counts)(weights.astype(np.float64))
+    for row, times in enumerate(weights):
+        pair = [np.repeat(masks, times, axis=0).ravel() for masks in (truth, predicted)]
+        expected = {
+            "iou": metrics.jaccard_score(*pair),
+            "miou": metrics.jaccard_score(*pair, average="macro"),
+            "precision": metrics.precision_score(*pair),
+            "recall": metrics.recall_score(*pair),
+            "f1": metrics.f1_score(*pair),
+        }
+        assert {name: values[row] for name, values in found.items()} == pytest.approx(expected)
+    expected_confusion = metrics.confusion_matrix(truth.ravel(), predicted.ravel())
+    np.testing.assert_array_equal(mask_confusion(counts), expected_confusion)
+
+
+@pytest.mark.parametrize(
+    ("truth", "predicted", "names"),
+    [
+        (0, 0, {"iou", "miou", "precision", "recall", "f1"}),
+        (1, 0, {"precision"}),
+        (0, 1, {"recall"}),
+        (1, 1, {"miou"}),
+    ],
+)
+def test_mask_metrics_without_a_class_are_undefined(truth, predicted, names):
+    masks = [np.full((5, 128, 128), value, np.uint8) for value in (truth, predicted)]
+    assert undefined(mask_statistic(count_pixels(*masks))(ALL_ONCE)) == names

@@ -1,0 +1,215 @@
+"""The command as a user runs it: what it prints and writes, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+from factories import run_command
+from huggingface_hub import ModelCard, ModelCardData
+from PIL import Image
+from sklearn import metrics
+
+from rock_glacier.index import make_index, write_index
+from rock_glacier.score.truth import load_truth
+from rock_glacier.synthetic import make_sample
+
+CLASSES = ("--name", "image-classification")
+MASKS = ("--name", "image-segmentation")
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """A sample with the true index; its test split has 20 tiles of several sites."""
+    folder = tmp_path_factory.mktemp("score") / "sample"
+    table = make_sample(folder, train=4, validation=4, test=20, overlap=0.5)
+    write_index(make_index(table), folder / "tiles.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labels(data_dir):
+    truth = load_truth(CLASSES[1], "test", data_dir=str(data_dir))
+    return pd.Series(truth.values, truth.paths)
+
+
+@pytest.fixture(scope="module")
+def masks(data_dir):
+    truth = load_truth(MASKS[1], "test", data_dir=str(data_dir))
+    return dict(zip(truth.paths, truth.values, strict=True))
+
+
+@pytest.fixture
+def score(data_dir, tmp_path, capsys):
+    """Return a function that runs the command and returns the content of the JSON file."""
+
+    def run(*arguments):
+        file = tmp_path / "score.json"
+        assert run_command("score", *arguments, "--data-dir", data_dir, "--json", file) == 0
+        return json.loads(file.read_text())
+
+    return run
+
+
+@pytest.fixture
+def write_scores(labels, tmp_path):
+    """Return a function that writes random scores, which are better with more skill."""
+
+    def write(name, skill, seed=0):
+        noise = np.random.default_rng(seed).random(len(labels))
+        scores = (skill * labels + (1 - skill) * noise).rename("score")
+        scores.to_csv(tmp_path / name, index_label="path")
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def write_masks(masks, tmp_path):
+    """Return a function that writes the true masks, moved to the right."""
+
+    def write(name, shift):
+        for path, mask in masks.items():
+            file = tmp_path / name / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.roll(mask, shift, axis=1) * 255).save(file)
+        return tmp_path / name
+
+    return write
+
+
+def test_json_has_the_contract_s_keys(score, write_scores):
+    found = score(write_scores("a.csv", 0.3), *CLASSES)
+    assert list(found)[:9] == [
+        "config",
+        "split",
+        "truth",
+        "tiles",
+        "clusters",
+        "metrics",
+        "against",
+        "rock_glaciers",
+        "false_predictions",
+    ]
+    assert (found["config"], found["split"], found["tiles"]) == (CLASSES[1], "test", 20)
+    assert found["against"] is None
+    for metric in found["metrics"].values():
+        assert list(metric) == ["value", "low", "high", "unit"]
+
+
+def test_scores_are_judged_as_by_scikit_learn(score, write_scores, labels, data_dir):
+    file = write_scores("a.csv", 0.2)
+    scores = pd.read_csv(file)["score"]
+    found = score(file, *CLASSES)
+    assert found["truth"] == str(data_dir)
+    assert found["metrics"]["roc_auc"]["value"] == pytest.approx(
+        metrics.roc_auc_score(labels, scores)
+    )
+    assert found["metrics"]["f1"]["value"] == pytest.approx(metrics.f1_score(labels, scores >= 0.5))
+    assert found["confusion"] == metrics.confusion_matrix(labels, scores >= 0.5).tolist()
+    for metric in found["metrics"].values():
+        assert metric["low"] <= metric["value"] <= metric["high"]
+
+
+def test_masks_are_judged_as_by_scikit_learn(score, write_masks, masks):
+    found = score(write_masks("a", 5), *MASKS)
+    true = np.stack([*masks.values()])
+    pair = true.ravel(), np.roll(true, 5, axis=2).ravel()
+    assert found["metrics"]["iou"]["value"] == pytest.approx(metrics.jaccard_score(*pair))
+    assert found["metrics"]["f1"]["value"] == pytest.approx(metrics.f1_score(*pair))
+    assert found["confusion"] == metrics.confusion_matrix(*pair).tolist()
+
+
+def test_intervals_are_over_sites_of_the_index(score, write_scores, data_dir, tmp_path):
+    file = write_scores("a.csv", 0.2)
+    index = pd.read_parquet(data_dir / "tiles.parquet")
+    sites = index.loc[index["split"] == "test", "site"].nunique()
+    found = score(file, *CLASSES)
+    assert found["clusters"]["site"]["number"] == sites
+    assert 1 < found["clusters"]["site"]["effective"] <= sites
+    assert {metric["unit"] for metric in found["metrics"].values()} == {"site"}
+    blocks = make_index(index.assign(block=np.arange(len(index)) % 2))
+    write_index(blocks, tmp_path / "blocks.parquet")
+    found_blocks = score(file, *CLASSES, "--index", tmp_path / "blocks.parquet")
+    assert found_blocks["clusters"]["block"]["number"] > sites
+    assert found_blocks["metrics"]["f1"]["low"] != found["metrics"]["f1"]["low"]
+
+
+def test_intervals_over_tiles_come_with_a_note(write_scores, data_dir, capsys, tmp_path):
+    for name in ("train.zip", "validation.zip", "test.zip"):
+        (tmp_path / name).write_bytes((data_dir / name).read_bytes())
+    file = write_scores("a.csv", 0.2)
+    assert run_command("score", file, *CLASSES, "--data-dir", tmp_path) == 0
+    assert "--index" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("threshold", ["0", "1"])
+def test_the_threshold_decides_what_is_glaciar(score, write_scores, threshold):
+    found = score(write_scores("a.csv", 0.2), *CLASSES, "--threshold", threshold)
+    predicted_glaciar = sum(row[1] for row in found["confusion"])
+    assert predicted_glaciar == (20 if threshold == "0" else 0)
+    assert (found["metrics"]["precision"]["value"] is None) == (threshold == "1")
+
+
+def test_another_model_is_compared_on_the_same_replicates(score, write_scores):
+    good = write_scores("good.csv", 0.4)
+    bad = write_scores("bad.csv", 0.1, seed=1)
+    alone = score(good, *CLASSES)
+    other = score(bad, *CLASSES)
+    found = score(good, *CLASSES, "--against", bad)
+    assert found["metrics"] == alone["metrics"]
+    assert found["against"]["predictions"] == str(bad)
+    for name, difference in found["against"]["differences"].items():
+        values = [report["metrics"][name]["value"] for report in (alone, other)]
+        assert difference["value"] == pytest.approx(values[0] - values[1])
+        assert difference["low"] <= difference["value"] <= difference["high"]
+
+
+def test_a_model_does_not_differ_from_itself(score, write_masks):
+    folder = write_masks("a", 3)
+    differences = score(folder, *MASKS, "--against", folder)["against"]["differences"]
+    for difference in differences.values():
+        assert difference == {"value": 0, "low": 0, "high": 0}
+
+
+def test_the_table_shows_every_metric(write_masks, data_dir, capsys):
+    assert run_command("score", write_masks("a", 3), *MASKS, "--data-dir", data_dir) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split()[0] for line in lines if line]
+    assert {"iou", "miou", "precision", "recall", "f1"} < set(rows)
+    assert any(line.startswith("Note: ") and str(data_dir) in line for line in lines)
+
+
+def test_the_model_card_is_read_by_the_hub_s_client(score, write_masks, capsys):
+    found = score(write_masks("my_model", 3), *MASKS, "--model-card")
+    card = ModelCard(f"---\n{capsys.readouterr().out}---\n", ignore_metadata_errors=False)
+    data = cast(ModelCardData, card.data)
+    assert data.model_name == "my_model"
+    results = {result.metric_type: result for result in data.eval_results or []}
+    assert list(results) == list(found["metrics"])
+    iou = found["metrics"]["iou"]
+    arguments: Any = results["iou"].metric_args
+    assert results["iou"].metric_value == round(iou["value"], 4)
+    ends = [round(iou["low"], 4), round(iou["high"], 4)]
+    assert arguments["confidence_interval"] == ends
+    assert results["iou"].dataset_split == "test"
+
+
+def test_wrong_predictions_end_with_status_1(write_scores, data_dir, capsys, tmp_path):
+    file = write_scores("a.csv", 0.2)
+    file.write_text(file.read_text().replace("glaciar/", "glacier/"))
+    output = tmp_path / "score.json"
+    assert run_command("score", file, *CLASSES, "--data-dir", data_dir, "--json", output) == 1
+    assert str(file) in capsys.readouterr().err
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["--data-dir a --revision main", "--threshold 50", "--model-card --against b.csv"],
+)
+def test_options_that_do_not_fit_end_with_status_2(options):
+    assert run_command("score", "a.csv", *CLASSES, *options.split()) == 2

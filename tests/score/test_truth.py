@@ -1,0 +1,142 @@
+"""The truth is that of exactly one folder or one commit, and tiles are grouped by the index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from factories import half_mask, make_data_dir, png, replace_member, tile_paths
+from huggingface_hub import constants
+
+from rock_glacier.faults import InputError
+from rock_glacier.index import make_index, write_index
+from rock_glacier.score.truth import load_truth
+from rock_glacier_dataset import ArchiveError, class_of, load_archives, split_of
+
+CONFIGS = ("image-classification", "image-segmentation")
+
+
+def write_index_of(file, paths, sites, blocks=None):
+    table = pd.DataFrame({"path": paths, "site": sites, "block": blocks or 0})
+    table["split"] = [split_of(path) for path in paths]
+    table["label"] = [class_of(path) for path in paths]
+    table[["x", "y", "orientation", "mask_share"]] = 0
+    write_index(make_index(table), file)
+    return file
+
+
+def code_of(function, *arguments, **options) -> str:
+    with pytest.raises(ArchiveError) as caught:
+        function(*arguments, **options)
+    return caught.value.fault.code
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_archives_give_the_labels_and_masks_that_users_load(sample, config):
+    truth = load_truth(config, "test", data_dir=str(sample))
+    loaded = load_archives(config, split="test", data_dir=sample)
+    assert (truth.source, truth.commit, truth.is_sample) == (str(sample), None, True)
+    assert truth.paths == list(loaded["path"])
+    if config == CONFIGS[0]:
+        expected = loaded["labels"]
+    else:
+        expected = [np.asarray(mask)[..., 0] == 255 for mask in loaded["masks"]]
+    np.testing.assert_array_equal(truth.values, np.array(expected))
+
+
+def test_faulty_archives_are_errors(sample_copy):
+    glaciar = next(path for path in tile_paths(sample_copy, "test") if "glaciar" in path)
+    mask = glaciar.replace("glaciar", "masks")
+    archive = sample_copy / "test.zip"
+    replace_member(archive, mask, png(1))
+    assert code_of(load_truth, CONFIGS[1], "test", data_dir=str(sample_copy)) == "mask-values"
+    replace_member(archive, mask, None)
+    assert code_of(load_truth, CONFIGS[0], "test", data_dir=str(sample_copy)) == "mask-missing"
+
+
+def test_a_split_without_archive_is_an_error(sample_copy):
+    (sample_copy / "test.zip").unlink()
+    assert code_of(load_truth, CONFIGS[0], "test", data_dir=str(sample_copy)) == (
+        "archive-unreadable"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sites", "blocks_per_site", "unit", "number"),
+    [(29, 2, "block", 58), (30, 2, "site", 30), (29, 1, "site", 29)],
+)
+def test_sites_are_drawn_if_there_are_many(tmp_path, sites, blocks_per_site, unit, number):
+    tiles = sites * blocks_per_site
+    paths = [f"test/glaciar/{tile}.png" for tile in range(tiles)]
+    masks = {f"test/masks/{tile}.png": half_mask() for tile in range(tiles)}
+    data_dir = make_data_dir(tmp_path / "data", dict.fromkeys(paths, png(0)), masks)
+    site_of = {path: tile % sites for tile, path in enumerate(paths)}
+    block_of = [tile // sites for tile in range(tiles)]
+    write_index_of(data_dir / "tiles.parquet", paths, [*site_of.values()], block_of)
+    truth = load_truth(CONFIGS[0], "test", data_dir=str(data_dir))
+    assert (truth.clusters.unit, truth.clusters.number) == (unit, number)
+    if unit == "site":
+        assert truth.clusters.of_tiles.tolist() == [site_of[path] for path in truth.paths]
+
+
+def test_without_an_index_each_tile_is_a_cluster(sample_copy):
+    (sample_copy / "tiles.parquet").unlink(missing_ok=True)
+    truth = load_truth(CONFIGS[0], "test", data_dir=str(sample_copy))
+    assert (truth.clusters.unit, truth.clusters.number) == ("tile", 6)
+
+
+def test_an_index_of_other_tiles_is_an_error(sample, tmp_path):
+    index = write_index_of(tmp_path / "other.parquet", ["test/glaciar/77.png"], [0])
+    options = {"data_dir": str(sample), "index": index}
+    assert code_of(load_truth, CONFIGS[0], "test", **options) == "index-mismatch"
+    with pytest.raises(FileNotFoundError):
+        load_truth(CONFIGS[0], "test", data_dir=str(sample), index=tmp_path / "missing.parquet")
+
+
+@pytest.fixture(scope="module")
+def cached_repository(tmp_path_factory):
+    """Two commits of a repository in the cache of the Hub's client: sites differ, and masks."""
+    repository = Path(constants.HF_HUB_CACHE, "datasets--alkzar90--rock-glacier-dataset")
+    (repository / "refs").mkdir(parents=True, exist_ok=True)
+    paths = ["test/glaciar/0.png", "test/glaciar/1.png"]
+    for number, tag in enumerate(("score-a", "score-b")):
+        masks = {path.replace("glaciar", "masks"): half_mask() for path in paths}
+        data_dir = make_data_dir(
+            tmp_path_factory.mktemp(tag) / "data", dict.fromkeys(paths, png(number)), masks
+        )
+        commit = str(number) * 40
+        snapshot = repository / "snapshots" / commit
+        for config in CONFIGS:
+            (snapshot / config).mkdir(parents=True)
+            tiles = load_archives(config, split="test", data_dir=data_dir)
+            tiles.to_parquet(snapshot / config / "test-00000-of-00001.parquet")
+        write_index_of(snapshot / "tiles.parquet", paths, [0, number])
+        (repository / "refs" / tag).write_text(commit)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_truth_and_index_are_those_of_the_revision(
+    cached_repository, config, tmp_path, monkeypatch
+):
+    """Also in a folder that holds one named like the repository."""
+    (tmp_path / "alkzar90" / "rock-glacier-dataset").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for number, tag in enumerate(("score-a", "score-b")):
+        truth = load_truth(config, "test", revision=tag)
+        assert truth.commit == str(number) * 40
+        assert truth.commit in truth.source
+        assert truth.clusters.number == number + 1
+        assert len(truth.paths) == len(truth.values) == 2
+        assert truth.values.mean() == (1 if config == CONFIGS[0] else 0.5)
+
+
+def test_a_split_that_the_hub_does_not_have_is_an_error(cached_repository):
+    with pytest.raises(InputError, match="train"):
+        load_truth(CONFIGS[0], "train", revision="score-a")
+
+
+def test_a_revision_that_is_not_cached_is_an_error_offline():
+    with pytest.raises(InputError, match="score-c"):
+        load_truth(CONFIGS[0], "test", revision="score-c")
