@@ -160,7 +160,7 @@ class Fault:
         """Return `<place>: <problem>. <Fix>.` with control characters escaped."""
         text = f"{self.place}: {self.problem}."
         if self.fix:
-            text += f" {self.fix}."
+            text += f" {self.fix[:1].upper()}{self.fix[1:]}."
         return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
