@@ -32,7 +32,7 @@ SAMPLE_VERSION = "0.0.0"
 _EARLIEST_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can state
 _UNIX = 3  # code of the system that a member's file attributes belong to
 _FILE_MODE = stat.S_IFREG | 0o644
-_COPY_AGAIN = "copy or download the folder again, or build the archives again"
+_COPY_AGAIN = "Copy or download the folder again, or build the archives again"
 
 # Without this file, `datasets` 2.14 to 4.0 load a folder of archives as images of three classes.
 _README = """\

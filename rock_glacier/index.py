@@ -61,7 +61,7 @@ _PANDAS_TYPES = {
     "located_by": "string",
     "mask_share": "float32",
 }
-_GET_AGAIN = "run `audit --index` to write the index again"
+_GET_AGAIN = "Run `audit --index` to write the index again"
 
 
 def make_index(table: pd.DataFrame) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from PIL import Image
 from rock_glacier_dataset import TILE_SIZE, ArchiveError, Fault, check_png
 
 _SIGNATURE_SIZE = 8  # bytes
-_GET_AGAIN = "replace the file, or copy or download the archive again"
+_GET_AGAIN = "Replace the file, or copy or download the archive again"
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,7 @@ class _Listing:
                 if path in known:
                     place = f"{archive.name}: {path}"
                     problem = "is also in another archive of the split"
-                    self.faults.append(Fault("member-duplicate", place, problem, "remove one"))
+                    self.faults.append(Fault("member-duplicate", place, problem, "Remove one"))
                     continue
                 known.add(path)
                 self.counts[split][class_of(path)] += 1
@@ -244,7 +244,7 @@ class _Listing:
 
 def _find_foreign_archives(folder: Path) -> list[Fault]:
     """Return a fault for each zip archive that belongs to no split."""
-    fix = "rename it to train.zip, validation.zip or test.zip, or remove it"
+    fix = "Rename it to train.zip, validation.zip or test.zip, or remove it"
     return [
         Fault("archive-unreadable", name, "is not named like the archive of a split", fix)
         for name in sorted(os.listdir(folder))
@@ -327,11 +327,11 @@ def _read_mask(
         faults.append(error.fault)
         return None
     except ValueError as error:
-        fix = "use these two colours only; `build` cuts greys at half"
+        fix = "Use these two colours only; `build` cuts greys at half"
         faults.append(Fault("mask-values", place, str(error), fix))
         return None
     if not mask.any():
-        fix = "draw the rock glacier white, or move the tile to cordillera"
+        fix = "Draw the rock glacier white, or move the tile to cordillera"
         faults.append(Fault("mask-empty", place, "shows no rock glacier", fix))
     return mask
 
