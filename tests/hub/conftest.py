@@ -64,4 +64,5 @@ def hub() -> Iterator[LoopbackHub]:
 def api(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> huggingface_hub.HfApi:
     """The real client of the Hub, with the user's token."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
     return huggingface_hub.HfApi(endpoint=hub.url, token=TOKEN)

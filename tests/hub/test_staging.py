@@ -81,12 +81,15 @@ def test_rows_are_those_of_the_archives(staged, sample, config, split):
     assert_rows(staged / "main", sample, config, split)
 
 
-def test_a_split_has_as_many_files_as_archives(sharded_sample, tmp_path):
-    stage(sharded_sample, tmp_path / "out", workers=Workers(1))
+def test_a_split_has_as_many_files_as_archives(sharded_sample, staged, tmp_path):
+    index_file = tmp_path / "index.parquet"
+    write_index(read_index(staged / "main/tiles.parquet").assign(block=3), index_file)
+    stage(sharded_sample, tmp_path / "out", index_file=index_file, workers=Workers(1))
     for config in CONFIG_NAMES:
         names = sorted(file.name for file in (tmp_path / "out/main" / config).glob("test-*"))
         assert names == [f"test-0000{shard}-of-00003.parquet" for shard in range(3)]
         assert_rows(tmp_path / "out/main", sharded_sample, config, "test")
+    assert read_index(tmp_path / "out/main/tiles.parquet")["block"].eq(3).all()
 
 
 def test_staging_again_gives_the_same_bytes(staged, sample, tmp_path):
@@ -154,19 +157,15 @@ def test_a_fault_stops_before_anything_is_written(sample_copy, tmp_path, path, c
 
 
 def test_an_index_of_the_folder_is_used(sample_copy, staged, tmp_path, capsys):
-    index = read_index(staged / "main/tiles.parquet")
-    index["site"] = 5
+    index = read_index(staged / "main/tiles.parquet").assign(site=5)
     write_index(index, sample_copy / "tiles.parquet")
     assert factories.run_command("stage", sample_copy, tmp_path / "out", "--num-proc", 1) == 0
     assert read_index(tmp_path / "out/main/tiles.parquet")["site"].eq(5).all()
-    assert "audit" not in capsys.readouterr().err
-
-
-def test_an_index_can_be_given(sample, staged, tmp_path):
-    file = tmp_path / "index.parquet"
-    write_index(read_index(staged / "main/tiles.parquet").assign(block=3), file)
-    stage(sample, tmp_path / "out", index_file=file, workers=Workers(1))
-    assert read_index(tmp_path / "out/main/tiles.parquet")["block"].eq(3).all()
+    printed = capsys.readouterr()
+    assert "audit" not in printed.err
+    assert f"upload refuses it for {REPO_ID}" in printed.err
+    assert printed.out.splitlines()[0] == "image-classification train: 12 examples"
+    assert len(printed.out.splitlines()) == 6
 
 
 def test_an_index_of_other_tiles_is_refused(sample, staged, tmp_path):
@@ -177,31 +176,21 @@ def test_an_index_of_other_tiles_is_refused(sample, staged, tmp_path):
     assert caught.value.fault.code == "index-mismatch"
 
 
-def test_command_prints_the_number_of_examples(sample, tmp_path, capsys):
-    assert factories.run_command("stage", sample, tmp_path / "out", "--num-proc", 1) == 0
-    printed = capsys.readouterr()
-    assert printed.out.splitlines()[0] == "image-classification train: 12 examples"
-    assert len(printed.out.splitlines()) == 6
-    assert f"upload refuses it for {REPO_ID}" in printed.err
-
-
 def test_archives_on_the_hub_are_staged_at_their_revision(hub, sample, staged, tmp_path):
     files = {f"data/data_v01/{file.name}": file for file in sample.iterdir()}
+    files["data/data_v01/tiles.parquet"] = staged / "main/tiles.parquet"
     repository = hub.add_repository("somebody/tiles", files)
     repository.create_tag("v1")
     repository.commit({"data/data_v01/train.zip": b"newer"})
-    command = [
-        "scripts/stage.py",
-        "hf://datasets/somebody/tiles@v1/data/data_v01",
-        "out",
-        "--num-proc",
-        "1",
-    ]
+    address = "hf://datasets/somebody/tiles@v1/data/data_v01"
+    script = factories.REPOSITORY / "scripts/stage.py"
     done = subprocess.run(
-        [sys.executable, str(factories.REPOSITORY / "scripts/stage.py"), *command[1:]],
+        [sys.executable, str(script), address, "out", "--num-proc", "1"],
         env=client_environment(hub, tmp_path / "home"),
         cwd=tmp_path,
         check=False,
     )
     assert done.returncode == 0
-    assert factories.files_of(tmp_path / "out") == factories.files_of(staged)
+    for folder in ("main/image-classification", "script/data"):
+        expected = factories.files_of(staged / folder)
+        assert factories.files_of(tmp_path / "out" / folder) == expected
