@@ -226,16 +226,23 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
         **kwargs: Any,
     ) -> None:
         if kwargs.pop("data_files", None) is not None:
-            raise ValueError(
-                "data_files are not supported; pass the folder of archives as data_dir"
-            )
+            raise ValueError("Pass the folder of archives as data_dir, instead of data_files")
         # `datasets` < 2.16 passes this option on, and its first versions forget the default config.
         kwargs.pop("trust_remote_code", None)
         kwargs["config_name"] = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME
-        token = kwargs.get("token")
+        downloads = None
+        if kwargs.get("cache_dir"):
+            downloads = os.path.join(os.path.expanduser(kwargs["cache_dir"]), "downloads")
         storage_options = {"hf": {"endpoint": _endpoint()}, **(kwargs.get("storage_options") or {})}
         kwargs["storage_options"] = storage_options
-        self.download_config = datasets.DownloadConfig(token=token, storage_options=storage_options)
+        token = kwargs.get("token")
+        self.download_config = datasets.DownloadConfig(
+            cache_dir=downloads,
+            force_download=True,  # What is at a URL may have changed since the last download.
+            use_etag=False,
+            token=token,
+            storage_options=storage_options,
+        )
         self.folder = locate(data_dir, base_path, token)
         data_files = find_archives(self.folder, splits, self.download_config)
         super().__init__(base_path=base_path, data_files=data_files, **kwargs)
@@ -258,10 +265,7 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
             faults = find_archive_faults(split, names, self.folder)
             if faults:
                 raise ArchiveError(faults[0])
-            paths = list(urls)
-            if self.folder.startswith("hf://"):
-                # Other URLs are not downloaded: `datasets` would not notice that one has changed.
-                paths = dl_manager.download(paths)
+            paths = dl_manager.download(list(urls))
             archives = list(zip(names, paths, strict=True))
             arguments = {"split": split, "archives": archives}
             generators.append(datasets.SplitGenerator(name=split, gen_kwargs=arguments))
@@ -324,14 +328,14 @@ def load_archives(
     splits = [name for name in SPLIT_NAMES if name in re.findall(r"\w+", str(split))]
     if not splits:
         splits = list(SPLIT_NAMES)
-    address = os.fspath(data_dir or _DEFAULT_DATA_DIR)
+    address = _DEFAULT_DATA_DIR if data_dir is None else os.fspath(data_dir)
     if not streaming and _HUB_FOLDER.fullmatch(address):
         address = _download(address, splits, options.get("token"))
     try:
         builder = RockGlacierDataset(config_name=name, data_dir=address, splits=splits, **options)
         if streaming:
             return builder.as_streaming_dataset(split=split)
-        builder.download_and_prepare(num_proc=num_proc)
+        builder.download_and_prepare(num_proc=num_proc, download_config=builder.download_config)
         return builder.as_dataset(split=split)
     except DatasetGenerationError as error:
         if isinstance(error.__cause__, ArchiveError | OSError):
