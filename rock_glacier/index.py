@@ -106,7 +106,7 @@ def write_index(index: pd.DataFrame, file: str | os.PathLike[str]) -> None:
     geometry = geopandas.GeoSeries.from_wkb(index["geometry"], crs="EPSG:4326")
     frame = geopandas.GeoDataFrame(index.drop(columns="geometry"), geometry=geometry)
     with new_file(file) as unfinished:
-        frame.to_parquet(unfinished, schema_version="1.1.0")
+        frame.to_parquet(unfinished, index=False, schema_version="1.1.0")
         # A column that holds only nulls would get a type of its own.
         table = pq.read_table(unfinished)
         schema = _SCHEMA.with_metadata(table.schema.metadata)

@@ -92,7 +92,8 @@ def draw_pair(tiles: TileSet, pair: Any) -> Image.Image:
         pair: A row of `Sites.pairs`.
 
     Returns:
-        An RGB picture of three panels: tile a, tile b in its orientation, and both at half opacity.
+        An RGBA picture of three panels: tile a, tile b in its orientation, and both at half
+        opacity. The gaps between the panels are transparent.
     """
     first, second = (Image.fromarray(array) for array in fit_pair(tiles, pair))
     canvas = Image.new("RGBA", first.size, _BACKGROUND)
@@ -101,7 +102,7 @@ def draw_pair(tiles: TileSet, pair: Any) -> Image.Image:
     both = Image.blend(panel_a, panel_b, 0.5)
     gap = 8
     width, height = first.size
-    picture = Image.new("RGB", (3 * width + 2 * gap, height), "white")
+    picture = Image.new("RGBA", (3 * width + 2 * gap, height))
     for number, panel in enumerate((panel_a, panel_b, both)):
-        picture.paste(panel.convert("RGB"), (number * (width + gap), 0))
+        picture.paste(panel, (number * (width + gap), 0))
     return picture
