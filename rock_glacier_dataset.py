@@ -137,6 +137,7 @@ _ZIP_ERRORS = (
 )
 
 _COPY_AGAIN = "Copy or download the archive again, or build it again"
+_JOIN_PARTS = "Join the parts with `zip -s 0 PARTS.zip --out train.zip`"
 _SAVE_AGAIN = "Save it as an 8-bit RGBA PNG file of 128 x 128 pixels"
 
 
@@ -606,25 +607,15 @@ class ArchiveReader:
             archive = zipfile.ZipFile(file)
         except _ZIP_ERRORS as error:
             file.seek(0)
-            raise ArchiveError(self._describe(file.read(100), error)) from error
+            problem, fix = _describe_file(file.read(100), error)
+            raise ArchiveError(self._fault(problem, fix)) from error
+        if any(info.volume for info in archive.infolist()):
+            raise ArchiveError(self._fault("is one part of a split zip archive", _JOIN_PARTS))
         if any(info.flag_bits & 1 for info in archive.infolist()):
-            fix = "Make the archive without a password"
-            raise ArchiveError(Fault("archive-unreadable", self.name, "is encrypted", fix))
+            raise ArchiveError(self._fault("is encrypted", "Make the archive without a password"))
         return archive
 
-    def _describe(self, start: bytes, error: Exception) -> Fault:
-        """Find out from the first bytes of a file why it is not a zip archive."""
-        problem = f"is not a zip archive ({error})"
-        fix = _COPY_AGAIN
-        if start.startswith(b"version https://git-lfs"):
-            problem = "is a Git LFS pointer, not the archive"
-            fix = "Run `git lfs pull`, or download the archive from its page"
-        elif start.lstrip().startswith(b"<"):
-            problem = "is a web page, not the archive"
-            fix = "Download the archive again, logged in if its page asks for it"
-        elif start.startswith(b"PK"):
-            problem = "is incomplete: a partial download, or one part of a split zip archive"
-            fix = "Download it again, or join the parts with `zip -s 0 LAST_PART --out train.zip`"
+    def _fault(self, problem: str, fix: str) -> Fault:
         return Fault("archive-unreadable", self.name, problem, fix)
 
     def _read_directory(self) -> None:
@@ -644,8 +635,7 @@ class ArchiveReader:
                 self.members[path] = info
         self.tiles = [path for path in self.members if class_of(path) != MASKS]
         if not self.tiles:
-            fault = Fault("archive-unreadable", self.name, "holds no tiles", _COPY_AGAIN)
-            self.faults.append(fault)
+            self.faults.append(self._fault("holds no tiles", _COPY_AGAIN))
 
     def _check_member(self, path: str | None, info: zipfile.ZipInfo) -> Fault | None:
         code = "png-corrupt"
@@ -722,6 +712,22 @@ class ArchiveReader:
             return self._mask_zip
         self._position = info.header_offset + info.compress_size
         return self._zip
+
+
+def _describe_file(start: bytes, error: Exception) -> tuple[str, str]:
+    """Find out from the first bytes of a file why it is not a zip archive, and what to do."""
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the archive", "Run `git lfs pull`, or download the file"
+    if start.lstrip().startswith(b"<"):
+        return (
+            "is a web page, not the archive",
+            "Log in if the page asks for it, and download again",
+        )
+    if start.startswith(b"PK\7\x08"):
+        return "is one part of a split zip archive", _JOIN_PARTS
+    if start.startswith(b"PK\3\4"):
+        return "is incomplete", "Download it again or, if there are several parts, join them"
+    return f"is not a zip archive ({error})", _COPY_AGAIN
 
 
 def check_png(png: bytes, place: str, format_code: str = "png-format") -> Fault | None:
