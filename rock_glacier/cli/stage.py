@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--index",
         metavar="FILE",
         type=Path,
-        help="tile index of these archives (default: DATA_DIR/tiles.parquet; if it is missing, "
+        help="tile index of the archives (default: DATA_DIR/tiles.parquet; if it is missing, "
         "sites are searched for)",
     )
     add_num_proc(parser)

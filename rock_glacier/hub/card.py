@@ -1,11 +1,11 @@
 """The card of each branch of the Hub repository, made from the project's README.
 
-A section of the README between `<!-- name -->` and `<!-- /name -->` is replaced by what is staged:
+A section of the README between `<!-- name -->` and `<!-- /name -->` is replaced:
 
     sample               a warning, if the tiles are synthetic
     tiles                number of tiles
     splits               table of the splits
-    audit                what is known about shared ground
+    audit                sites, shared ground and the result of the audit
     pictures:<name>      a picture and its caption
 """
 
@@ -49,7 +49,7 @@ _SECTION = re.compile(
 
 _SAMPLE = """\
 > **This is a synthetic sample of {tiles}, not satellite images.** It has the form of the dataset. \
-The numbers and pictures below are those of the sample."""
+The numbers and pictures below show the sample."""
 
 _SCRIPT_TEXT = """
 # Archives and loading script of {repo_id}
@@ -68,7 +68,7 @@ tiles = load_dataset("{repo_id}", revision="script", trust_remote_code=True)
 
 @dataclass(frozen=True)
 class Content:
-    """What is staged, as far as the card describes it.
+    """Everything the card describes.
 
     Attributes:
         repo_id: The repository on the Hub.
@@ -196,7 +196,7 @@ def _describe_faults(faults: list[Fault] | None) -> str:
 
 
 def make_script_card(card: DatasetCard, repo_id: str) -> DatasetCard:
-    """Turn the card of `main` into that of the branch `script`.
+    """Turn the card of the branch `main` into the card of the branch `script`.
 
     It has no data files and no counts, which `datasets` would use instead of the script's.
     """

@@ -2,7 +2,7 @@
 
 Formats: https://docs.mlcommons.org/croissant/docs/croissant-spec.html (version 1.0) and
 https://docs.mlcommons.org/croissant/docs/croissant-rai-spec.html. The file `croissant.json` of this
-folder holds what is always the same. It describes the files as the Hub does: the repository has an
+folder holds the constant part. It describes the files as the Hub does: the repository has an
 address instead of a checksum (https://huggingface.co/docs/dataset-viewer/croissant). The texts are
 sections of the card.
 """

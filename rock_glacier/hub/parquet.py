@@ -1,8 +1,8 @@
-"""The rows of both configs, and Parquet files of them for the Hub.
+"""Rows of both configs, and their Parquet files for the Hub.
 
 A row group holds at most 100 rows, one page of the dataset viewer, and has a page index, from which
-the viewer reads single rows. Pages are cut by content, so that versions of a file share unchanged
-pages in the Hub's storage. The schema holds the `huggingface` features, from which every version of
+the viewer reads single rows. Pages are cut by content, so versions of a file share unchanged pages
+in the Hub's storage. The schema holds the `huggingface` features, from which every version of
 `datasets` recognises an image. Images keep their bytes and are not compressed again. The same rows
 give the same file.
 """

@@ -28,7 +28,7 @@ from rock_glacier.sites.orientations import oriented
 from rock_glacier.tiles import TileSet
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE
 
-# Width of a picture in pixels: twice that of the Hub's column of text.
+# Width of a picture in pixels: twice the width of the text on the Hub.
 WIDTH = 1640
 
 _DPI = 100
@@ -53,7 +53,7 @@ _STYLE: Any = {
     "axes.facecolor": _BACKGROUND,
 }
 
-# A dark edge around lines, so that they show on snow.
+# A dark edge around lines, to show them on snow.
 _EDGE: list[AbstractPathEffect] = [withStroke(linewidth=7, foreground=_BACKGROUND)]
 
 _PORTRAIT_ROWS = 3
@@ -103,7 +103,7 @@ def draw_pictures(tiles: TileSet, index: pd.DataFrame, *, is_sample: bool) -> li
         is_sample: Whether to mark the pictures as synthetic.
 
     Returns:
-        Portrait, example of a mask, splits, overlap and sites, in this order. A picture is left out
+        Portrait, example of a mask, splits, overlap and sites, in this order. A picture is omitted
         if no tile has a mask, no two tiles overlap, or no two tiles show the same site.
     """
     # The rows of the index, in the order of the arrays.
@@ -301,7 +301,7 @@ def find_overlap(tiles: TileSet, placed: pd.DataFrame) -> Overlap | None:
         placed: A row of the tile index for each row of `tiles`.
 
     Returns:
-        The overlap, or None if no two tiles of a site are identical where both lie.
+        The overlap, or None if no two tiles of a site have identical pixels in common.
     """
     pairs = []
     for _, site in placed.groupby("site"):
@@ -435,7 +435,7 @@ def _draw_sites(tiles: TileSet, placed: pd.DataFrame) -> _Drawing | None:
     if any(site["block"].nunique() > 1 for site in sites):
         tint = ", tinted by block"
     alt = (
-        f"The largest sites, of {numbers}: the tiles of each are oriented and in place, so that "
+        f"The largest sites, of {numbers}: the tiles of each are oriented and in place, so "
         f"ridges continue from one tile to the next{tint}."
     )
     caption = f"The largest sites, of {numbers}, each tile in its place{tint}."

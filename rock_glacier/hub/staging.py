@@ -66,8 +66,8 @@ def stage(
         data_dir: Folder of archives, local or `hf://datasets/<repo>[@<revision>]/<folder>`.
         out: Folder to write, new or empty. It is complete or absent.
         repo_id: Repository on the Hub.
-        index_file: Tile index of these tiles. Default: that of `data_dir`; if it has none that
-            fits, sites are searched for.
+        index_file: Tile index. Default: the one in `data_dir`; if there is none, or if it lists
+            other tiles, the archives are audited.
         workers: Processes to use. Default: one for each core.
 
     Returns:

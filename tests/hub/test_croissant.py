@@ -16,7 +16,7 @@ from rock_glacier.faults import InputError
 from rock_glacier.hub.croissant import SECTIONS, describe
 from rock_glacier_dataset import CONFIG_NAMES, class_of, features_of, mask_path
 
-# mlcroissant and rdflib use what is deprecated.
+# mlcroissant and rdflib use deprecated functions.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 

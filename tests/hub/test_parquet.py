@@ -1,4 +1,4 @@
-"""Parquet files: what the Hub's viewer, its storage and clients rely on."""
+"""Parquet files: properties that the Hub's viewer and storage rely on."""
 
 from __future__ import annotations
 

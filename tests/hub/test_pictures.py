@@ -22,7 +22,7 @@ def tiles(overlapping):
 
 @pytest.fixture(scope="module")
 def table(tiles):
-    """Where the tiles are: the first and the fifth, which overlap, on one site."""
+    """Positions of the tiles: the two tiles that overlap are on one site."""
     table = tiles.table.assign(site=range(len(tiles)), x=0, y=0, orientation=0)
     a = table.index[table["path"] == "train/cordillera/1.png"][0]
     b = table.index[table["path"] == "test/cordillera/2.png"][0]

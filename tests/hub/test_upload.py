@@ -17,7 +17,7 @@ from rock_glacier.hub.parquet import write_parquet
 from rock_glacier.hub.upload import UploadOptions, upload
 from rock_glacier_dataset import REPO_ID, features_of
 
-# huggingface_hub uses what its HTTP client deprecates.
+# huggingface_hub uses deprecated arguments of its HTTP client.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 TOKEN = "hf_secret"

@@ -30,7 +30,7 @@ class Request:
 
     Attributes:
         method: Such as `GET`.
-        path: Unquoted path and query; the whole URL of a request for another server.
+        path: Unquoted path and query; the complete URL of a request for another server.
         range: Header `Range`, if there is one.
         status: Status of the answer.
         bytes_sent: Bytes of the answer's body.
@@ -115,10 +115,6 @@ class LoopbackHub:
             if path_part in path:
                 self._failures.remove(failure)
                 raise HubError(status, "A planned failure")
-
-    def reset(self) -> None:
-        """Remove all repositories, tokens, requests and planned errors."""
-        self.__init__()  # type: ignore[misc]
 
     def bytes_sent(self, path_part: str = "") -> int:
         """Return the bytes sent for paths that contain `path_part`."""
@@ -378,7 +374,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # else an answer waits 40 ms for an acknowledgement
 
     def setup(self) -> None:
-        # A small buffer, so that little is on its way when a client stops reading.
+        # With a small buffer, little is on its way when a client stops reading.
         self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CHUNK)
         super().setup()
 
@@ -406,7 +402,7 @@ class _Handler(BaseHTTPRequestHandler):
         call.range = request.range
         call.token = self.headers.get("Authorization", "").removeprefix("Bearer ") or None
         call.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        # A request for another server has its whole address as path, which is no route.
+        # A request for another server has its complete URL as path, which fits no route.
         path, _, query = self.path.partition("?")
         call.query = dict(parse_qsl(query))
         hub.raise_failure(request.path)
