@@ -51,7 +51,7 @@ def printable(text: str) -> str:
 
 
 def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write a file under a temporary name and rename it, so that it is complete or unchanged.
+    """Write a file under a temporary name and rename it: it is complete or unchanged.
 
     Args:
         path: File to create or to replace. Devices and pipes, such as `/dev/stdout`, are written

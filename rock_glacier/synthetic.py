@@ -29,7 +29,8 @@ from rock_glacier.png import encode
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE, mask_path, split_of
 
 Field = npt.NDArray[np.float32]  # of shape (size, size)
-Colours = tuple[tuple[int, int, int], tuple[int, int, int]]  # 8-bit RGB in the shade and in the sun
+# 8-bit RGB in the shade and in the sun; above 255 is saturated
+Colours = tuple[tuple[int, int, int], tuple[int, int, int]]
 
 DEFAULT_SIZES = {"train": 70, "validation": 10, "test": 24}
 """Tiles of each split, in about the proportions of the release."""
@@ -37,7 +38,7 @@ DEFAULT_SIZES = {"train": 70, "validation": 10, "test": 24}
 # Width and height of a scene that the splits share. Two of its tiles overlap by half on average.
 _SHARED_SIZE = 2 * TILE_SIZE
 
-# Most tiles of a scene that the splits share, so that 600 such tiles are 30 sites.
+# Most tiles of a scene that the splits share: 600 such tiles are 30 sites.
 _TILES_PER_SCENE = 20
 
 # Dates of a scene that the splits share.
@@ -136,9 +137,9 @@ class _Ground:
 
     Attributes:
         height: Relief with rock glaciers.
-        mask: Where a rock glacier is.
+        mask: Whether a pixel is rock glacier.
         snow: How well snow holds, about -1 to 1.
-        earth: Where brown ground shows first, about -1 to 1.
+        earth: How early brown ground shows, about -1 to 1.
     """
 
     height: Field
@@ -149,52 +150,26 @@ class _Ground:
 
 @dataclass(frozen=True)
 class _Season:
-    """Colours and cover of a date; colours above 255 are saturated."""
+    """Colours of rock, and how much snow and brown ground covers it."""
 
     rock: Colours
-    earth: Colours
-    snow: Colours
     snowiness: float  # added to `_Ground.snow`
     earthiness: float  # added to `_Ground.earth`
 
 
-# Bluish rock, purple rock, patches of snow on rock, and mostly snow.
 _SEASONS = (
-    _Season(
-        rock=((28, 31, 36), (80, 98, 116)),
-        earth=((36, 34, 34), (84, 86, 92)),
-        snow=((60, 74, 92), (200, 225, 250)),
-        snowiness=-2.2,
-        earthiness=-1.6,
-    ),
-    _Season(
-        rock=((32, 29, 30), (84, 82, 104)),
-        earth=((34, 30, 28), (84, 78, 84)),
-        snow=((62, 66, 84), (150, 150, 165)),
-        snowiness=-2.5,
-        earthiness=-1.2,
-    ),
-    _Season(
-        rock=((30, 36, 44), (84, 98, 116)),
-        earth=((46, 40, 36), (130, 112, 98)),
-        snow=((90, 108, 130), (430, 430, 428)),
-        snowiness=-0.6,
-        earthiness=-1.4,
-    ),
-    _Season(
-        rock=((34, 40, 46), (120, 128, 138)),
-        earth=((70, 60, 52), (240, 208, 178)),
-        snow=((112, 124, 143), (460, 464, 468)),
-        snowiness=0.5,
-        earthiness=-0.6,
-    ),
+    _Season(((28, 31, 36), (80, 98, 116)), snowiness=-2.3, earthiness=-2.6),  # bluish rock
+    _Season(((32, 29, 30), (84, 82, 104)), snowiness=-2.8, earthiness=-2.4),  # purple rock
+    _Season(((30, 36, 44), (84, 98, 116)), snowiness=-0.6, earthiness=-1.4),  # patches of snow
+    _Season(((34, 40, 46), (120, 128, 138)), snowiness=0.5, earthiness=-0.6),  # mostly snow
 )
-
-_HAZE = (130, 145, 160)
+_EARTH: Colours = ((54, 47, 42), (180, 156, 134))
+_SNOW: Colours = ((104, 118, 138), (440, 442, 444))
+_HAZE = (130, 145, 160)  # 8-bit RGB
 
 
 def _count(size: int, label: str) -> int:
-    """Return the number of tiles of a class in a split, so that a split of one tile has a mask."""
+    """Return the number of tiles of a class in a split. A split of one tile has a mask."""
     return size - size // 2 if label == GLACIAR else size // 2
 
 
@@ -314,8 +289,8 @@ def _make_rock_glacier(
 def _make_streaks(rng: np.random.Generator, height: Field) -> Field:
     """Make noise that is drawn out down the slopes, like gullies: mean 0, deviation 1.
 
-    Noise is summed along the way down from each pixel. A step goes to a neighbour that is chosen at
-    random, so that steps follow the slope on average. Each pass doubles the number of steps.
+    Noise is summed along the way down from each pixel. Each step goes to a random neighbour;
+    on average, steps follow the slope. Each pass doubles the number of steps.
     """
     size = len(height)
     south, east = np.gradient(_blur(height, 8))
@@ -342,8 +317,8 @@ def _render(rng: np.random.Generator, ground: _Ground) -> npt.NDArray[np.uint8]:
     earth = ground.earth + season.earthiness + rng.uniform(-0.3, 0.3) + 0.5 * (light - 1)
     lit = 0.5 + 0.5 * rng.uniform(0.8, 1.15) * (light - 1)
     rgb = _colour(season.rock, lit)
-    rgb += _ramp(earth, -0.6, 0.6)[..., None] * (_colour(season.earth, lit) - rgb)
-    rgb += _ramp(snow, -0.5, 0.4)[..., None] * (_colour(season.snow, lit) - rgb)
+    rgb += _ramp(earth, -0.6, 0.6)[..., None] * (_colour(_EARTH, lit) - rgb)
+    rgb += _ramp(snow, -0.5, 0.4)[..., None] * (_colour(_SNOW, lit) - rgb)
     rgb += rng.uniform(0, 0.12) * (np.array(_HAZE, np.float32) - rgb)
     rgb += 0.8 * rng.standard_normal(light.shape, np.float32)[..., None]
     image = np.full((*light.shape, 4), 255, np.uint8)

@@ -2,11 +2,11 @@
 
 Each command is a module of this package with
 
-    HELP: one line that says what the command does, without a full stop
+    HELP: the purpose of the command in one line, without a full stop
     add_arguments(parser): add the arguments and options to an `argparse.ArgumentParser`
     run(options): do the work; return the exit status, or None for success
 
-These modules import everything else in `run`, so that `--help` is fast.
+To keep `--help` fast, these modules import everything else in `run`.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def main(
     is a bug and is raised.
 
     Args:
-        arguments: The command's name and its arguments. Default: those of this process.
-        commands: Commands by name. Default: those of this package.
+        arguments: The command's name and its arguments. Default: `sys.argv[1:]`.
+        commands: Commands by name. Default: the commands of this package.
 
     Returns:
         Exit status: 0 for success, 1 for findings or a failure, 2 for wrong usage, 130 if

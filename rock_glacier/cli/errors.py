@@ -1,4 +1,4 @@
-"""Known errors: those of the input, the machine or the network, and how to describe them.
+"""Known errors, which the input, the machine or the network causes, and their descriptions.
 
 Importing this module is slow: import it after an error.
 """

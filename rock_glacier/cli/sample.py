@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add arguments and options."""
     parser.epilog = (
         f"Writes archives, manifest.json and {INDEX_NAME}, the true tile index. The tiles look "
-        "like those of the dataset, but are synthetic. The same options give the same bytes."
+        "real, but are synthetic. The same options give the same bytes."
     )
     shared_options.add_out(parser)
     for split, size in DEFAULT_SIZES.items():

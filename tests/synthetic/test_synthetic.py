@@ -112,7 +112,7 @@ def test_share_of_the_tiles_is_cut_from_shared_scenes(tmp_path: Path) -> None:
 
 
 def test_truth_fits_the_pixels(shared: tuple[Path, pd.DataFrame]) -> None:
-    """Tiles that the overlap search pairs are identical where the truth says."""
+    """Pairs of the overlap search are identical at the true offset and orientation."""
     folder, truth = shared
     fitted = decode_fitted(folder, truth)
     places = truth.set_index("path")
@@ -145,7 +145,7 @@ def test_masks_have_the_places_of_their_tiles(shared: tuple[Path, pd.DataFrame])
 
 
 def test_dates_of_a_scene_match(shared: tuple[Path, pd.DataFrame]) -> None:
-    """The sites of the search are those of the truth, and matches connect their dates."""
+    """The search finds the true sites, and matches connect their dates."""
     pytest.importorskip("cv2")
     folder, truth = shared
     with TileSet.read(folder, Workers(num_proc=1)) as tiles:
