@@ -369,12 +369,16 @@ def _download(address: str, splits: Sequence[str], token: bool | str | None) -> 
         )
     except Exception as error:  # Its type depends on the version of huggingface_hub.
         raise _lookup_error(address, error) from error
+    folder = os.path.join(snapshot, path)
+    if not os.path.isdir(folder):
+        problem = f"has no archives of {' and '.join(splits)}"
+        raise ArchiveError(Fault("archive-unreadable", address, problem, "Check the address"))
     try:
         locate(address, token=token)
     except ArchiveError as error:
         commit = os.path.basename(snapshot)
         logger.warning(f"{error} Using the archives of commit {commit}, downloaded before.")
-    return os.path.join(snapshot, path)
+    return folder
 
 
 def _endpoint() -> str:

@@ -15,6 +15,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 from factories import read_members, real_folder, write_zip
@@ -43,22 +44,27 @@ def make_release(source: Path, out: Path) -> Path:
     return out
 
 
-def measure(function: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds of wall time and of processor time that a function takes."""
+def measure(function: Callable[..., object], *arguments: Any) -> tuple[float, float]:
+    """Return the seconds of wall time and of processor time that a call takes."""
     start = time.perf_counter()
     cpu_start = time.process_time()
-    function()
+    function(*arguments)
     return time.perf_counter() - start, time.process_time() - cpu_start
 
 
-def copy_members(data_dir: Path, out: Path, *, masks: bool) -> None:
+def copy_members(data_dir: Path, out: Path, config: str) -> None:
     """Read the members with `zipfile` and write them to one file: the limit of preparing."""
     with out.open("wb") as file:
         for path in sorted(data_dir.glob("*.zip")):
             with zipfile.ZipFile(path) as archive:
                 for name in archive.namelist():
-                    if masks or class_of(name) != "masks":
+                    if config == "image-segmentation" or class_of(name) != "masks":
                         file.write(archive.read(name))
+
+
+def load(config: str, data_dir: Path, cache: Path) -> None:
+    """Prepare a config."""
+    load_archives(config, data_dir=data_dir, cache_dir=cache)
 
 
 def prepare(data_dir: Path, scratch: Path) -> None:
@@ -68,14 +74,9 @@ def prepare(data_dir: Path, scratch: Path) -> None:
         cpu_ratios = []
         seconds = []
         for run in range(_RUNS + 1):
-            cache = scratch / "cache"
-            limit, cpu_limit = measure(
-                lambda: copy_members(data_dir, scratch / "all", masks="segmentation" in config)
-            )
-            taken, cpu_taken = measure(
-                lambda: load_archives(config, data_dir=data_dir, cache_dir=cache)
-            )
-            shutil.rmtree(cache)
+            limit, cpu_limit = measure(copy_members, data_dir, scratch / "all", config)
+            taken, cpu_taken = measure(load, config, data_dir, scratch / "cache")
+            shutil.rmtree(scratch / "cache")
             if run > 0:  # The first run warms up.
                 ratios.append(taken / limit)
                 cpu_ratios.append(cpu_taken / cpu_limit)
