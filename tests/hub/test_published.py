@@ -140,8 +140,9 @@ def test_script_loads_byte_for_byte(client, staged, config, streaming):
     "code",
     [
         """
-        import pandas
-        table = pandas.read_parquet(URL, columns=["path", "labels"])
+        import huggingface_hub, pandas
+        with huggingface_hub.HfFileSystem().open(URL) as file:
+            table = pandas.read_parquet(file, columns=["path", "labels"])
         finish(table.sort_values("path").to_numpy().tolist())
         """,
         """
@@ -168,8 +169,9 @@ def test_other_clients_read_the_parquet(client, staged, code):
 
 def test_the_tile_index_is_read(client, staged):
     code = """
-    import pandas
-    url = f"hf://datasets/{REPO_ID}/tiles.parquet"
-    finish(pandas.read_parquet(url, columns=["path", "site"])["path"].tolist())
+    import huggingface_hub, pandas
+    with huggingface_hub.HfFileSystem().open(f"datasets/{REPO_ID}/tiles.parquet") as file:
+        table = pandas.read_parquet(file, columns=["path", "site"])
+    finish(table["path"].tolist())
     """
     assert sorted(client(code)) == sorted(factories.tile_paths(staged / "script/data"))
