@@ -23,11 +23,11 @@ PREDICTIONS for image-classification: a CSV or Parquet file with the columns
   score   probability of glaciar, from 0 to 1
 PREDICTIONS for image-segmentation: a folder of PNG files with the paths of the
 tiles, such as PREDICTIONS/test/glaciar/012.png. A mask is grey, with the values
-0 and 1 or 0 and 255, or black and white as those of the dataset.
+0 and 1 or 0 and 255, or black and white as in the dataset.
 Every tile of the split needs one prediction, in any order.
 
-Intervals are those of a bootstrap that draws whole sites if the split has at
-least 30, and blocks of sites otherwise, because tiles that share ground are not
+Intervals come from a bootstrap that draws sites if the split has at least 30,
+and blocks of sites otherwise, because tiles that share ground are not
 independent. Sites and blocks are read from the tile index.
 
 With --against, both models are scored on the same replicates. A difference

@@ -1,8 +1,8 @@
 """Confidence intervals of metrics, by a bootstrap over clusters of tiles: blocks or sites.
 
-Tiles of one site are not independent: a model that fails on one of them fails on its neighbours. A
+Tiles of one site are not independent: a model that fails on one tile fails on its neighbours. A
 bootstrap that draws single tiles gives intervals that are too narrow. The cluster bootstrap draws
-whole clusters with replacement, as many as there are, each with all of its tiles (C. A. Field and
+clusters with replacement, as many as there are, each with all of its tiles (C. A. Field and
 A. H. Welsh, "Bootstrapping clustered data", Journal of the Royal Statistical Society B 69 (2007)
 369-390; A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application, Cambridge
 University Press, 1997, section 3.8).
@@ -30,8 +30,8 @@ REPLICATES = 2000
 """Number of replicates. With 2,000, the ends of an interval vary little between seeds."""
 
 MOST_UNDEFINED = 0.2
-"""Largest share of replicates in which a metric may be undefined. If only one cluster has a class,
-more than a third of the replicates lack it, and an interval would mean little."""
+"""Largest share of undefined replicates of a metric. If a class is in one cluster only, a quarter
+of the replicates or more lack the class, and an interval would mean little."""
 
 FEW_CLUSTERS = 10
 """With effectively fewer clusters, intervals are unreliable. On simulated scores that were similar
@@ -49,7 +49,7 @@ _WEIGHTS_AT_ONCE = 2**20  # float64 values, 8 MiB
 
 @dataclass(frozen=True)
 class Clusters:
-    """Groups of tiles that the bootstrap draws as a whole.
+    """Groups of tiles that the bootstrap draws together.
 
     Attributes:
         unit: What a cluster is: "block", "site" or "tile".
@@ -81,17 +81,15 @@ class Clusters:
 
 @dataclass(frozen=True)
 class Interval:
-    """Confidence interval at `LEVEL`; its ends are NaN if there is none.
+    """Confidence interval at `LEVEL`; its ends are NaN if it is undefined.
 
     Attributes:
         low: Lower end.
         high: Upper end.
-        undefined: Number of replicates that were ignored because the metric is undefined in them.
     """
 
     low: float
     high: float
-    undefined: int
 
 
 def replicate(
@@ -100,7 +98,7 @@ def replicate(
     """Compute metrics of bootstrap replicates.
 
     Two statistics get the same replicates if clusters and seed are the same, so the differences of
-    their values are those of a paired bootstrap.
+    their values make a paired bootstrap.
 
     Args:
         statistic: Computes the metrics from the weights of the tiles.
@@ -134,13 +132,12 @@ def interval(values: Array, clusters: Clusters) -> Interval:
         same then, or if the metric is undefined in more than `MOST_UNDEFINED` of the replicates.
     """
     defined = values[np.isfinite(values)]
-    undefined = values.size - defined.size
     number = clusters.number
-    if number == 1 or undefined > MOST_UNDEFINED * values.size:
-        return Interval(math.nan, math.nan, undefined)
+    if number == 1 or defined.size < (1 - MOST_UNDEFINED) * values.size:
+        return Interval(math.nan, math.nan)
     # Hesterberg's correction: the t distribution instead of the normal distribution, and the
-    # variance of a sample instead of that of the replicates.
+    # variance of a sample instead of the variance of the replicates.
     quantile = special.stdtrit(number - 1, (1 + LEVEL) / 2)
     tail = special.ndtr(-math.sqrt(number / (number - 1)) * quantile)
     low, high = np.quantile(defined, [tail, 1 - tail])
-    return Interval(float(low), float(high), undefined)
+    return Interval(float(low), float(high))

@@ -34,8 +34,8 @@ class Metric:
 
     Attributes:
         value: The value, NaN if it is undefined.
-        low: Lower end of the interval, NaN if there is none.
-        high: Upper end of the interval, NaN if there is none.
+        low: Lower end of the interval, NaN if it is undefined.
+        high: Upper end of the interval, NaN if it is undefined.
         unit: What was drawn for the interval: "block", "site" or "tile".
     """
 
@@ -50,10 +50,10 @@ class Comparison:
     """Another model, and how the first one differs from it.
 
     Attributes:
-        predictions: Where the other model's predictions come from.
+        predictions: File or folder of the other model's predictions.
         metrics: The other model's metrics by name.
-        differences: By name, the metric of the first model minus that of the other one, with the
-            interval of a paired bootstrap.
+        differences: By name, the metric of the first model minus the metric of the other one, with
+            the interval of a paired bootstrap.
     """
 
     predictions: str
@@ -66,8 +66,8 @@ class Evaluation:
     """The scores of predictions.
 
     Attributes:
-        predictions: Where the predictions come from.
-        truth: What they were compared with.
+        predictions: File or folder of the predictions.
+        truth: The truth of the split.
         threshold: Score from which a tile is predicted as `glaciar`; None for masks.
         metrics: The metrics by name.
         confusion: Number of tiles or pixels by true class (rows) and predicted class (columns).
@@ -91,7 +91,7 @@ def evaluate(
     against: Predictions | None = None,
     threshold: float = THRESHOLD,
 ) -> Evaluation:
-    """Score predictions, and compare them with those of another model.
+    """Score predictions, and compare them with the predictions of another model.
 
     Args:
         predictions: Scores or masks, as the config of the truth needs.

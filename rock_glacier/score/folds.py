@@ -10,22 +10,22 @@ from rock_glacier_dataset import CLASS_NAMES
 
 
 def block_folds(index: pd.DataFrame, n: int, seed: int = 0) -> pd.Series[int]:
-    """Assign tiles to folds by blocks, so that no two folds share ground.
+    """Assign tiles to folds by blocks: no two folds share ground.
 
-    The folds have about the same number of tiles of each class, as far as the blocks allow
+    The folds have about the same number of tiles of each class, if the blocks allow it
     (scikit-learn's `StratifiedGroupKFold`).
 
     Args:
-        index: Rows of the tile index, such as those of one split, with the columns `path`, `label`,
+        index: Rows of the tile index, for example of one split, with the columns `path`, `label`,
             `site` and, optionally, `block`.
         n: Number of folds, at least 2.
-        seed: Seed of the order in which similar blocks are assigned.
+        seed: Seed of the order of similar blocks.
 
     Returns:
         The fold of each tile, from 0 to n - 1; the index of the series is `path`.
 
     Raises:
-        ValueError: If there are too few blocks, so that a fold would lack a class.
+        ValueError: If a fold would lack a class, because there are too few blocks.
 
     Example:
         >>> paths = [f"train/{label}/{tile}.png" for tile in range(4) for label in CLASS_NAMES]

@@ -1,10 +1,10 @@
 """Metrics of both configs, for many bootstrap replicates at once.
 
 Each function returns a statistic that computes the metrics from weights of the tiles. With all
-weights 1, their values are the plain metrics. The values are those of scikit-learn with
-`sample_weight`; computing all replicates together makes 2,000 of them affordable.
+weights 1, these are the plain metrics. The values equal those of scikit-learn with `sample_weight`,
+but all replicates are computed together, which is much faster.
 
-Precision, recall, F1, IoU, ROC AUC and average precision are those of the class `glaciar` or of
+Precision, recall, F1, IoU, ROC AUC and average precision are about the class `glaciar` or about
 rock glacier pixels. A quotient of 0 by 0 is undefined, NaN.
 """
 

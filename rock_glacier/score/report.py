@@ -50,7 +50,7 @@ def table_lines(evaluation: Evaluation) -> Iterator[str]:
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """Return an evaluation as a JSON object; null stands for what is undefined."""
+    """Return an evaluation as a JSON object; undefined numbers are null."""
     truth = evaluation.truth
     clusters = truth.clusters
     number_of_clusters = {"number": clusters.number, "effective": round(clusters.effective, 2)}

@@ -1,4 +1,4 @@
-"""Metrics equal those of scikit-learn, with weights; what has no value is NaN."""
+"""Metrics equal those of scikit-learn with weights; undefined ones are NaN."""
 
 from __future__ import annotations
 

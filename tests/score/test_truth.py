@@ -1,4 +1,4 @@
-"""The truth is that of exactly one folder or one commit, and tiles are grouped by the index."""
+"""The truth comes from exactly one folder or commit; the index groups the tiles."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from factories import half_mask, make_data_dir, png, replace_member, tile_paths
+from factories import half_mask, make_data_dir, png, replace_member, run_command, tile_paths
 from huggingface_hub import constants
 
-from rock_glacier.faults import InputError
 from rock_glacier.index import make_index, write_index
 from rock_glacier.score.truth import load_truth
 from rock_glacier_dataset import ArchiveError, class_of, load_archives, split_of
@@ -132,11 +131,13 @@ def test_truth_and_index_are_those_of_the_revision(
         assert truth.values.mean() == (1 if config == CONFIGS[0] else 0.5)
 
 
-def test_a_split_that_the_hub_does_not_have_is_an_error(cached_repository):
-    with pytest.raises(InputError, match="train"):
-        load_truth(CONFIGS[0], "train", revision="score-a")
-
-
-def test_a_revision_that_is_not_cached_is_an_error_offline():
-    with pytest.raises(InputError, match="score-c"):
-        load_truth(CONFIGS[0], "test", revision="score-c")
+@pytest.mark.parametrize(
+    ("revision", "split", "named"), [("score-a", "train", "train"), ("score-c", "test", "score-c")]
+)
+def test_a_missing_split_or_revision_is_an_error(
+    cached_repository, revision, split, named, tmp_path, capsys
+):
+    (tmp_path / "a.csv").write_text("path,score\ntest/glaciar/0.png,0.5\n")
+    arguments = ("--name", CONFIGS[0], "--revision", revision, "--split", split)
+    assert run_command("score", tmp_path / "a.csv", *arguments) == 1
+    assert named in capsys.readouterr().err
