@@ -68,7 +68,8 @@ def main(
         parser = _make_parser(_load_commands(arguments) if commands is None else commands)
         options = parser.parse_args(arguments)
         _prepare_streams()
-        return _run(options)
+        status = _run(options)
+        print(end="", flush=True)  # shows here whether the reader has closed the pipe
     except KeyboardInterrupt:
         output.message("Interrupted")
         return INTERRUPTED
@@ -77,6 +78,7 @@ def main(
         # https://docs.python.org/3/library/signal.html#note-on-sigpipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
+    return status
 
 
 def _load_commands(arguments: Sequence[str]) -> dict[str, Command]:

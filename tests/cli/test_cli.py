@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import types
@@ -195,18 +196,20 @@ def test_interruption_has_status_130(capsys: pytest.CaptureFixture[str]) -> None
 def test_closed_pipe_ends_a_command_quietly() -> None:
     code = """
 import sys, types
-from rock_glacier import cli, output
+from rock_glacier import cli
 
 def run(options):
     sys.stdin.read()  # until the reader has closed the pipe
-    output.text("line")
+    print("line")
 
 command = types.SimpleNamespace(HELP="Print", add_arguments=lambda parser: None, run=run)
 sys.exit(cli.main(["print"], {"print": command}))
 """
-    pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    settings: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    settings["cwd"] = factories.REPOSITORY
+    settings["env"] = {**os.environ, "PYTHONUNBUFFERED": ""}
     child: Any
-    with subprocess.Popen([sys.executable, "-c", code], cwd=factories.REPOSITORY, **pipes) as child:
+    with subprocess.Popen([sys.executable, "-c", code], **settings) as child:
         child.stdout.close()
         child.stdin.close()
         assert child.stderr.read() == b""

@@ -83,7 +83,8 @@ def test_split_of_one_tile_has_a_mask(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("overlap", [0.0, 1.0])
 def test_masks_cover_at_least_9_percent(tmp_path: Path, overlap: float) -> None:
-    truth = make_sample(tmp_path / "out", train=200, validation=1, test=1, overlap=overlap)
+    """With this seed, 5.8 % would occur if places were not chosen by coverage."""
+    truth = make_sample(tmp_path / "out", train=200, validation=1, test=1, overlap=overlap, seed=4)
     members = factories.read_members(tmp_path / "out", "train")
     rows: Any = truth[(truth["split"] == "train") & (truth["label"] == "glaciar")].itertuples()
     for row in rows:
