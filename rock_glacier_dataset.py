@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import glob
 import os
 import re
 import struct
@@ -509,13 +510,9 @@ def find_archives(
     Raises:
         ArchiveError: the folder cannot be listed.
     """
-    base_path = folder if "://" in folder else re.sub(r"([*?[])", r"[\1]", folder)
     archives: dict[str, dict[str, Any]] = {split: {} for split in splits}
     try:
-        files = DataFilesList.from_patterns(
-            ["*.zip"], base_path=base_path, download_config=download_config
-        )
-        for url, metadata in sorted(zip(files, files.origin_metadata, strict=True)):
+        for url, metadata in _list_zip_files(folder, download_config):
             split = split_of(_name_of(url))
             if split in archives:
                 size = xgetsize(url, download_config=download_config)
@@ -525,6 +522,20 @@ def find_archives(
     return DataFilesDict(
         {split: DataFilesList(list(urls), list(urls.values())) for split, urls in archives.items()}
     )
+
+
+def _list_zip_files(
+    folder: str, download_config: datasets.DownloadConfig | None
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the paths or URLs of the zip files in a folder, and when they changed."""
+    if "://" in folder:
+        files = DataFilesList.from_patterns(["*.zip"], folder, download_config=download_config)
+        return sorted(zip(files, files.origin_metadata, strict=True))
+    # Early versions of `datasets` do not follow links, which the Hub's cache consists of.
+    paths = glob.glob(os.path.join(glob.escape(folder), "*.zip"))
+    return [
+        (path, (str(os.path.getmtime(path)),)) for path in sorted(paths) if os.path.isfile(path)
+    ]
 
 
 def find_archive_faults(split: str, names: Sequence[str], folder: str) -> list[Fault]:
@@ -730,7 +741,7 @@ def _describe_file(start: bytes, error: Exception) -> tuple[str, str]:
     if start.startswith(b"PK\7\x08"):
         return "is one part of a split zip archive", _JOIN_PARTS
     if start.startswith(b"PK\3\4"):
-        return "is incomplete", "Download it again or, if there are several parts, join them"
+        return f"cannot be read to its end ({error})", "Download it again, or join its parts"
     return f"is not a zip archive ({error})", _COPY_AGAIN
 
 

@@ -282,7 +282,7 @@ def test_png_that_fits(content):
         (b"PNG" * 99, "not a zip archive"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "git lfs pull"),
         (b"\n<!DOCTYPE html><html>Log in</html>", "web page"),
-        (b"PK\3\4" + bytes(999), "incomplete"),
+        (b"PK\3\4" + bytes(999), "to its end"),
         (b"PK\7\x08PK\3\4" + bytes(999), "split zip archive"),
         (b"PK\5\6" + bytes(18), "holds no tiles"),
     ],
