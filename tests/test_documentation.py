@@ -1,222 +1,181 @@
-"""What the texts and the docstrings show works as it stands, and what they name exists."""
+"""The code blocks of the documents run, their links are valid, and the card states facts."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
-import itertools
 import json
 import re
-import shlex
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
-from archive_contents import contents, tile_paths
-from card_blocks import MAINTAINING, OF_SCRIPT, OWN_CODE, PLAIN, README, RUNNER, blocks
-from conftest import REPOSITORY
-from hub.server import HubServer, client_environment
-from script_runs import SCRIPTS, client_of, run_script
+from documents import (
+    LARGE_LIBRARIES,
+    MAINTAINING,
+    README,
+    TRAINING,
+    find_commands,
+    publish_sample,
+    read_blocks,
+    run_python,
+)
+from factories import REPOSITORY, copy, read_members
+from loopback_hub import LoopbackHub
 
-from rock_glacier.audit.findings import CODES
-from rock_glacier.console import REPO_ID
-from rock_glacier.publication.picture_record import PICTURES, read_record
-from rock_glacier.publication.staging import stage
-from rock_glacier.sample.generate import make_sample_archives
-from rock_glacier_dataset import CONFIG_NAMES, HOMEPAGE, MASKS, RELEASE_SIZES, SPLIT_NAMES, RockGlacierDataset
+from rock_glacier.cli import COMMANDS
+from rock_glacier_dataset import (
+    CONFIG_NAMES,
+    RELEASE_SIZES,
+    REPO_ID,
+    RockGlacierDataset,
+    class_of,
+    split_of,
+)
 
-TEXTS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-MODULES = [
-    "rock_glacier_dataset",
-    *(
-        ".".join(path.relative_to(SCRIPTS).with_suffix("").parts)
-        for path in sorted((SCRIPTS / "rock_glacier").rglob("*.py"))
-        if path.name != "__init__.py"
-    ),
-]
 CARD = README.read_text(encoding="utf-8")
+DOCUMENTS = [README, REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+MODULES = [REPOSITORY / "rock_glacier_dataset.py", *(REPOSITORY / "rock_glacier").rglob("*.py")]
+TOKEN = "hf_secret"
+
+RUN_BLOCKS = """
+import contextlib, io, json, sys
+outputs = []
+names = {"__name__": "__main__"}
+for code in json.loads(sys.argv[1]):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, names)
+    outputs.append(printed.getvalue())
+print(json.dumps(outputs))
+"""
 
 
-def run_lines(block: str, folder: Path) -> list[int]:
-    """Run the scripts of a bash block one after the other, and return their exit statuses."""
-    statuses = []
-    for command in re.split(r"\n|&&", block.strip()):
-        program, script, *arguments = shlex.split(command)
-        assert (program, script.rpartition("/")[0]) == (".venv/bin/python", "scripts")
-        statuses.append(run_script(script.rpartition("/")[2], *arguments, folder=folder))
-    return statuses
+@pytest.fixture
+def hub():
+    with LoopbackHub(tokens={TOKEN: "alkzar90"}) as running:
+        yield running
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_examples_of_docstrings_give_what_they_show(module: str) -> None:
-    failed, _ = doctest.testmod(importlib.import_module(module))
-    assert failed == 0
+@pytest.mark.parametrize("file", sorted(MODULES), ids=lambda file: file.stem)
+def test_examples_in_docstrings(file):
+    name = ".".join(file.relative_to(REPOSITORY).with_suffix("").parts)
+    assert doctest.testmod(importlib.import_module(name.removesuffix(".__init__"))).failed == 0
 
 
-def test_python_of_the_texts_prints_what_they_show(tmp_path: Path) -> None:
-    make_sample_archives(tmp_path / "sample", overlap=0.5)
-    stage(tmp_path / "sample", tmp_path / "staged")
-    with HubServer() as hub:
-        hub.add_repository(REPO_ID, tmp_path / "staged" / "main")
-        done = subprocess.run(
-            [sys.executable, "-c", RUNNER],
-            input=json.dumps([block.code for block in PLAIN]),
-            cwd=tmp_path,
-            env=client_environment(hub, tmp_path / "home") | OWN_CODE,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+def test_python_blocks_print_what_is_shown(hub, tmp_path):
+    """Blocks that need large libraries or old versions run in other tests."""
+    blocks = [
+        block
+        for block in read_blocks("python") + read_blocks("python", TRAINING)
+        if not block.libraries & LARGE_LIBRARIES and 'revision="script"' not in block.code
+    ]
+    folder = publish_sample(hub, tmp_path).parent
+    codes = json.dumps([block.code for block in blocks])
+    done = run_python(["-c", RUN_BLOCKS, codes], hub, folder)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout) == [block.output for block in PLAIN]
-    (block,) = OF_SCRIPT  # which runs below datasets 4 alone, in tests/publication/test_published.py
-    assert block.output.strip() == tile_paths(tmp_path / "sample", "train")[0]
+    assert json.loads(done.stdout) == [block.output for block in blocks]
+    [score] = [block for block in read_blocks("bash") if block.heading == "Score"]
+    done = run_python(*find_commands(score), hub, folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "balanced_accuracy" in done.stdout
 
 
-@pytest.mark.parametrize("name", CONFIG_NAMES)
-def test_readme_goes_to_a_scored_model_in_under_ten_lines(
-    name: str, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (block,) = (one.code for one in blocks("bash") if "baseline.py" in one.code and name in one.code)
-    install, _, commands = block.partition("\n")
-    assert "pip install" in install
-    assert block.count("\n") < 10
-    (tmp_path / "sample").symlink_to(sample)
-    assert run_lines(commands, tmp_path) == [0, 0]
-    assert "95 %" in capsys.readouterr().out
-
-
-def test_the_way_from_folders_to_the_hub_works(sample: Path, tmp_path: Path) -> None:
-    (block,) = (one.code for one in blocks("bash", MAINTAINING) if "build_archives.py" in one.code)
-    prefixes = {"cordillera": "cordillera", "glaciar": "glaciarRoca_huasco", MASKS: "glaciarRoca_huasco"}
-    for split in SPLIT_NAMES:
-        for path, png in contents(sample, split).items():
-            _, kind, file_name = path.split("/")
-            folder = tmp_path / (MASKS if kind == MASKS else "tiles")
-            folder.mkdir(exist_ok=True)
-            (folder / f"{prefixes[kind]}_{split}_{file_name}").write_bytes(png)
-    with HubServer(tokens={"hf_token": "alkzar90"}) as hub:
-        with client_of(hub, tmp_path / "home", HF_TOKEN="hf_token"):
-            assert run_lines(block, tmp_path) == [0] * 4
-        assert (tmp_path / "audit.html").is_file()
-        repository = hub.repositories[REPO_ID]
-        assert {"refs/heads/main", "refs/heads/script"} <= set(repository.refs)
-        assert "grounds.csv" in repository.find("main").tree
-
-
-def test_the_faulty_sample_shows_every_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = (one.code for one in blocks("bash", MAINTAINING) if "leaky" in one.code)
-    assert run_lines(block, tmp_path) == [0, 1]
-    printed = capsys.readouterr().out
-    assert all(f"error {code}" in printed for code in CODES if not code.startswith("same-ground"))
-
-
-def test_first_two_bash_blocks_are_one_line_each_and_print_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    main_job, tests = blocks("bash")[:2]
-    assert main_job.code.count("\n") == tests.code.count("\n") == 1
+def test_first_two_bash_blocks_are_smoke_load_and_tests(hub, tmp_path):
+    smoke_load, tests = read_blocks("bash")[:2]
+    assert smoke_load.code.count("\n") == tests.code.count("\n") == 1  # .ci/run reads one line
     assert "pytest" in tests.code
-    assert run_lines(main_job.code.rpartition("&&")[2], REPOSITORY) == [0]
-    printed = "".join(capsys.readouterr())
-    assert main_job.output
-    assert all(f"{line}\n" in printed for line in main_job.output.splitlines())
+    done = run_python(*find_commands(smoke_load), hub, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.startswith(smoke_load.output)
+    assert smoke_load.output
 
 
-def words(text: str) -> int:
-    """Count the words of prose, captions and headings: not metadata, code, tables, alternative texts and markers."""
-    _, _, body = text.split("---\n", 2)
-    body = re.sub(r"^\|.*$", "", prose(body), flags=re.MULTILINE)
-    return len(re.sub(r"!\[[^]]*\]\([^)]*\)|<!--.*?-->", "", body).split())
+@pytest.fixture
+def release(hub, sample, tmp_path):
+    """A Hub that has the tiles as the curators publish them, and a folder that has PNG files."""
+    archives = copy(sample, tmp_path / "archives")
+    (archives / "manifest.json").unlink()
+    files = {f"data/data_v01/{file.name}": file for file in archives.glob("*.zip")}
+    hub.add_repository(REPO_ID, {"README.md": b"# Rock glaciers", **files}, token=TOKEN)
+    folder = tmp_path / "work"
+    names = {"cordillera": "tiles/cordillera", "glaciar": "tiles/rocoso", "masks": "masks/rocoso"}
+    for path, png in read_members(sample).items():
+        file = folder / f"{names[class_of(path)]}_{split_of(path)}_{path.rpartition('/')[2]}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png)
+    return folder
 
 
-def test_card_is_at_most_1400_words_without_a_table_of_contents_or_an_empty_table() -> None:
-    assert words(CARD) <= 1400
-    assert "Table of Contents" not in CARD
-    assert not re.search(r"^[| ]+$", CARD, re.MULTILINE)
+@pytest.mark.parametrize("heading", ["From the curators' archives", "From folders of tiles"])
+def test_commands_for_maintainers_publish(heading, hub, release):
+    blocks = [block for block in read_blocks("bash", MAINTAINING) if block.heading == heading]
+    commands = [command for block in blocks for command in find_commands(block)]
+    assert commands[-1][0] == "scripts/upload.py"
+    for command in commands:
+        done = run_python(command, hub, release, HF_TOKEN=TOKEN)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert "tiles.parquet" in hub.repositories[REPO_ID].files("main")
+    assert "data/train.zip" in hub.repositories[REPO_ID].files("script")
+    assert (release / "audit.html").is_file()
 
 
-def test_card_says_what_the_facts_say() -> None:
-    metadata = yaml.safe_load(CARD.split("---")[1])
-    assert metadata["license"] == "mit"
-    assert metadata["pretty_name"] == "RockGlacier"
-    assert metadata["task_categories"] == ["image-classification", "image-segmentation"]
-    assert metadata["size_categories"] == ["10K<n<100K"]
-    assert metadata["annotations_creators"] == ["expert-generated"]
-    assert "language" not in metadata
-    assert all(f"{size:,}" in CARD for size in (*RELEASE_SIZES.values(), sum(RELEASE_SIZES.values())))
-    commands = MAINTAINING.read_text(encoding="utf-8")
-    assert all(f"| `scripts/{path.name}" in commands for path in SCRIPTS.glob("*.py"))
+def without_code(text):
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_card_repeats_citation_and_homepage_of_the_builder(sample: Path, tmp_path: Path) -> None:
-    info = RockGlacierDataset(cache_dir=str(tmp_path), data_dir=str(sample)).info
-    assert "".join(info.citation.split()) in "".join(CARD.split())
-    assert info.homepage in CARD
+def anchors_of(file):
+    """Return the anchors that GitHub and the Hub make of the headings of a file."""
+    headings = re.findall(r"^#+ (.*)$", without_code(file.read_text("utf-8")), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
-def test_card_has_the_sections_of_the_original_card_in_the_order_of_a_readers_questions() -> None:
-    headings = re.findall(r"^#{2,3} (.*)$", CARD, re.MULTILINE)
-    expected = """Load it, Dataset Description, Dataset Summary, Supported Tasks and Leaderboards, Languages,
-        Dataset Structure, Data Instances, Data Fields, Data Splits, Considerations for Using the Data,
-        Other Known Limitations, Discussion of Biases, Social Impact of Dataset, Train, Score, Dataset Creation,
-        Curation Rationale, Source Data, Annotations, Personal and Sensitive Information, Additional Information,
-        Dataset Curators, Licensing Information, Citation Information, Contributions"""
-    wanted = [heading.strip() for heading in expected.split(",")]
-    assert [heading for heading in headings if heading in wanted] == wanted
-
-
-def prose(text: str) -> str:
-    return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
-
-
-def anchor(heading: str) -> str:
-    """Return what GitHub and the Hub make of a heading to link to."""
-    return "#" + re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-
-
-def links_of(text: str) -> tuple[list[str], set[str]]:
-    """Return the links of a text, and the anchors of its headings."""
-    return re.findall(r"\]\(([^)]+)\)", prose(text)), {
-        anchor(one) for one in re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE)
-    }
-
-
-@pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.name)
-def test_links_lead_somewhere_and_named_files_exist(file: Path) -> None:
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_links_and_named_files_exist(file):
     text = file.read_text(encoding="utf-8")
-    for link in links_of(text)[0]:
-        path, _, heading = link.partition("#")
+    for link in re.findall(r"\]\(([^)]+)\)", without_code(text)):
+        path, _, anchor = link.partition("#")
         target = file.parent / path if path else file
         assert target.is_file(), link
-        assert not heading or f"#{heading}" in links_of(target.read_text(encoding="utf-8"))[1], link
+        assert not anchor or anchor in anchors_of(target), link
     for path in re.findall(r"(?<![\w/])(?:scripts|tests|docs|assets|\.ci)/[\w./-]*\w", text):
         assert (REPOSITORY / path).exists(), path
 
 
-def test_links_of_the_published_card_lead_somewhere(staged: Path) -> None:
-    links, anchors = links_of((staged / "main" / "README.md").read_text(encoding="utf-8"))
-    project = f"{HOMEPAGE}/blob/HEAD/"
-    in_project = [link.removeprefix(project) for link in links if link.startswith(project)]
-    assert {"docs/training.md", "docs/first_model.ipynb"} <= set(in_project)
-    assert [link for link in in_project if not (REPOSITORY / link.partition("#")[0]).is_file()] == []
-    published = [link for link in links if not link.startswith(project)]
-    assert "#score" in published
-    assert [link for link in published if link not in anchors and not (staged / "main" / link).is_file()] == []
+def test_maintaining_lists_all_commands():
+    text = MAINTAINING.read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z-]+) [A-Z[]", text, re.MULTILINE) == list(COMMANDS)
 
 
-def test_pictures_have_the_texts_with_which_they_were_drawn() -> None:
-    record = read_record(REPOSITORY / "assets")
-    assert record.of_sample
-    assert list(record.texts) == list(PICTURES)
-    for name, text in record.texts.items():
-        assert CARD.count(f"\n{text.paragraphs(name)}") == 1
-    assert set(re.findall(r"!\[[^]]{80,}\]\(assets/([^)]+)\)", CARD)) == {*PICTURES, "leak.png"}
+def test_metadata_of_the_card():
+    metadata = yaml.safe_load(CARD.split("---")[1])
+    assert metadata["license"] == "mit"
+    assert metadata["pretty_name"] == "RockGlacier"
+    assert metadata["task_categories"] == list(CONFIG_NAMES)
+    assert metadata["size_categories"] == ["10K<n<100K"]
+    assert metadata["annotations_creators"] == ["expert-generated"]
+    assert "language" not in metadata
 
 
-def test_card_states_the_leak_as_it_was_measured() -> None:
-    scores = json.loads((REPOSITORY / "assets" / "leak.json").read_text(encoding="utf-8"))["scores"]
-    models = {"linear": "logistic regression", "forest": "random forest", "nearest": "one nearest neighbour"}
-    for labels, (model, name) in itertools.product(("classes", "control"), models.items()):
-        schemes = (scores[labels][model][scheme]["balanced_accuracy"] for scheme in ("random", "groups", "blocks"))
-        assert " | ".join([name, *(f"{scheme['mean']:.2f}" for scheme in schemes)]) + " |\n" in CARD
+def test_card_states_sizes_homepage_and_citation(sample, tmp_path):
+    for size in (*RELEASE_SIZES.values(), sum(RELEASE_SIZES.values())):
+        assert f"{size:,}" in CARD
+    info = RockGlacierDataset(cache_dir=str(tmp_path), data_dir=str(sample)).info
+    assert info.homepage in CARD
+    assert "".join(info.citation.split()) in "".join(CARD.split())
+
+
+@pytest.mark.parametrize("labels", ["classes", "control"])
+def test_card_states_the_leak_as_measured(labels):
+    file = REPOSITORY / "assets" / "leak.json"
+    scores = json.loads(file.read_text(encoding="utf-8"))["scores"][labels]
+    names = {
+        "linear": "logistic regression",
+        "forest": "random forest",
+        "nearest": "one nearest neighbour",
+    }
+    for model, name in names.items():
+        means = [
+            f"{scores[model][folds]['balanced_accuracy']['mean']:.2f}"
+            for folds in ("random", "groups", "blocks")
+        ]
+        assert f"| {name} | {' | '.join(means)} |\n" in CARD
