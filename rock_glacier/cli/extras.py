@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 EXTRAS = {
+    "sample": "curate",
     "build": "curate",
     "audit": "curate",
     "stage": "publish",
     "upload": "publish",
-    "score": "evaluate",
+    "score": "score",
 }
 """The extra of each command that needs one."""
-
-PACKAGE_EXTRAS = {"geopandas": "geo", "pyproj": "geo", "shapely": "geo", "pyogrio": "geo"}
-"""Packages of another extra than the one of the command."""
 
 
 def describe_missing_package(error: ModuleNotFoundError, command: str) -> str | None:
@@ -28,6 +26,6 @@ def describe_missing_package(error: ModuleNotFoundError, command: str) -> str | 
     package = (error.name or "").partition(".")[0]
     if package in ("", "rock_glacier", "rock_glacier_dataset"):
         return None
-    extra = PACKAGE_EXTRAS.get(package) or EXTRAS.get(command)
+    extra = EXTRAS.get(command)
     requirement = f"'rock-glacier-dataset[{extra}]'" if extra else package
     return f"The package {package} is not installed. Run: pip install {requirement}"

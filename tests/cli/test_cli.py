@@ -17,7 +17,7 @@ import pytest
 
 import rock_glacier_dataset
 from rock_glacier import cli, synthetic
-from rock_glacier.cli import options, sample
+from rock_glacier.cli import extras, options, sample
 from rock_glacier.faults import InputError
 from rock_glacier_dataset import ArchiveError, Fault
 
@@ -25,14 +25,14 @@ FAULT = Fault("png-corrupt", "train.zip: train/glaciar/007.png", "is damaged\x1b
 HEAVY = {"numpy", "pandas", "PIL", "datasets", "huggingface_hub", "pyarrow", "geopandas"}
 
 
-def run_failing(error: BaseException, *arguments: str) -> int:
+def run_failing(error: BaseException, *arguments: str, name: str = "fail") -> int:
     """Run a command that raises an error."""
 
     def run(_: argparse.Namespace) -> int:
         raise error
 
     command = types.SimpleNamespace(HELP="Fail", add_arguments=lambda parser: None, run=run)
-    return cli.main(["fail", *arguments], {"fail": command})
+    return cli.main([name, *arguments], {name: command})
 
 
 def wrapped_by_datasets(cause: Exception) -> Exception:
@@ -142,7 +142,7 @@ def test_options_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> 
         (PermissionError(13, "Permission denied", "out\x1b"), "out\\x1b"),
         (ConnectionError("cannot reach huggingface.co"), "huggingface.co"),
         (huggingface_hub.errors.LocalTokenNotFoundError("token"), "hf auth login"),
-        (ModuleNotFoundError("No module", name="geopandas.array"), "rock-glacier-dataset[geo]"),
+        (ModuleNotFoundError("No module", name="tqdm.auto"), "pip install tqdm"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
@@ -156,6 +156,15 @@ def test_known_error_is_one_line(
     assert line.startswith("Error: ")
     assert place in line
     assert "\x1b" not in line
+
+
+@pytest.mark.parametrize("command", extras.EXTRAS)
+def test_missing_package_names_the_extra(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    extra = extras.EXTRAS[command]
+    assert run_failing(ModuleNotFoundError("No module", name="scipy.linalg"), name=command) == 1
+    assert f"pip install 'rock-glacier-dataset[{extra}]'" in capsys.readouterr().err
+    project = (factories.REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    assert f"\n{extra} = [" in project
 
 
 def test_error_of_the_http_client_is_known(capsys: pytest.CaptureFixture[str]) -> None:
