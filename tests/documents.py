@@ -84,7 +84,7 @@ def read_blocks(language: str, file: Path = README) -> list[Block]:
 def find_commands(block: Block) -> list[list[str]]:
     """Return the commands of this project in a bash block, each as arguments of Python."""
     commands = []
-    for line in re.split(r"\n|&&", block.code.strip()):
+    for line in re.split(r"(?<!\\)\n|&&", block.code.strip()):
         _, *arguments = shlex.split(line)
         if arguments and arguments[0].startswith("scripts/"):
             commands.append(arguments)
