@@ -280,8 +280,8 @@ def _name_tiles(sources: Sequence[Source], plan: Plan, *, keep: bool = False) ->
             continue
         folder = f"{SPLIT_NAMES[split]}/{source.label}"
         paths[number] = f"{folder}/{ids[folder]:03d}.png"
-        if keep and source.tile.member:
-            paths[number] = source.tile.member
+        if keep and source.tile.archive_split:
+            paths[number] = source.tile.name
         ids[folder] += 1
     return paths
 

@@ -63,12 +63,12 @@ class _Files:
         self._opened.close()
 
     def read(self, png: PngFile) -> bytes:
-        if not png.member:
-            return png.file.read_bytes()
-        if png.file not in self._readers:
-            reader = ArchiveReader(png.split, str(png.file))
-            self._readers[png.file] = self._opened.enter_context(reader)
-        return self._readers[png.file].read(png.member)
+        if png.archive_split is None:
+            return (png.root / png.name).read_bytes()
+        if png.root not in self._readers:
+            reader = ArchiveReader(png.archive_split, str(png.root))
+            self._readers[png.root] = self._opened.enter_context(reader)
+        return self._readers[png.root].read(png.name)
 
 
 def _convert_or_fault(source: Source, files: _Files) -> Converted | Fault:

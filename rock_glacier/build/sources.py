@@ -2,8 +2,8 @@
 
 In folders, the class of a tile is the name of a folder or the beginning of the file's name, and its
 split is the name of a folder. Masks are in a folder `masks` or in a folder of their own. A mask is
-named like its tile, with or without `mask_` before it or `_m` behind it. A file that does not fit
-is a fault, so that no tile is lost silently.
+named like its tile, with or without `_m` behind it. A file that does not fit is a fault: no tile
+is lost silently.
 """
 
 from __future__ import annotations
@@ -38,24 +38,29 @@ _SPLIT_OF_FOLDER = {folder: split for split, folders in SPLIT_FOLDERS.items() fo
 
 @dataclass(frozen=True)
 class PngFile:
-    """A PNG file in a folder, or in an archive.
+    """A PNG file below a folder, or a member of an archive.
 
     Attributes:
-        file: The PNG file, or the archive.
-        split: Split of the archive.
-        member: Path in the archive; empty for a file in a folder.
+        root: The folder, or the archive.
+        name: Path below the folder, with "/" between folders, or path of the member.
+        archive_split: Split of the archive, or None for a file below a folder.
     """
 
-    file: Path
-    split: str = ""
-    member: str = ""
+    root: Path
+    name: str
+    archive_split: str | None = None
 
     @property
     def place(self) -> str:
-        """Where the file is, as faults state it."""
-        if self.member:
-            return f"{self.file.name}: {self.member}"
-        return str(self.file)
+        """The file or member, as faults name it."""
+        if self.archive_split:
+            return f"{self.root.name}: {self.name}"
+        return str(self.root / self.name)
+
+    @property
+    def path(self) -> PurePosixPath:
+        """The name with composed letters: macOS stores letters and accents apart."""
+        return PurePosixPath(unicodedata.normalize("NFC", self.name))
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Source:
     """A tile to build from.
 
     Attributes:
-        name: Path in the folder of tiles, or archive and path in it.
+        name: Path below the folder of tiles, or archive and path in it.
         label: Name of the class.
         split: Split that a folder or the archive names, or None.
         tile: The tile.
@@ -121,14 +126,14 @@ def _find_in_archives(folder: Path) -> list[Source]:
         for archive in archives:
             members = _list_members(split, archive, faults)
             for member in members:
-                tile = PngFile(Path(archive), split, member)
+                tile = PngFile(Path(archive), member, split)
                 if member in known:
                     problem = "is also in another archive of the split"
                     faults.append(Fault("member-duplicate", tile.place, problem, "Remove one"))
                 known.add(member)
                 mask = None
                 if class_of(member) == GLACIAR:
-                    mask = replace(tile, member=mask_path(member))
+                    mask = replace(tile, name=mask_path(member))
                 sources.append(Source(tile.place, class_of(member), split, tile, mask))
     raise_faults(faults)
     return sources
@@ -145,141 +150,131 @@ def _list_members(split: str, archive: str, faults: list[Fault]) -> list[str]:
         return []
 
 
-def _find_in_folders(folder: Path, masks: Path | None, prefixes: Mapping[str, str]) -> list[Source]:
+def _find_in_folders(
+    folder: Path, mask_folder: Path | None, prefixes: Mapping[str, str]
+) -> list[Source]:
     classes = {name: name for name in CLASS_NAMES}
-    classes |= {_normal(prefix): label for prefix, label in prefixes.items()}
+    for prefix, label in prefixes.items():
+        classes[unicodedata.normalize("NFC", prefix)] = label
     faults: list[Fault] = []
-    sources = []
-    mask_files = []
-    for name in _list_pngs(folder, masks, faults):
-        if MASKS in PurePosixPath(name).parts[:-1]:
-            mask_files.append(_MaskFile(name, PngFile(folder / name)))
-            continue
-        try:
-            sources.append(_make_source(folder, name, classes))
-        except ArchiveError as error:
-            faults.append(error.fault)
-    if masks is not None:
-        names = _list_pngs(masks, None, faults)
-        mask_files += [_MaskFile(name, PngFile(masks / name)) for name in names]
-    sources = _add_masks(sources, mask_files, classes, faults)
+    tiles = []
+    masks = []
+    for png in _list_pngs(folder, mask_folder, faults):
+        if MASKS in png.path.parts[:-1]:
+            masks.append(png)
+        else:
+            tiles.append(png)
+    if mask_folder is not None:
+        masks += _list_pngs(mask_folder, None, faults)
+    sources = [_make_source(tile, classes, faults) for tile in tiles]
+    raise_faults(faults)
+    sources = _add_masks(sources, masks, classes, faults)
     raise_faults(faults)
     return sources
 
 
-def _list_pngs(folder: Path, excluded: Path | None, faults: list[Fault]) -> list[str]:
-    """List the PNG files below a folder by relative name; links to folders are followed.
+def _list_pngs(folder: Path, excluded: Path | None, faults: list[Fault]) -> list[PngFile]:
+    """List the PNG files below a folder; links to folders are followed.
 
     Args:
         folder: The folder.
-        excluded: Folder below it that is not listed.
+        excluded: Folder below it that is not listed, or None.
         faults: Gets a fault for each file of another kind.
     """
-    names = []
-    visited = {os.path.realpath(excluded)} if excluded else set()
+    pngs = []
+    # A link may lead back to a folder that contains it.
+    visited = {os.path.realpath(place) for place in (folder, excluded) if place}
     for directory, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
-        # A link may lead back to a folder above it.
-        folders[:] = [
-            name for name in sorted(folders) if _visit(os.path.join(directory, name), visited)
-        ]
-        for file in files:
-            name = Path(directory, file).relative_to(folder).as_posix()
-            if is_ignored(name):
+        folders.sort()
+        for name in list(folders):
+            real_path = os.path.realpath(os.path.join(directory, name))
+            if real_path in visited:
+                folders.remove(name)
+            visited.add(real_path)
+        for name in files:
+            png = PngFile(folder, Path(directory, name).relative_to(folder).as_posix())
+            if is_ignored(png.name):
                 continue
             if name.lower().endswith(".png"):
-                names.append(name)
+                pngs.append(png)
             else:
                 fix = "Move it to another folder, or save it as PNG if it is a tile or a mask"
-                faults.append(Fault("member-name", str(folder / name), "is not a PNG file", fix))
-    return sorted(names, key=_natural_key)
-
-
-def _visit(folder: str, visited: set[str]) -> bool:
-    """Return whether a folder was not visited before, and remember it."""
-    real_path = os.path.realpath(folder)
-    if real_path in visited:
-        return False
-    visited.add(real_path)
-    return True
+                faults.append(Fault("member-name", png.place, "is not a PNG file", fix))
+    return sorted(pngs, key=lambda png: _natural_key(png.name))
 
 
 def _raise(error: OSError) -> None:
     raise error
 
 
-def _make_source(folder: Path, name: str, classes: Mapping[str, str]) -> Source:
-    tile = PngFile(folder / name)
-    path = PurePosixPath(_normal(name))
-    labels = {classes[part] for part in path.parts[:-1] if part in classes}
-    prefix = max(
-        (prefix for prefix in classes if path.name.startswith(prefix)), key=len, default=""
-    )
-    if prefix:
-        labels.add(classes[prefix])
-    splits = _splits_in(path)
+def _make_source(tile: PngFile, classes: Mapping[str, str], faults: list[Fault]) -> Source:
+    """Find the class and the split of a tile; if they are not clear, add a fault."""
+    labels = _labels_of(tile, classes)
+    prefixes = [prefix for prefix in classes if tile.path.name.startswith(prefix)]
+    if prefixes:
+        labels.add(classes[max(prefixes, key=len)])
+    splits = _splits_of(tile)
     if not labels:
-        beginning = re.split(r"[_0-9]", path.stem)[0] or path.stem
+        beginning = re.split(r"[_0-9]", tile.path.stem)[0] or tile.path.stem
         problem = f"neither its folders nor its name begin with {' or '.join(sorted(classes))}"
         fix = f"Give its class, for example --class {beginning}={GLACIAR}"
-        raise ArchiveError(Fault("member-name", tile.place, problem, fix))
-    if len(labels) > 1 or len(splits) > 1:
-        conflict = sorted(labels if len(labels) > 1 else splits)
-        problem = f"its folders and its name say both {' and '.join(conflict)}"
-        raise ArchiveError(Fault("member-name", tile.place, problem, "Move or rename it"))
-    return Source(name, min(labels), min(splits, default=None), tile)
+        faults.append(Fault("member-name", tile.place, problem, fix))
+    for names in (labels, splits):
+        if len(names) > 1:
+            problem = f"its folders and its name say {' and '.join(sorted(names))}"
+            faults.append(Fault("member-name", tile.place, problem, "Move or rename it"))
+    return Source(tile.name, min(labels, default=""), min(splits, default=None), tile)
 
 
-@dataclass(frozen=True)
-class _MaskFile:
-    """A mask, and its name in the folder where it was found."""
+def _labels_of(png: PngFile, classes: Mapping[str, str]) -> set[str]:
+    """Return the classes that the folders of a file name."""
+    return {classes[part] for part in png.path.parts[:-1] if part in classes}
 
-    name: str
-    png: PngFile
+
+def _splits_of(png: PngFile) -> set[str]:
+    """Return the splits that the folders of a file name."""
+    return {_SPLIT_OF_FOLDER[part] for part in png.path.parts[:-1] if part in _SPLIT_OF_FOLDER}
 
 
 def _add_masks(
     sources: Sequence[Source],
-    mask_files: Iterable[_MaskFile],
+    masks: Iterable[PngFile],
     classes: Mapping[str, str],
     faults: list[Fault],
 ) -> list[Source]:
     """Return the sources with their masks."""
     by_stem: dict[str, list[Source]] = {}
     for source in sources:
-        by_stem.setdefault(PurePosixPath(_normal(source.name)).stem, []).append(source)
-    masks: dict[str, PngFile] = {}
-    for mask in mask_files:
-        fitting = _find_fitting(mask.name, by_stem, classes)
+        by_stem.setdefault(source.tile.path.stem, []).append(source)
+    mask_of: dict[str, PngFile] = {}
+    for mask in masks:
+        fitting = _find_fitting(mask, by_stem, classes)
         if not fitting:
             fix = "Remove it, or add its tile"
-            faults.append(Fault("mask-orphan", mask.png.place, "no tile has its name", fix))
+            faults.append(Fault("mask-orphan", mask.place, "no tile has its name", fix))
         elif len(fitting) > 1:
             problem = f"fits several tiles, {fitting[0].name} and {fitting[1].name}"
-            fix = "Put masks into folders that are named like those of the tiles"
-            faults.append(Fault("mask-orphan", mask.png.place, problem, fix))
-        elif fitting[0].name in masks:
-            problem = (
-                f"is a second mask of {fitting[0].name}, next to {masks[fitting[0].name].place}"
-            )
-            faults.append(Fault("member-duplicate", mask.png.place, problem, "Remove one"))
+            fix = "Put masks into folders with the names of the folders of the tiles"
+            faults.append(Fault("mask-orphan", mask.place, problem, fix))
+        elif fitting[0].name in mask_of:
+            problem = f"is a second mask of {fitting[0].name}"
+            faults.append(Fault("member-duplicate", mask.place, problem, "Remove one"))
         else:
-            masks[fitting[0].name] = mask.png
+            mask_of[fitting[0].name] = mask
     for source in sources:
-        if source.label == GLACIAR and source.name not in masks:
+        if source.label == GLACIAR and source.name not in mask_of:
             fix = "Add its mask (--masks), or make it a cordillera tile"
             faults.append(Fault("mask-missing", source.tile.place, "has no mask", fix))
-    return [replace(source, mask=masks.get(source.name)) for source in sources]
+    return [replace(source, mask=mask_of.get(source.name)) for source in sources]
 
 
 def _find_fitting(
-    name: str, by_stem: Mapping[str, list[Source]], classes: Mapping[str, str]
+    mask: PngFile, by_stem: Mapping[str, list[Source]], classes: Mapping[str, str]
 ) -> list[Source]:
     """Return the tiles that a mask fits by its name, its class and its split."""
-    path = PurePosixPath(_normal(name))
-    splits = _splits_in(path)
-    labels = {classes[part] for part in path.parts[:-1] if part in classes}
-    bare = path.stem.removeprefix("mask_")
-    for stem in (path.stem, path.stem.removesuffix("_m"), bare, bare.removesuffix("_m")):
+    labels = _labels_of(mask, classes)
+    splits = _splits_of(mask)
+    for stem in (mask.path.stem, mask.path.stem.removesuffix("_m")):
         fitting = [
             source
             for source in by_stem.get(stem, [])
@@ -292,18 +287,9 @@ def _find_fitting(
     return []
 
 
-def _splits_in(path: PurePosixPath) -> set[str]:
-    return {_SPLIT_OF_FOLDER[part] for part in path.parts[:-1] if part in _SPLIT_OF_FOLDER}
-
-
-def _normal(name: str) -> str:
-    """Compose letters and accents: macOS stores them apart."""
-    return unicodedata.normalize("NFC", name)
-
-
 def _natural_key(name: str) -> list[list[str | int]]:
-    """Return a sort key by which `tile_2` comes before `tile_10`."""
+    """Return a sort key that puts `tile_2` before `tile_10`."""
     return [
         [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", folder)]
-        for folder in _normal(name).split("/")
+        for folder in unicodedata.normalize("NFC", name).split("/")
     ]

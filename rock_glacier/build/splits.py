@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,9 @@ MATCH_MARGIN = 3
 """Pixels to keep between a tile and a line in a site with matches: the error of the positions."""
 
 _MOST_CUTS = 8  # Each more takes time; the release has two sites in its test masks.
-_MOST_LINES = 120  # Positions of lines to try per axis; more do not change the real tiles' splits.
+_MOST_LINES = (
+    60  # Positions of lines to try per axis. With 120, about 0.3 % fewer tiles are dropped.
+)
 _ATTEMPTS = 20  # Orders of the whole sites to try: enough for 30 sites of 10 tiles.
 _JITTER = 0.3  # Share by which the sizes of sites vary between attempts.
 
@@ -254,7 +257,7 @@ def _make_sites(tiles: pd.DataFrame, pairs: pd.DataFrame, margin: float) -> list
 
 
 def _search(sites: Sequence[_Site], shares: _Floats, seed: int) -> list[_Cut]:
-    """Return a cut of each site; a site that stays whole has all tiles in the first strip."""
+    """Return a cut of each site. In a site that is not cut, all tiles are in the first strip."""
     rng = np.random.default_rng(seed)
     total = np.sum([site.sizes for site in sites], axis=0)
     weights = np.array([(site.sizes / np.maximum(total, 1)).max() for site in sites])
@@ -284,19 +287,19 @@ def _assign_sites(
 ) -> list[_Cut]:
     """Assign whole sites greedily in an order, then cut the large ones in this order."""
     remaining = np.sum([site.sizes for site in sites], axis=0)
-    targets = np.maximum(shares[:, None] * remaining, 1)
     counts = np.zeros((len(shares), len(remaining)))
+    targets = np.maximum(_append_sum(shares[:, None] * remaining), 1)
     chosen: dict[int, _Cut] = {}
     for number in order:
         if number in large:
             continue
         # The chi-squared distance of the counts from the targets grows by this in each split.
-        sizes = sites[number].sizes
-        growth = (sizes * (2 * (counts - targets) + sizes) / targets).sum(axis=1)
+        sizes = _append_sum(sites[number].sizes)
+        growth = (sizes * (2 * (_append_sum(counts) - targets) + sizes) / targets).sum(axis=1)
         split = int(growth.argmin())
         chosen[number] = _keep_whole(split)
-        counts[split] += sizes
-        remaining = remaining - sizes
+        counts[split] += sites[number].sizes
+        remaining = remaining - sites[number].sizes
     for number in order:
         if number not in large:
             continue
@@ -346,14 +349,18 @@ def _cost(counts: _Ints | _Floats, targets: _Floats, total: _Ints) -> _Floats:
         targets: Number of tiles that they should be, of the same shape.
         total: Number of tiles of each class, with those that are dropped.
     """
-    scale = np.maximum(targets, 1)
-    departures = abs(counts - targets)
-    missed = np.maximum(departures - np.maximum(TOLERANCE * targets, 1), 0)
     is_lacking = (counts == 0) & (total > 0)
     dropped = (total - counts.sum(-2)) / np.maximum(total, 1)
-    costs = _LACKING_WEIGHT * is_lacking
-    costs = costs + _MISSED_WEIGHT * missed / scale + _DEPARTURE_WEIGHT * departures / scale
-    return costs.sum((-2, -1)) + dropped.sum(-1)
+    targets = _append_sum(targets)
+    departures = abs(_append_sum(counts) - targets)
+    missed = np.maximum(departures - np.maximum(TOLERANCE * targets, 1), 0)
+    costs = (_MISSED_WEIGHT * missed + _DEPARTURE_WEIGHT * departures) / np.maximum(targets, 1)
+    return _LACKING_WEIGHT * is_lacking.sum((-2, -1)) + costs.sum((-2, -1)) + dropped.sum(-1)
+
+
+def _append_sum(counts: npt.NDArray[Any]) -> _Floats:
+    """Append the sum of the classes as a class of its own."""
+    return np.concatenate([counts, counts.sum(-1, keepdims=True)], axis=-1, dtype=float)
 
 
 def _keep_whole(split: int) -> _Cut:

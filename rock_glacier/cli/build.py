@@ -20,7 +20,7 @@ _EPILOG = """\
 TILES holds archives (train.zip, val.zip, test.zip), or PNG files of 128 x 128 pixels, RGB or
 RGBA: in folders named cordillera and glaciar, or with the class at the beginning of each name.
 Masks are in folders named masks, or below --masks. A mask is named like its tile, with or
-without mask_ before it or _m behind it.
+without _m behind it.
 
 --split keep leaves each tile in the split that its folder or archive names (train, val or
 validation, test), and reports pairs of tiles that share ground across splits. Use it for tiles

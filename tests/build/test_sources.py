@@ -1,152 +1,242 @@
-"""Folders of tiles and masks: what is found in them, and one clear message for what does not fit."""
+"""Find tiles and masks in folders and in archives; files that do not fit are faults."""
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
+from factories import make_data_dir, png, replace_member, write_zip
 
-from rock_glacier.curation.sources import SourceError, find_sources
+from rock_glacier.build.sources import Source, find_sources
+from rock_glacier.faults import InputError
+from rock_glacier_dataset import ArchiveError
 
 
 def touch(folder: Path, *names: str) -> Path:
+    """Create empty files; these tests do not read them."""
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
     return folder
 
 
-def found(folder: Path, **prefixes: str) -> list[tuple[str, str, str | None]]:
-    return [(source.name, source.class_name, source.split) for source in find_sources(folder, prefixes=prefixes)]
+def mask_names(sources: list[Source]) -> dict[str, str | None]:
+    """Return the name of each tile's mask."""
+    return {source.name: source.mask.name if source.mask else None for source in sources}
 
 
-def paired(tiles: Path, masks: Path | None = None) -> dict[str, str | None]:
-    sources = find_sources(tiles, masks, {"glaciarRoca": "glaciar"} if any(tiles.rglob("glaciarRoca*")) else {})
-    return {
-        source.name: source.mask.relative_to(masks or tiles).as_posix() if isinstance(source.mask, Path) else None
-        for source in sources
-    }
-
-
-def test_tiles_come_by_class_and_in_natural_order(tmp_path: Path) -> None:
-    names = [f"{kind}_{area}_{n}.png" for kind in ("cordillera", "glaciar") for area in "ab" for n in (1, 2, 10, 100)]
-    touch(tmp_path, *sorted(names, reverse=True))
-    assert [name for name, _, _ in found(tmp_path)] == names
+def test_tiles_are_sorted_by_class_and_natural_order(tmp_path: Path) -> None:
+    names = [
+        "cordillera_a_10.png",
+        "cordillera_a_2.png",
+        "cordillera_b_1.png",
+        "cordillera_a_1.png",
+    ]
+    sources = find_sources(touch(tmp_path, "glaciar_1.png", "masks/glaciar_1.png", *names))
+    assert [source.name for source in sources] == [
+        "cordillera_a_1.png",
+        "cordillera_a_2.png",
+        "cordillera_a_10.png",
+        "cordillera_b_1.png",
+        "glaciar_1.png",
+    ]
 
 
 def test_class_is_a_folder_or_the_longest_prefix(tmp_path: Path) -> None:
-    touch(tmp_path, "glaciar/1.png", "cordillera/x/1.png", "roca/5.png", "glaciar_2.png", "glaciarBlanco_1.png")
-    assert found(tmp_path, glaciarBlanco="cordillera", roca="glaciar") == [
-        ("cordillera/x/1.png", "cordillera", None),
-        ("glaciarBlanco_1.png", "cordillera", None),
-        ("glaciar/1.png", "glaciar", None),
-        ("glaciar_2.png", "glaciar", None),
-        ("roca/5.png", "glaciar", None),
-    ]
+    names = ["cordillera/x/1.png", "roca/5.png", "glaciar_2.png", "glaciarBlanco_1.png"]
+    touch(tmp_path, *names, "masks/5.png", "masks/glaciar_2.png")
+    sources = find_sources(tmp_path, None, {"glaciarBlanco": "cordillera", "roca": "glaciar"})
+    assert {source.name: source.label for source in sources} == {
+        "cordillera/x/1.png": "cordillera",
+        "roca/5.png": "glaciar",
+        "glaciar_2.png": "glaciar",
+        "glaciarBlanco_1.png": "cordillera",
+    }
 
 
 def test_split_is_a_folder_above_or_below_the_class(tmp_path: Path) -> None:
-    touch(tmp_path, "train/glaciar/1.png", "glaciar/test/1.png", "validation/glaciar_1.png", "val/glaciar/2.png")
-    assert found(tmp_path) == [
-        ("glaciar/test/1.png", "glaciar", "test"),
-        ("train/glaciar/1.png", "glaciar", "train"),
-        ("val/glaciar/2.png", "glaciar", "validation"),
-        ("validation/glaciar_1.png", "glaciar", "validation"),
+    names = ["train/cordillera/1.png", "cordillera/test/1.png", "val/cordillera_2.png"]
+    sources = find_sources(
+        touch(tmp_path, *names, "validation/cordillera/3.png", "cordillera_4.png")
+    )
+    assert {source.name: source.split for source in sources} == {
+        "train/cordillera/1.png": "train",
+        "cordillera/test/1.png": "test",
+        "val/cordillera_2.png": "validation",
+        "validation/cordillera/3.png": "validation",
+        "cordillera_4.png": None,
+    }
+
+
+def test_files_of_other_programs_are_ignored(tmp_path: Path) -> None:
+    names = [
+        ".DS_Store",
+        "__MACOSX/a.png",
+        "Thumbs.db",
+        "zeros.png",
+        "1.png.aux.xml",
+        "@eaDir/1.png",
+    ]
+    sources = find_sources(touch(tmp_path / "cordillera", *names, "1.PNG").parent)
+    assert [source.name for source in sources] == ["cordillera/1.PNG"]
+
+
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere", "1.png")
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "tiles" / "cordillera").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "tiles")
+    sources = find_sources(tmp_path / "tiles")
+    assert [source.name for source in sources] == ["cordillera/1.png"]
+
+
+@pytest.mark.parametrize(
+    ("tiles", "masks"),
+    [
+        # As the curators name the early tiles and masks.
+        (["glaciarRoca_a_1_2.png"], ["glaciarRoca_a_1_2.png"]),
+        (["glaciar/138.png"], ["glaciar_mask/138_m.png"]),
+        # An exact name counts more than a name without `_m`.
+        (["glaciar_1.png", "glaciar_1_m.png"], ["glaciar_1.png", "glaciar_1_m.png"]),
+        (["test/glaciar/1.png", "train/glaciar/1.png"], ["glaciar/test/1.png", "train/1.png"]),
+        (["glaciar/1.png"], ["1.PNG"]),
+    ],
+)
+def test_masks_are_paired_by_name_and_folders(
+    tmp_path: Path, tiles: list[str], masks: list[str]
+) -> None:
+    touch(tmp_path / "tiles", *tiles)
+    touch(tmp_path / "masks", *masks)
+    sources = find_sources(tmp_path / "tiles", tmp_path / "masks")
+    assert mask_names(sources) == dict(zip(tiles, masks, strict=True))
+
+
+def test_masks_may_be_among_the_tiles(tmp_path: Path) -> None:
+    """In the release's layout, tiles of both classes have the same names."""
+    names = [
+        f"{split}/{folder}/1.png"
+        for split in ("train", "val")
+        for folder in ("cordillera", "glaciar", "masks")
+    ]
+    assert mask_names(find_sources(touch(tmp_path, *names))) == {
+        "train/cordillera/1.png": None,
+        "val/cordillera/1.png": None,
+        "train/glaciar/1.png": "train/masks/1.png",
+        "val/glaciar/1.png": "val/masks/1.png",
+    }
+
+
+def test_folder_of_masks_may_be_below_the_tiles(tmp_path: Path) -> None:
+    touch(tmp_path, "glaciar_1.png", "annotations/glaciar_1.png")
+    sources = find_sources(tmp_path, tmp_path / "annotations")
+    assert mask_names(sources) == {"glaciar_1.png": "glaciar_1.png"}
+
+
+def test_names_are_compared_in_composed_form(tmp_path: Path) -> None:
+    """macOS stores accents apart from their letters."""
+    tile = unicodedata.normalize("NFD", "cañón_1.png")
+    touch(tmp_path / "tiles", tile)
+    touch(tmp_path / "masks", unicodedata.normalize("NFC", tile))
+    sources = find_sources(tmp_path / "tiles", tmp_path / "masks", {"cañón": "glaciar"})
+    assert sources[0].label == "glaciar"
+    assert sources[0].mask is not None
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "place"),
+    [
+        (["tiles/notes.txt", "tiles/glaciar_1.png"], "member-name", "tiles/notes.txt"),
+        (["tiles/hielo_1.png"], "member-name", "tiles/hielo_1.png"),
+        (["tiles/glaciar/cordillera_1.png"], "member-name", "tiles/glaciar/cordillera_1.png"),
+        (["tiles/train/test/cordillera_1.png"], "member-name", "tiles/train/test/cordillera_1.png"),
+        (["tiles/cordillera_1.png", "masks/a.tif"], "member-name", "masks/a.tif"),
+        (["tiles/glaciar_1.png"], "mask-missing", "tiles/glaciar_1.png"),
+        (["tiles/cordillera_1.png", "masks/glaciar_2.png"], "mask-orphan", "masks/glaciar_2.png"),
+        (["tiles/cordillera/1.png", "masks/glaciar/1.png"], "mask-orphan", "masks/glaciar/1.png"),
+        (
+            ["tiles/train/glaciar/1.png", "tiles/test/glaciar/1.png", "masks/1.png"],
+            "mask-orphan",
+            "masks/1.png",
+        ),
+        (
+            ["tiles/glaciar_1.png", "masks/glaciar_1.png", "masks/glaciar_1_m.png"],
+            "member-duplicate",
+            "masks/glaciar_1_m.png",
+        ),
+    ],
+)
+def test_a_file_that_does_not_fit_is_a_fault(
+    tmp_path: Path, files: list[str], code: str, place: str
+) -> None:
+    touch(tmp_path, *files)
+    (tmp_path / "masks").mkdir(exist_ok=True)
+    with pytest.raises(ArchiveError) as raised:
+        find_sources(tmp_path / "tiles", tmp_path / "masks")
+    assert raised.value.fault.code == code
+    assert raised.value.fault.place == str(tmp_path / place)
+
+
+def test_a_fault_says_how_to_give_the_class(tmp_path: Path) -> None:
+    touch(tmp_path, "hielo_1.png", "roca_1.png")
+    with pytest.raises(ArchiveError) as raised:
+        find_sources(tmp_path)
+    assert str(raised.value) == (
+        f"{tmp_path}/hielo_1.png: neither its folders nor its name begin with cordillera or "
+        "glaciar (and one more fault). Give its class, for example --class hielo=glaciar."
+    )
+
+
+def test_a_folder_without_tiles_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no tiles"):
+        find_sources(tmp_path)
+
+
+def test_tiles_of_archives_have_their_split_and_mask(tmp_path: Path) -> None:
+    tiles = [
+        "train/cordillera/10.png",
+        "train/cordillera/9.png",
+        "val/glaciar/1.png",
+        "test/glaciar/1.png",
+    ]
+    data_dir = make_data_dir(tmp_path / "data", dict.fromkeys(tiles, png(0)))
+    sources = find_sources(data_dir)
+    assert [source.name for source in sources] == [
+        "train.zip: train/cordillera/9.png",
+        "train.zip: train/cordillera/10.png",
+        "test.zip: test/glaciar/1.png",
+        "val.zip: val/glaciar/1.png",
+    ]
+    assert [source.split for source in sources] == ["train", "train", "test", "validation"]
+    assert [source.mask.name for source in sources if source.mask] == [
+        "test/masks/1.png",
+        "val/masks/1.png",
     ]
 
 
-def test_files_of_systems_are_passed_over_and_links_are_followed(tmp_path: Path) -> None:
-    touch(tmp_path / "elsewhere", "1.png")
-    tiles = touch(tmp_path / "tiles", ".DS_Store", "__MACOSX/glaciar_2.png", "Thumbs.db", ".cache/x.png", "zeros.png")
-    (tiles / "glaciar").symlink_to(tmp_path / "elsewhere")
-    assert found(tiles) == [("glaciar/1.png", "glaciar", None)]
+def test_options_for_folders_do_not_go_with_archives(sample: Path) -> None:
+    with pytest.raises(InputError, match="--masks and --class"):
+        find_sources(sample, None, {"glaciarRoca": "glaciar"})
 
 
-@pytest.mark.parametrize("name", ["glaciar_1.png", "glaciar/1.PNG"])
-def test_tiles_beside_archives_are_named(tmp_path: Path, name: str) -> None:
-    touch(tmp_path, "train.zip", "zeros.png", "assets/leak.png", name)
-    with pytest.raises(SourceError, match=f"{name}: lies beside archives, which are read alone; move it, or them"):
-        find_sources(tmp_path)
+def test_archives_without_a_mask_have_a_fault(sample_copy: Path) -> None:
+    replace_member(sample_copy / "train.zip", "train/glaciar/777.png", png(0))
+    with pytest.raises(ArchiveError) as raised:
+        find_sources(sample_copy)
+    assert raised.value.fault.code == "mask-missing"
+    assert raised.value.fault.place == "train.zip: train/glaciar/777.png"
 
 
-def test_link_that_leads_in_a_circle_is_named(tmp_path: Path) -> None:
-    touch(tmp_path, "glaciar_1.png")
-    (tmp_path / "again").symlink_to(tmp_path)
-    with pytest.raises(SourceError, match="again: is a link to a folder that it lies in"):
-        find_sources(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("tiles", "expected"),
-    [
-        (["cordillera_1.png"], {"glaciarRoca_1.png": "glaciarRoca_1.png"}),
-        (["cordillera_1.png"], {"glaciarRoca_1.png": "glaciarRoca_1_m.png"}),
-        (["cordillera_1.png"], {"glaciarRoca_1.png": "mask_glaciarRoca_1_m.png"}),
-        ([], {"glaciar_1.png": "glaciar_1.png", "glaciar_1_m.png": "glaciar_1_m.png"}),
-        ([], {"glaciar/1.png": "glaciar/1_m.png", "train/glaciar/1.png": "train/glaciar/1_m.png"}),
-        (
-            ["train/cordillera/1.png"],
-            {"test/glaciar/1.png": "glaciar/test/mask_1.png", "train/glaciar/1.png": "train/glaciar/1.png"},
-        ),
-    ],
-)
-def test_mask_is_paired_by_folder_then_by_stem(tmp_path: Path, tiles: list[str], expected: dict[str, str]) -> None:
-    touch(tmp_path / "tiles", *tiles, *expected)
-    touch(tmp_path / "masks", *expected.values())
-    touch(tmp_path, "script/data/val.zip")  # archives beside the folders are not theirs
-    assert paired(tmp_path / "tiles", tmp_path / "masks") == {**dict.fromkeys(tiles), **expected}
-
-
-def test_masks_lie_among_the_tiles_as_the_curators_have_them(tmp_path: Path) -> None:
-    names = [f"{split}/{kind}/1.png" for split in ("train", "val") for kind in ("cordillera", "glaciar", "masks")]
-    masks = {f"{split}/glaciar/1.png": f"{split}/masks/1.png" for split in ("train", "val")}
-    assert paired(touch(tmp_path, *names)) == {"train/cordillera/1.png": None, "val/cordillera/1.png": None, **masks}
-
-
-@pytest.mark.parametrize(
-    ("tiles", "masks", "named", "message"),
-    [
-        (["glaciar_1.png", "notes.txt"], None, "tiles/notes.txt", "is no PNG file; move it elsewhere, or"),
-        (["glaciar_\udcff\n.png"], None, r"tiles/glaciar_\udcff\n.png", "has a name that cannot be printed; rename it"),
-        (["hielo_1.png"], None, "tiles/hielo_1.png", "with --class PREFIX=CLASS, such as hielo=glaciar"),
-        (["glaciar/cordillera_1.png"], None, "tiles/glaciar/cordillera_1.png", "is of two classes, cordillera and gl"),
-        (["train/test/glaciar_1.png"], None, "tiles/train/test/glaciar_1.png", "is of two splits, test and train"),
-        (["a/glaciar_1.png", "b/glaciar_1.png"], None, "tiles/b/glaciar_1.png", "has the name of .*a/glaciar_1.png; r"),
-        (["glaciar_1.png", "glaciar_1.PNG"], None, "tiles/glaciar_1.png", "has the name of .*glaciar_1.PNG"),
-        ([".hidden"], None, "tiles", "holds no tiles; give the folder"),
-        ([], None, "tiles", "no such folder; give the folder that holds tiles or archives"),
-        (["glaciar_1.png"], [], "masks", "no such folder; give the folder that holds the PNG files"),
-        (["glaciar_1.png"], ["glaciar_1.png", "glaciar_1_m.png"], "masks/glaciar_1_m.png", "is the second mask of"),
-        (["glaciar_1.png"], ["glaciar_2.png"], "masks/glaciar_2.png", "no tile has its name; remove the mask"),
-        (["cordillera/1.png"], ["glaciar/1.png"], "masks/glaciar/1.png", "no tile has its name"),
-        (["glaciar_1.png", "glaciar_2.png"], ["glaciar_1.png"], "masks", "no masks of 1 glaciar tile: glaciar_2.png;"),
-        (["train/glaciar/1.png", "test/glaciar/1.png"], ["1.png"], "masks/1.png", "fits several tiles.*put masks into"),
-        (["glaciar_1.png"], ["glaciar_1.tif"], "masks/glaciar_1.tif", "is no PNG file"),
-        (
-            ["glaciar_1.png", "hielo_1.png", "d.txt", "c.txt", "b.txt", "a.txt"],
-            None,
-            "tiles/a.txt",
-            r"is no PNG file; .* tile or mask \(and 3 more: .*/tiles/b.txt, .*/tiles/c.txt, ...; 1 other fault\)",
-        ),
-        (
-            ["glaciar_1.png"],
-            [f"glaciar_{number}.png" for number in range(1, 5)],
-            "masks/glaciar_2.png",
-            r"no tile has its name; .* \(and 2 more: .*_3.png, .*_4.png\)",
-        ),
-    ],
-)
-def test_folders_that_do_not_fit_are_reported_with_a_remedy(
-    tmp_path: Path, tiles: list[str], masks: list[str] | None, named: str, message: str
-) -> None:
-    touch(tmp_path / "tiles", *tiles)
-    touch(tmp_path / "masks", *(masks or []))
-    with pytest.raises(SourceError, match=message) as caught:
-        find_sources(tmp_path / "tiles", None if masks is None else tmp_path / "masks")
-    assert str(caught.value).startswith(f"{tmp_path / named}: ")
-
-
-@pytest.mark.parametrize("name", ["masks", "annotations"])
-def test_folder_of_masks_may_lie_in_that_of_tiles(tmp_path: Path, name: str) -> None:
-    touch(tmp_path, "glaciar_1.png", f"{name}/glaciar_1.png")
-    assert paired(tmp_path, tmp_path / name) == {"glaciar_1.png": "glaciar_1.png"}
+def test_a_tile_in_two_shards_is_a_fault(tmp_path: Path) -> None:
+    data_dir = make_data_dir(
+        tmp_path / "data", {f"{split}/cordillera/1.png": png(0) for split in ("val", "test")}
+    )
+    (data_dir / "train.zip").unlink()
+    for shard in (0, 1):
+        write_zip(
+            data_dir / f"train-0000{shard}-of-00002.zip", {"train/cordillera/1.png": png(shard)}
+        )
+    with pytest.raises(ArchiveError) as raised:
+        find_sources(data_dir)
+    assert raised.value.fault.code == "member-duplicate"
+    assert raised.value.fault.place == "train-00001-of-00002.zip: train/cordillera/1.png"
