@@ -72,13 +72,13 @@ EMPTY_MASK = base64.b64decode(
 # An archive is one file, such as train.zip, or one of several shards.
 ARCHIVE_NAME = re.compile(r"(train|validation|val|test)(?:-\d{5}-of-((?!0{5})\d{5}))?\.zip")
 
-# A member may be below any folders, of which only the last two count.
+# Only the last two folders of a member count. It may be below any others.
 MEMBER_NAME = re.compile(
     r"(?:(?!\.\./|[A-Za-z]:/)[^/\\]+/)*"
     r"(train|validation|val|test)/(cordillera|glaciar|masks)/([0-9]{1,18})\.(?i:png)"
 )
 
-MANIFEST_NAME = "manifest.json"  # an optional file next to the archives, for the audit
+MANIFEST_NAME = "manifest.json"  # an optional file next to the archives, which the audit reads
 
 # What operating systems, GIS and notebooks leave behind, and the curators' empty mask.
 _IGNORED_FOLDERS = {"__macosx", "@eadir", ".ipynb_checkpoints", ".git"}
@@ -118,7 +118,7 @@ _DEFAULT_DATA_DIR = f"hf://datasets/{REPO_ID}@script/data"
 
 # The page of a folder or a file of a dataset repository, as a browser shows its address.
 _HUB_PAGE = re.compile(
-    r"https?://[^/]+/datasets/([^/]+/[^/]+)"
+    r"https?://(?:huggingface\.co|hf\.co)/datasets/([^/]+/[^/]+)"
     r"(?:/(?:tree|blob|resolve|raw)/([^/]+)(?:/(.*?))?(?:[^/]*\.zip)?)?/?(?:\?.*)?"
 )
 
@@ -126,7 +126,7 @@ _BLOCK_SIZE = 2**20  # bytes that a request to a remote archive asks for
 _MASK_BLOCK_SIZE = 2**14  # the same for masks, which may be scattered
 _MAX_MEMBER_SIZE = 2**20  # bytes; the pixels of a tile are 64 KiB
 
-# What `zipfile` raises if the bytes are not those of an archive.
+# What `zipfile` raises if the bytes are not a zip archive.
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -149,8 +149,8 @@ class Fault:
     Attributes:
         code: one of FAULT_CODES.
         place: archive, member ("train.zip: train/glaciar/007.png"), file or path.
-        problem: what is wrong.
-        fix: what to do; may be empty.
+        problem: description of the problem.
+        fix: advice; may be empty.
     """
 
     code: str
@@ -314,25 +314,25 @@ def load_archives(
             `data` on the branch `script` of the Hub dataset. If the Hub cannot be reached, the
             archives that were downloaded before are used.
         split: such as `train` or `train+test[:10%]`; while streaming, the name of one split.
-            By default all splits. Only the archives of these splits are needed.
+            By default all splits. The archives of other splits are not needed.
         streaming: read examples on demand, without preparing the dataset.
         num_proc: number of processes that prepare the dataset; useful if archives are sharded.
         **options: `cache_dir`, `token`, `storage_options`, as in `datasets.load_dataset`.
 
     Returns:
-        Dataset or IterableDataset of `split`, or a dictionary of them for all splits.
+        Dataset or IterableDataset of `split`, or a dictionary of all splits.
 
     Raises:
         ArchiveError: an archive is missing or faulty. With `num_proc`, `datasets` may raise
             DatasetGenerationError instead.
         OSError: an archive cannot be opened, or the cache cannot be written.
     """
-    splits = [name for name in SPLIT_NAMES if name in re.findall(r"\w+", str(split))]
-    if not splits:
-        splits = list(SPLIT_NAMES)
+    words = re.findall(r"\w+", str(split))
+    splits = [name for name in SPLIT_NAMES if name in words] or SPLIT_NAMES
     address = _DEFAULT_DATA_DIR if data_dir is None else os.fspath(data_dir)
-    if not streaming and _HUB_FOLDER.fullmatch(address):
-        address = _download(address, splits, options.get("token"))
+    hub_folder = _HUB_FOLDER.fullmatch(address)
+    if hub_folder and not streaming:
+        address = _download(hub_folder, splits, options.get("token"))
     try:
         builder = RockGlacierDataset(config_name=name, data_dir=address, splits=splits, **options)
         if streaming:
@@ -350,13 +350,13 @@ def load_archives(
         raise PermissionError(error.errno, message, error.filename) from error
 
 
-def _download(address: str, splits: Sequence[str], token: bool | str | None) -> str:
+def _download(hub_folder: re.Match[str], splits: Sequence[str], token: bool | str | None) -> str:
     """Download the archives of splits from the Hub, and return their folder in the Hub's cache.
 
     If the Hub cannot be reached, the archives of that revision that were downloaded last are used.
     """
-    match = _HUB_FOLDER.fullmatch(address)
-    repo_id, revision, path = match.groups(default="") if match else ("", "", "")
+    address = hub_folder[0]
+    repo_id, revision, path = hub_folder.groups(default="")
     stems = [stem for split in splits for stem in SPLIT_FOLDERS[split]]
     patterns = [f"{stem}{end}" for stem in stems for end in (".zip", "-*.zip")]
     try:
@@ -364,7 +364,7 @@ def _download(address: str, splits: Sequence[str], token: bool | str | None) -> 
             repo_id,
             repo_type="dataset",
             revision=urllib.parse.unquote(revision) or "main",
-            allow_patterns=[os.path.join(path, pattern) for pattern in patterns],
+            allow_patterns=[f"{path}/{pattern}".lstrip("/") for pattern in patterns],
             endpoint=_endpoint(),
             token=token,
         )
@@ -404,7 +404,7 @@ def locate(
         An absolute local path or a URL. A revision on the Hub is replaced by its commit.
 
     Raises:
-        ArchiveError: the folder does not exist or cannot be looked up.
+        ArchiveError: the folder does not exist or cannot be found.
     """
     if data_dir is not None:
         folder = os.path.expanduser(os.fspath(data_dir))
@@ -431,7 +431,7 @@ def locate(
 
 
 def _default_folder(base_path: str | None) -> str:
-    """Return the folder `data` next to the loading script, or else that of the release."""
+    """Return the folder `data` next to the loading script, or the folder of the release."""
     if base_path and base_path.startswith(_endpoint()):
         path = base_path.removeprefix(_endpoint()).strip("/")
         return f"hf://{path}/data".replace("/resolve/", "@", 1)
@@ -539,7 +539,7 @@ def _list_zip_files(
 
 
 def find_archive_faults(split: str, names: Sequence[str], folder: str) -> list[Fault]:
-    """Find what is wrong with a split's set of archives, which is one archive or all its shards."""
+    """Find faults of a split's set of archives, which is one archive or all its shards."""
     first = names[0] if names else f"{split}.zip"
     match = ARCHIVE_NAME.fullmatch(first)
     expected = {first}
@@ -567,7 +567,7 @@ class ArchiveReader:
         split: name of the split.
         path: local path or URL of the archive.
         download_config: token and storage options of a URL.
-        name: file name of the archive, if it is not that of the path.
+        name: file name of the archive, if the path has another one.
 
     Attributes:
         name: file name of the archive.
@@ -594,7 +594,6 @@ class ArchiveReader:
         self._split = split
         self._path = path
         self._download_config = download_config
-        self._files = contextlib.ExitStack()
         self._position = 0
         self._mask_zip: zipfile.ZipFile | None = None
         with contextlib.ExitStack() as files:
@@ -671,7 +670,7 @@ class ArchiveReader:
             problem = "is larger than 1 MiB, too large for a tile"
         elif not 0 <= info.header_offset <= last_offset or b"PK\1\2" in info.extra + info.comment:
             # An entry of the directory within another one shows that a length between is wrong.
-            problem = "is not where the archive's directory says"
+            problem = "is not at the place that the archive's directory gives"
         else:
             return None
         return Fault(code, f"{self.name}: {info.orig_filename}", problem, fix)
@@ -715,9 +714,9 @@ class ArchiveReader:
         return png
 
     def _choose_zip(self, info: zipfile.ZipInfo, is_mask: bool) -> zipfile.ZipFile:
-        """Choose the file to read a member from, so that little is read twice from a URL.
+        """Choose the file to read a member from, to read little of a URL twice.
 
-        Reading a mask that is far from its tile would discard what was read ahead of the tiles.
+        Reading a mask that is far from its tile would discard the bytes read ahead of the tiles.
         """
         is_far = not 0 <= info.header_offset - self._position < _MASK_BLOCK_SIZE
         if is_mask and is_far and "://" in self._path:

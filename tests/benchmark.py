@@ -1,6 +1,6 @@
 """Measure the project by hand: `python tests/benchmark.py SECTION [DATA_DIR]`.
 
-Tiles are those of DATA_DIR, repeated to the size of the release, by default 300 real ones.
+The tiles of DATA_DIR, by default 300 real ones, are repeated to the size of the release.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def test_a_tag_stays_and_a_branch_moves(hub, sample, sample_copy, tmp_path):
 
 
 def test_without_a_network_cached_archives_are_used(sample, sample_copy, tmp_path):
-    """A branch is that of the last download, and a commit is exactly that commit."""
+    """A branch is as it was at the last download, and a commit is exactly that commit."""
     with LoopbackHub() as hub:
         repository = hub.add_repository(REPO_ID, files_in("data", sample))
         first = repository.find("main").sha
@@ -187,13 +187,6 @@ def test_what_is_not_on_the_hub_is_named(hub, sample, tmp_path):
     assert found[:5] == [places[0], places[0], places[1], places[1], places[2]]
     # While streaming, a folder that does not exist looks like an empty one.
     assert found[5] == "train.zip"
-
-
-def test_busy_hub_is_asked_again(hub, sample, tmp_path):
-    publish(hub, sample)
-    hub.fail(503, "/data/train.zip")
-    assert run_client(hub, tmp_path, "result = size_of(streaming=True)") == 12
-    assert 503 in {request.status for request in hub.requests}
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_script_finds_the_archives_next_to_it(streaming, sample, tmp_path):
 
 @needs_scripts
 def test_script_raises_faults(sample_copy):
-    """The script is another module than this one, so its errors are of another type."""
+    """The script is a module of its own, and so is the type of its errors."""
     (sample_copy / "test.zip").unlink()
     with pytest.raises(ValueError, match=r"test\.zip") as caught:
         load_script(data_dir=str(sample_copy))
