@@ -75,7 +75,7 @@ def test_python_blocks_print_what_is_shown(hub, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout) == [block.output for block in blocks]
     [score] = [block for block in read_blocks("bash") if block.heading == "Score"]
-    done = run_python(*find_commands(score), hub, folder)
+    done = run_python(find_commands(score)[0], hub, folder)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "balanced_accuracy" in done.stdout
 
@@ -84,7 +84,7 @@ def test_first_two_bash_blocks_are_smoke_load_and_tests(hub, tmp_path):
     smoke_load, tests = read_blocks("bash")[:2]
     assert smoke_load.code.count("\n") == tests.code.count("\n") == 1  # .ci/run reads one line
     assert "pytest" in tests.code
-    done = run_python(*find_commands(smoke_load), hub, tmp_path)
+    done = run_python(find_commands(smoke_load)[0], hub, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.startswith(smoke_load.output)
     assert smoke_load.output
