@@ -42,7 +42,7 @@ and image segmentation (which pixels show one?).
 
 HOMEPAGE = "https://github.com/alcazar90/rock-glacier-detection"
 _LICENSE = "MIT"
-_VERSION = "2.0.0"
+_VERSION = "3.0.0"
 
 REPO_ID = "alkzar90/rock-glacier-dataset"  # on the Hub
 CONFIG_NAMES = ("image-classification", "image-segmentation")
