@@ -1,12 +1,12 @@
-"""Assign tiles to train, validation and test so that no two splits share ground.
+"""Assign tiles to train, validation and test. No two splits share ground.
 
-Tiles of one site share ground, so a site is assigned as a whole if it is small. A site that is too
+Tiles of one site share ground, so all tiles of a small site get the same split. A site that is too
 large for that is cut into strips by one or two parallel lines, one strip for each split. Tiles on a
 line are dropped.
 
-Whole sites are assigned greedily, the largest first. Then each large site is cut: of all lines
-along both axes, and all orders of the splits, the cut is chosen that fits best what the splits
-still need. As few sites are cut as the targets allow.
+Small sites are assigned greedily, the largest first. Then each large site is cut. Lines across both
+axes and all orders of the splits are tried, and the cut is chosen that brings the splits closest to
+their targets. No more sites are cut than the targets need.
 
 Numbers of tiles are arrays of shape (..., splits, classes), in the order of `SPLIT_NAMES` and
 `CLASS_NAMES`. Targets are shares of the tiles that are kept.
@@ -36,13 +36,12 @@ MATCH_MARGIN = 3
 """Pixels to keep between a tile and a line in a site with matches: the error of the positions."""
 
 _MOST_CUTS = 8  # Each more takes time; the release has two sites in its test masks.
-_MOST_LINES = (
-    60  # Positions of lines to try per axis. With 120, about 0.3 % fewer tiles are dropped.
-)
-_ATTEMPTS = 20  # Orders of the whole sites to try: enough for 30 sites of 10 tiles.
+# Positions of lines to try per axis. With 120, about 0.3 % fewer tiles are dropped.
+_MOST_LINES = 60
+_ATTEMPTS = 20  # Orders of the small sites to try: enough for 30 sites of 10 tiles.
 _JITTER = 0.3  # Share by which the sizes of sites vary between attempts.
 
-# Weights of what the search avoids. Dropping all tiles of a class costs 1.
+# Weights of the parts of the cost. Dropping all tiles of a class costs 1.
 _LACKING_WEIGHT = 100.0  # per split without a tile of a class
 _MISSED_WEIGHT = 2.0  # times the departure from a target beyond the tolerance, as a share of it
 _DEPARTURE_WEIGHT = 0.02  # times the departure from a target, as a share of it
@@ -172,7 +171,7 @@ def plan_sites(
     buffer: float = 0.0,
     seed: int = 0,
 ) -> Plan:
-    """Assign sites to splits, whole or cut into strips.
+    """Assign sites to splits, and cut large sites into strips.
 
     Args:
         tiles: Columns `site`, `x`, `y` (position in the site, in pixels) and `label` (number of the
@@ -237,7 +236,7 @@ def check_classes(splits: npt.ArrayLike, labels: npt.ArrayLike) -> None:
     for split, label in np.argwhere((counts == 0) & (total > 0)):
         raise InputError(
             f"The split {SPLIT_NAMES[split]} would have no {CLASS_NAMES[label]} tile. "
-            f"Add {CLASS_NAMES[label]} tiles of other places, or use --split keep or random."
+            f"Add {CLASS_NAMES[label]} tiles of other places, or use another --split."
         )
 
 
@@ -285,7 +284,7 @@ def _search(sites: Sequence[_Site], shares: _Floats, seed: int) -> list[_Cut]:
 def _assign_sites(
     sites: Sequence[_Site], order: Sequence[int], large: set[int], shares: _Floats
 ) -> list[_Cut]:
-    """Assign whole sites greedily in an order, then cut the large ones in this order."""
+    """Assign the small sites greedily in an order, then cut the large sites in this order."""
     remaining = np.sum([site.sizes for site in sites], axis=0)
     counts = np.zeros((len(shares), len(remaining)))
     targets = np.maximum(_append_sum(shares[:, None] * remaining), 1)
@@ -316,7 +315,7 @@ def _find_cut(site: _Site, shares: _Floats, counts: _Floats, remaining: _Ints) -
     Args:
         site: The site.
         shares: Share of each split, float64 of shape (splits,).
-        counts: Number of tiles that the splits already have.
+        counts: Number of tiles of each split and class so far.
         remaining: Number of tiles of each class that are not assigned yet, in this and later sites.
     """
     # This site gives each split the same share of what the split still needs as later sites do.
@@ -342,7 +341,7 @@ def _find_cut(site: _Site, shares: _Floats, counts: _Floats, remaining: _Ints) -
 
 
 def _cost(counts: _Ints | _Floats, targets: _Floats, total: _Ints) -> _Floats:
-    """Return what is bad about counts of shape (..., splits, classes), as a number.
+    """Return the cost of counts of shape (..., splits, classes): 0 is perfect.
 
     Args:
         counts: Number of tiles of each split and class.
