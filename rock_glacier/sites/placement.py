@@ -59,12 +59,18 @@ def number_sites(tiles: int, pairs: pd.DataFrame) -> npt.NDArray[np.int64]:
     """
     if not tiles:
         return np.zeros(0, np.int64)
-    ends = (pairs["a"].to_numpy(), pairs["b"].to_numpy())
-    graph = coo_array((np.ones(len(pairs), bool), ends), shape=(tiles, tiles))
+    graph = _make_graph(np.ones(len(pairs)), pairs, tiles)
     _, labels = connected_components(graph, directed=False)
     _, first = np.unique(labels, return_index=True)
     rank = np.argsort(np.argsort(first))
     return rank[labels].astype(np.int64)
+
+
+def _make_graph(weights: npt.NDArray[np.float64], pairs: pd.DataFrame, tiles: int) -> coo_array:
+    """Return the graph of tiles with an edge for each pair."""
+    # Some versions of scipy accept no indices of 64 bits.
+    ends = (pairs["a"].to_numpy(np.int32), pairs["b"].to_numpy(np.int32))
+    return coo_array((weights, ends), shape=(tiles, tiles))
 
 
 def place_tiles(tiles: int, pairs: pd.DataFrame) -> Placement:
@@ -121,8 +127,7 @@ def _place_along_tree(
     strength = np.where(is_exact, pairs["pixels"], pairs["votes"] * pairs["correlation"])
     rank = np.empty(len(pairs))
     rank[np.lexsort((strength, is_exact))[::-1]] = np.arange(1, len(pairs) + 1)
-    ends = (pairs["a"].to_numpy(), pairs["b"].to_numpy())
-    tree = minimum_spanning_tree(coo_array((rank, ends), shape=(tiles, tiles)).tocsr())
+    tree = minimum_spanning_tree(_make_graph(rank, pairs, tiles).tocsr())
     links = {
         (a, b): (orientation, dx, dy)
         for a, b, orientation, dx, dy in pairs[["a", "b", "orientation", "dx", "dy"]].itertuples(
@@ -164,8 +169,7 @@ def _adjust(
     """
     a = pairs["a"].to_numpy()
     b = pairs["b"].to_numpy()
-    exact_ends = (a[is_exact], b[is_exact])
-    overlaps = coo_array((np.ones(is_exact.sum()), exact_ends), shape=(len(position),) * 2)
+    overlaps = _make_graph(np.ones(is_exact.sum()), pairs[is_exact], len(position))
     clusters, cluster = connected_components(overlaps, directed=False)
     a = a[~is_exact]
     b = b[~is_exact]

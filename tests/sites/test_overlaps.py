@@ -43,7 +43,7 @@ def overlaps_by_brute_force(tiles) -> list[tuple[int, ...]]:
         # Each colour is a point on the unit circle, so only equal pixels add 1 to the correlation.
         return np.fft.fft2(np.exp(2j * np.pi * (pixels * 0.6180339887 % 1)), (256, 256))
 
-    found = []
+    found: list[tuple[int, ...]] = []
     for a, b in itertools.combinations(range(len(tiles)), 2):
         fits = []
         for orientation in ORIENTATIONS:
@@ -202,11 +202,10 @@ def test_several_processes_find_the_same_overlaps():
 def links_by_pair(overlaps: pd.DataFrame) -> dict[tuple[str, str], tuple[int, int]]:
     """Return the offsets of upright overlaps, from the path that sorts first to the other."""
     offsets = {}
-    for pair in overlaps.itertuples():
-        if pair.a < pair.b:
-            offsets[pair.a, pair.b] = (pair.dx, pair.dy)
-        else:
-            offsets[pair.b, pair.a] = (-pair.dx, -pair.dy)
+    for pair in overlaps.to_dict("records"):
+        first, second = sorted([pair["a"], pair["b"]])
+        sign = 1 if pair["a"] == first else -1
+        offsets[first, second] = (sign * pair["dx"], sign * pair["dy"])
     return offsets
 
 
