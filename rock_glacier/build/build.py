@@ -233,7 +233,7 @@ def _plan(
         return plan_random(store.labels, options.ratios, options.seed), None
     # Archives need splits before their sites are known; these are preliminary.
     draft.mkdir()
-    paths = _name_tiles(store.sources, plan_random(store.labels, (1, 1, 1), options.seed))
+    paths = _name_tiles(store.sources, plan_random(store.labels, (1, 1, 1), seed=0))
     store.write(draft, paths)
     with TileSet.read(draft, workers) as tiles:
         raise_faults(find_errors(tiles.faults))

@@ -200,7 +200,7 @@ def _list_pngs(folder: Path, excluded: Path | None, faults: list[Fault]) -> list
             else:
                 fix = "Move it to another folder, or save it as PNG if it is a tile or a mask"
                 faults.append(Fault("member-name", png.place, "is not a PNG file", fix))
-    return sorted(pngs, key=lambda png: _natural_key(png.name))
+    return sorted(pngs, key=lambda png: png.name)
 
 
 def _raise(error: OSError) -> None:

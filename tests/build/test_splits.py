@@ -170,10 +170,11 @@ def brute_force(tiles: pd.DataFrame, ratios: Sequence[float]) -> float:
     return best
 
 
-@pytest.mark.parametrize("ratios", [(1, 1, 1), (5, 2, 3), (1, 6, 3)])
-def test_the_best_of_all_cuts_is_found(ratios: Sequence[float]) -> None:
-    rows = [(0, 200 * column, 0, 0) for column in range(10)]
-    tiles = make_table(rows)
+@pytest.mark.parametrize("ratios", [(1, 1, 1), (5, 2, 3), (1, 6, 3), (6, 3, 1)])
+@pytest.mark.parametrize("clumps", [[1] * 10, [6, 1, 3]])
+def test_the_best_of_all_cuts_is_found(clumps: list[int], ratios: Sequence[float]) -> None:
+    """Tiles at the same place cannot be cut apart."""
+    tiles = make_table([(0, 200 * n, 0, 0) for n, size in enumerate(clumps) for _ in range(size)])
     plan = plan_sites(tiles, NO_PAIRS, ratios)
     assert not (plan.splits == DROPPED).any()
     counts = count_tiles(plan.splits, tiles["label"])[:, 0]
