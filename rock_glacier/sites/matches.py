@@ -37,7 +37,7 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
-from rock_glacier.parallel import Workers, count_cores
+from rock_glacier.parallel import Workers
 from rock_glacier.sites.features import (
     FEATURE,
     MAX_FEATURES,
@@ -106,7 +106,7 @@ def find_matches(files: ArrayFiles, workers: Workers, overlaps: pd.DataFrame) ->
     tasks = [(files, first, last) for first, last in ranges]
     described = workers.map(_describe_tiles, tasks, "Detecting features")
     features = _collect(files, described)
-    links = _vote(features)
+    links = _vote(features, threads=workers.num_proc)
     known = set(zip(overlaps["a"].tolist(), overlaps["b"].tolist(), strict=True))
     is_new = [pair not in known for pair in links[["a", "b"]].tolist()]
     links = links[np.array(is_new, bool)]
@@ -141,9 +141,9 @@ def _collect(files: ArrayFiles, parts: Iterable[list[np.ndarray]]) -> _Features:
     return _Features(descriptors[: ends[-1]], geometry[: ends[-1]], tiles, ends)
 
 
-def _vote(features: _Features) -> np.ndarray:
+def _vote(features: _Features, *, threads: int) -> np.ndarray:
     """Return the link with most votes of each pair, if they are enough: array of `_LINK`."""
-    faiss.omp_set_num_threads(count_cores())
+    faiss.omp_set_num_threads(threads)
     index = _make_index(features.descriptors)
     number = len(features.ends) - 1
     found = [np.zeros(0, _LINK)]
