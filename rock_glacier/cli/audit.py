@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from rock_glacier import output
 from rock_glacier.cli.options import (
-    UsageError,
     add_dask,
     add_data_dir,
     add_num_proc,
@@ -56,8 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Audit a folder of archives; return 1 if there are errors."""
-    _check_files(options)
-
     from rock_glacier.audit.checks import check
     from rock_glacier.audit.report import report_lines
     from rock_glacier.parallel import Workers, count_cores
@@ -85,24 +81,3 @@ def run(options: argparse.Namespace) -> int:
         if file:
             output.message(f"Wrote {file}")
     return int(audit.errors > 0)
-
-
-def _check_files(options: argparse.Namespace) -> None:
-    """Check before the long work that outputs replace neither each other nor the archives.
-
-    Raises:
-        UsageError: If they do.
-    """
-    known: dict[Path, str] = {}
-    for option in ("--index", "--json", "--html"):
-        file = getattr(options, option.removeprefix("--"))
-        if file is None:
-            continue
-        file = file.resolve()
-        if file in known:
-            raise UsageError(f"{known[file]} and {option} name the same file")
-        known[file] = option
-        is_part = file.suffix == ".zip" or file.name in ("manifest.json", "README.md", "zeros.png")
-        is_index = file.name == "tiles.parquet" and option != "--index"
-        if file.parent == Path(options.data_dir).resolve() and (is_part or is_index):
-            raise UsageError(f"{option} would replace {file.name} of DATA_DIR")
