@@ -6,10 +6,8 @@ compares tiles with each other and with the tile index of the folder.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -24,20 +22,10 @@ from rock_glacier_dataset import ArchiveError, Fault
 # Columns of the tile index that the audit measures. All others are kept from an index that fits.
 _MEASURED = ["path", "split", "label", "mask_share"]
 
-# Columns of the JSON report that are columns of the pairs.
-_JSON_COLUMNS = ["orientation", "dx", "dy", "pixels"]
+# Columns of the JSON report about pairs.
+_JSON_COLUMNS = ["a", "b", "kind", "kinds", "orientation", "dx", "dy", "pixels", "correlation"]
 
-
-@dataclass(frozen=True)
-class PairFault(Fault):
-    """A fault about two tiles. Its place is the place of tile `a`.
-
-    Attributes:
-        pair: Row with the attributes `a` and `b` (row numbers of `Audit.table`), `orientation`,
-            `dx`, `dy` and `pixels`.
-    """
-
-    pair: Any = field(kw_only=True)
+_SPLIT_FIX = "Put both tiles into one split"
 
 
 @dataclass(frozen=True)
@@ -108,14 +96,13 @@ def check(tiles: TileSet, sites: Sites, *, matches: bool = True) -> Audit:
     faults = [*tiles.faults, *_find_split_faults(pairs, table)]
     faults.extend(_find_duplicate_faults(find_duplicates(tiles), pairs, table))
 
-    index_file = Path(tiles.folder) / INDEX_NAME
+    index_file = tiles.folder / INDEX_NAME
     if index_file.is_file():
-        index_faults: list[Fault] = []
         try:
             index = read_index(index_file)
-            index_faults.extend(_find_index_faults(index, pairs, table))
+            index_faults = list(_find_index_faults(index, pairs, table))
         except ArchiveError as error:
-            index_faults.append(error.fault)
+            index_faults = [error.fault]
         if not index_faults:
             table = _keep_positions(table, index)
         faults.extend(index_faults)
@@ -132,11 +119,11 @@ def check(tiles: TileSet, sites: Sites, *, matches: bool = True) -> Audit:
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[Any]:
-    """Yield the rows as named tuples. Their fields have the types of the columns."""
+    """Yield the rows as named tuples, whose fields the stubs of pandas do not know."""
     return frame.itertuples()
 
 
-def _find_split_faults(pairs: pd.DataFrame, table: pd.DataFrame) -> Iterator[PairFault]:
+def _find_split_faults(pairs: pd.DataFrame, table: pd.DataFrame) -> Iterator[Fault]:
     """Report pairs whose tiles are in different splits."""
     paths = table["path"].to_list()
     places = table["place"].to_list()
@@ -146,40 +133,41 @@ def _find_split_faults(pairs: pd.DataFrame, table: pd.DataFrame) -> Iterator[Pai
             problem = f"overlaps {paths[pair.b]} on {pair.pixels:,} pixels"
         else:
             code = "match-across-splits"
-            problem = f"shows the same ground as {paths[pair.b]}"
-            if not math.isnan(pair.correlation):
-                problem += f" (correlation {pair.correlation:.2f})"
-        yield PairFault(code, places[pair.a], problem, "Put both tiles into one split", pair=pair)
+            correlation = f"correlation {pair.correlation:.2f}"
+            problem = f"shows the same ground as {paths[pair.b]} ({correlation})"
+        yield Fault(code, places[pair.a], problem, _SPLIT_FIX)
 
 
 def _find_duplicate_faults(
     duplicates: pd.DataFrame, pairs: pd.DataFrame, table: pd.DataFrame
-) -> Iterator[PairFault]:
-    """Report tiles with the same pixels.
+) -> Iterator[Fault]:
+    """Report tiles with the same pixels, except pairs that are reported because of their splits.
 
     Tiles of few colours do not overlap by definition. If they are in different splits, they are
     reported here as `overlap-across-splits`.
     """
     splits = table["split"].to_list()
+    labels = table["label"].to_list()
     paths = table["path"].to_list()
     places = table["place"].to_list()
-    known_pairs = set(zip(pairs["a"], pairs["b"], strict=True))
+    reported = set(zip(pairs["a"][pairs["across"]], pairs["b"][pairs["across"]], strict=True))
     for pair in _rows(duplicates):
-        place = places[pair.a]
+        if (pair.a, pair.b) in reported:
+            continue
         problem = f"has the same pixels as {paths[pair.b]}"
         if pair.orientation:
             problem += " in another orientation"
-        if splits[pair.a] != splits[pair.b] and (pair.a, pair.b) not in known_pairs:
-            fix = "Put both tiles into one split"
-            yield PairFault("overlap-across-splits", place, problem, fix, pair=pair)
+        if splits[pair.a] != splits[pair.b]:
+            yield Fault("overlap-across-splits", places[pair.a], problem, _SPLIT_FIX)
+            continue
         fix = "Remove one of the tiles"
-        if pair.labels_differ:
+        if labels[pair.a] != labels[pair.b]:
             problem += ", but another label"
             fix = "Keep the tile with the correct label"
         elif pair.masks_differ:
             problem += ", but another mask"
             fix = "Keep the tile with the correct mask"
-        yield PairFault("duplicate-pixels", place, problem, fix, pair=pair)
+        yield Fault("duplicate-pixels", places[pair.a], problem, fix)
 
 
 def _find_index_faults(
@@ -204,7 +192,7 @@ def _find_index_faults(
             continue
         problem = f"shares ground with {paths[pair.b]}, but {INDEX_NAME} lists different {unit}"
         fix = f"Write {INDEX_NAME} again: rock-glacier audit DATA_DIR --index FILE"
-        yield PairFault("index-mismatch", places[pair.a], problem, fix, pair=pair)
+        yield Fault("index-mismatch", places[pair.a], problem, fix)
 
 
 def _keep_positions(table: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame:
@@ -229,14 +217,12 @@ def _fault_to_json(fault: Fault) -> dict[str, str]:
 
 
 def _pairs_to_json(pairs: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
-    paths = table["path"].to_list()
-    rows = []
-    for pair in _rows(pairs):
-        correlation = None
-        if not math.isnan(pair.correlation):
-            correlation = float(pair.correlation)
-        numbers = {name: int(getattr(pair, name)) for name in _JSON_COLUMNS}
-        tiles = {"a": paths[pair.a], "b": paths[pair.b]}
-        kinds = {"kind": pair.kind, "kinds": [pair.kind]}
-        rows.append({**tiles, **kinds, **numbers, "correlation": correlation})
-    return rows
+    paths = table["path"].to_numpy(object)
+    correlations = pairs["correlation"].astype(object)
+    rows = pairs.assign(
+        a=paths[pairs["a"]],
+        b=paths[pairs["b"]],
+        kinds=pairs["kind"].map(lambda kind: [kind]),
+        correlation=correlations.where(correlations.notna(), None),
+    )
+    return rows[_JSON_COLUMNS].to_dict("records")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -12,31 +11,12 @@ import pandas as pd
 
 from rock_glacier.sites.orientations import ORIENTATIONS, oriented
 from rock_glacier.tiles import TileSet
-from rock_glacier_dataset import TILE_SIZE
 
 # Number of tiles whose pixels are summed at once; this takes about 30 MiB.
 _CHUNK = 128
 
 # Red, green and blue of a pixel that was read as a little-endian number.
 _RGB = np.uint32(0xFFFFFF)
-
-# Columns of the result.
-_COLUMNS = ["a", "b", "orientation", "dx", "dy", "pixels", "labels_differ", "masks_differ"]
-
-
-@dataclass(frozen=True)
-class _SamePixels:
-    """Two tiles with the same pixels.
-
-    Attributes:
-        a: Row number of the first tile.
-        b: Row number of the second tile.
-        orientations: Orientations of `b` that have the pixels of `a`: several if `a` is symmetric.
-    """
-
-    a: int
-    b: int
-    orientations: list[int]
 
 
 def find_duplicates(tiles: TileSet) -> pd.DataFrame:
@@ -46,18 +26,21 @@ def find_duplicates(tiles: TileSet) -> pd.DataFrame:
     sum of pixels and of squared pixels. Only tiles with the same sums are compared.
 
     Returns:
-        One row per duplicate: `a`, the first tile with these pixels, and `b`, the duplicate, are
-        row numbers of `tiles.table`. `orientation`, `dx`, `dy` (always 0) and `pixels` have the
-        same meaning as in the pairs of `rock_glacier.sites`. `labels_differ` and `masks_differ`
-        are true if the two tiles contradict each other.
+        One row per duplicate, in order. `a`, the first tile with these pixels, and `b`, the
+        duplicate, are row numbers of `tiles.table`. Tile b has the pixels of tile a after
+        `orientation` was applied. `masks_differ` is true if both tiles have masks and there is no
+        orientation in which pixels and masks are the same.
     """
     images = tiles.images
-    sums = pd.DataFrame(_sum_pixels(images), columns=["sum", "squares"])
-    candidates = sums[sums.duplicated(keep=False)]
-    rows: list[dict[str, Any]] = []
-    for numbers in candidates.groupby(["sum", "squares"]).groups.values():
-        rows.extend(_describe(tiles, pair) for pair in _find_same(images, sorted(numbers)))
-    return pd.DataFrame(rows, columns=_COLUMNS).sort_values(["a", "b"], ignore_index=True)
+    sums = pd.DataFrame(_sum_pixels(images))
+    first_rows: dict[bytes, int] = {}
+    duplicates = []
+    for row in np.flatnonzero(sums.duplicated(keep=False)).tolist():
+        first = first_rows.setdefault(_digest(images[row]), row)
+        if first != row:
+            duplicates.append(_describe(tiles, first, row))
+    columns = ["a", "b", "orientation", "masks_differ"]
+    return pd.DataFrame(duplicates, columns=columns).sort_values(["a", "b"], ignore_index=True)
 
 
 def _sum_pixels(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
@@ -76,43 +59,32 @@ def _pack(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
     return np.ascontiguousarray(images).view("<u4")[..., 0] & _RGB
 
 
-def _find_same(images: npt.NDArray[np.uint8], numbers: Sequence[int]) -> Iterator[_SamePixels]:
-    """Yield each tile, of some with the same sums, that has the pixels of an earlier one."""
-    originals: list[int] = []
-    for number in numbers:
-        pixels = _pack(images[number])
-        for original in originals:
-            original_pixels = _pack(images[original])
-            orientations = [
-                orientation
-                for orientation in ORIENTATIONS
-                if np.array_equal(original_pixels, oriented(pixels, orientation))
-            ]
-            if orientations:
-                yield _SamePixels(original, number, orientations)
-                break
-        else:
-            originals.append(number)
+def _digest(image: npt.NDArray[np.uint8]) -> bytes:
+    """Return a hash of the colours that is the same for all orientations of a tile."""
+    pixels = _pack(image)
+    smallest = min(oriented(pixels, orientation).tobytes() for orientation in ORIENTATIONS)
+    return hashlib.sha256(smallest).digest()
 
 
-def _describe(tiles: TileSet, pair: _SamePixels) -> dict[str, Any]:
-    """Return the row of a pair of tiles with the same pixels."""
-    first: Any = tiles.table.loc[pair.a]
-    second: Any = tiles.table.loc[pair.b]
-    masks = tiles.masks
+def _describe(tiles: TileSet, a: int, b: int) -> dict[str, Any]:
+    """Return the row of two tiles with the same pixels."""
+    pixels_a = _pack(tiles.images[a])
+    pixels_b = _pack(tiles.images[b])
+    fitting = [
+        orientation
+        for orientation in ORIENTATIONS
+        if np.array_equal(pixels_a, oriented(pixels_b, orientation))
+    ]
+    # A symmetric tile fits in several orientations; its mask decides between them.
     fitting_masks = [
         orientation
-        for orientation in pair.orientations
-        if np.array_equal(masks[pair.a], oriented(masks[pair.b], orientation))
+        for orientation in fitting
+        if np.array_equal(tiles.masks[a], oriented(tiles.masks[b], orientation))
     ]
-    have_masks = bool(first["has_mask"] and second["has_mask"])
+    have_masks = tiles.table["has_mask"][[a, b]].all()
     return {
-        "a": pair.a,
-        "b": pair.b,
-        "orientation": (fitting_masks or pair.orientations)[0],
-        "dx": 0,
-        "dy": 0,
-        "pixels": TILE_SIZE**2,
-        "labels_differ": first["label"] != second["label"],
-        "masks_differ": have_masks and not fitting_masks,
+        "a": a,
+        "b": b,
+        "orientation": (fitting_masks or fitting)[0],
+        "masks_differ": bool(have_masks and not fitting_masks),
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-import os
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,15 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageFilter
 
-from rock_glacier.audit.checks import Audit, PairFault
-from rock_glacier.audit.report import count_pairs, summarize_masks
+from rock_glacier.audit.checks import Audit
+from rock_glacier.audit.report import count_pairs, describe_masks
 from rock_glacier.faults import severity_of
 from rock_glacier.output import count
 from rock_glacier.sites.mosaic import draw_mosaic, draw_pair
 from rock_glacier.tiles import TileSet
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, Fault, mask_path
 
-# Faults of each code that are shown with a picture of about 20 KB.
+# Pictures of the faults of each code, of about 20 KB each.
 _PICTURES = 6
 
 # Faults of each code that are listed. The JSON report has all faults.
@@ -37,9 +37,6 @@ _MOSAICS = 3
 # Width and height of a mosaic, in pixels; it is shown at about half this size.
 _MOSAIC_SIZE = 800
 
-# Tiles of each split and class in the gallery.
-_GALLERY = 3
-
 # Bars of a histogram of mask coverage, from 0 to 100 %.
 _BARS = 20
 
@@ -48,6 +45,9 @@ _QUALITY = 75
 
 # Yellow is visible on rock, snow and shadow, for all kinds of colour vision (Okabe and Ito, 2008).
 _OUTLINE = (240, 228, 66)
+
+# Faults whose pairs are drawn, and the kind of these pairs.
+_KINDS = {"overlap-across-splits": "overlap", "match-across-splits": "match"}
 
 _MEANINGS = {
     "archive-unreadable": "An archive is missing, damaged, or does not belong to a split.",
@@ -103,8 +103,8 @@ class FaultGroup:
         severity: "error" or "warning".
         meaning: One sentence about the code.
         number: Number of faults.
-        figures: Pictures of the first faults, if there are any.
-        listed: Faults that are listed without a picture.
+        figures: Pictures of some of the faults, if there are any.
+        listed: The first faults.
     """
 
     code: str
@@ -113,11 +113,6 @@ class FaultGroup:
     number: int
     figures: list[Figure]
     listed: list[Fault]
-
-    @property
-    def omitted(self) -> int:
-        """Number of faults that the page does not show."""
-        return self.number - len(self.figures) - len(self.listed)
 
 
 @dataclass(frozen=True)
@@ -151,11 +146,9 @@ def render_page(audit: Audit, tiles: TileSet) -> str:
         lstrip_blocks=True,
     )
     environment.filters["count"] = count
-    # The folder's name without its path, which readers of the page should not see.
-    name = os.fsencode(os.path.basename(tiles.folder)).decode(errors="replace")
     return environment.get_template("page.html.jinja").render(
         audit=audit,
-        name=name,
+        name=tiles.folder.name,  # without its path, which readers of the page should not see
         style=(folder / "page.css").read_text(encoding="utf-8"),
         splits=SPLIT_NAMES,
         largest_split=max(1, *(sum(counts.values()) for counts in audit.counts.values())),
@@ -165,7 +158,6 @@ def render_page(audit: Audit, tiles: TileSet) -> str:
         groups=list(_group_faults(audit, tiles)),
         histograms=list(_make_histograms(audit)),
         mosaics=list(_draw_sites(audit, tiles)),
-        gallery={split: list(_draw_gallery(audit, tiles, split)) for split in SPLIT_NAMES},
     )
 
 
@@ -189,47 +181,49 @@ def _difference(larger: Image.Image, smaller: Image.Image) -> Image.Image:
 
 def _group_faults(audit: Audit, tiles: TileSet) -> Iterator[FaultGroup]:
     """Yield the faults grouped by code, in the order of reports."""
-    rows = _find_rows(audit.table)
     for code, group in itertools.groupby(audit.faults, key=lambda fault: fault.code):
         faults = list(group)
-        drawn = _choose_evenly([f for f in faults if isinstance(f, PairFault) or f.place in rows])
-        figures = [_draw_fault(fault, tiles, rows) for fault in drawn]
-        listed = itertools.islice((fault for fault in faults if fault not in drawn), _LISTED)
+        if code in _KINDS:
+            figures = list(_draw_pairs(audit, tiles, _KINDS[code]))
+        else:
+            figures = list(_draw_faulty_tiles(audit, tiles, faults))
         severity = severity_of(faults[0])
-        yield FaultGroup(code, severity, _MEANINGS[code], len(faults), figures, list(listed))
+        yield FaultGroup(code, severity, _MEANINGS[code], len(faults), figures, faults[:_LISTED])
 
 
-def _choose_evenly(faults: Sequence[Fault]) -> Sequence[Fault]:
-    """Choose a few of many faults, because neighbours often concern the same tiles."""
-    step = max(1, -(-len(faults) // _PICTURES))
-    return faults[::step]
-
-
-def _find_rows(table: pd.DataFrame) -> dict[str, int]:
-    """Return the row number of each tile by the places of the tile and of its mask."""
-    rows = dict(zip(table["place"], table.index, strict=True))
-    for tile in table[table["label"] == GLACIAR].itertuples():
-        rows[f"{tile.archive}: {mask_path(tile.path)}"] = tile.Index
-    return rows
-
-
-def _draw_fault(fault: Fault, tiles: TileSet, rows: dict[str, int]) -> Figure:
-    if isinstance(fault, PairFault):
+def _draw_pairs(audit: Audit, tiles: TileSet, kind: str) -> Iterator[Figure]:
+    """Draw a few of the pairs across splits, each fitted on each other."""
+    pairs = audit.pairs[audit.pairs["across"] & (audit.pairs["kind"] == kind)]
+    paths = audit.table["path"].to_list()
+    for row in _choose_evenly(pairs.index):
+        pair: Any = pairs.loc[row]
         alt = "The two tiles in their common frame, then one over the other"
-        return Figure(draw_pair(tiles, fault.pair), alt, str(fault))
-    return Figure(draw_tile(tiles, rows[fault.place]), "The tile and its mask", str(fault))
+        yield Figure(draw_pair(tiles, pair), alt, f"{paths[pair.a]} and {paths[pair.b]}")
+
+
+def _draw_faulty_tiles(audit: Audit, tiles: TileSet, faults: Sequence[Fault]) -> Iterator[Figure]:
+    """Draw a few of the tiles that the faults are about, or whose masks they are about."""
+    table = audit.table
+    rows = dict(zip(table["place"], table.index, strict=True))
+    glaciar = table[table["label"] == GLACIAR]
+    masks = glaciar["archive"] + ": " + glaciar["path"].map(mask_path)
+    rows.update(zip(masks, glaciar.index, strict=True))
+    for fault in _choose_evenly([fault for fault in faults if fault.place in rows]):
+        yield Figure(draw_tile(tiles, rows[fault.place]), "The tile and its mask", fault.place)
+
+
+def _choose_evenly(items: Sequence[Any]) -> Sequence[Any]:
+    """Choose a few of many, because neighbours often concern the same tiles."""
+    step = max(1, math.ceil(len(items) / _PICTURES))
+    return items[::step]
 
 
 def _make_histograms(audit: Audit) -> Iterator[Histogram]:
-    for split, masks in summarize_masks(audit).iterrows():
-        in_split = audit.table["split"] == split
-        shares = audit.table["mask_share"][in_split & (audit.table["mask_share"] > 0)]
+    table = audit.table
+    for split, summary in describe_masks(table).items():
+        shares = table["mask_share"][(table["split"] == split) & (table["mask_share"] > 0)]
         heights, _ = np.histogram(shares, _BARS, (0, 1))
-        summary = (
-            f"{count(int(masks['count']), 'mask')}: mean {masks['mean']:.0%}, "
-            f"from {masks['min']:.1%} to {masks['max']:.1%}"
-        )
-        yield Histogram(str(split), heights.tolist(), summary)
+        yield Histogram(split, heights.tolist(), summary)
 
 
 def _draw_sites(audit: Audit, tiles: TileSet) -> Iterator[Figure]:
@@ -255,24 +249,3 @@ def _count_kinds(table: pd.DataFrame) -> str:
         if kind in numbers
     ]
     return ", ".join(texts)
-
-
-def _draw_gallery(audit: Audit, tiles: TileSet, split: str) -> Iterator[Figure]:
-    """Draw a few tiles of each class, chosen at random but the same ones each time."""
-    table = audit.table
-    for label in reversed(CLASS_NAMES):
-        rows = table.index[(table["split"] == split) & (table["label"] == label)]
-        for row in _choose(rows.to_list()):
-            tile: Any = table.loc[row]
-            alt = "Tile"
-            caption = tile["path"]
-            if tile["has_mask"]:
-                alt = "Tile with the outline of its mask"
-                caption += f", mask {tile['mask_share']:.0%}"
-            yield Figure(draw_tile(tiles, row), alt, caption)
-
-
-def _choose(rows: Sequence[int]) -> Iterable[int]:
-    number = min(_GALLERY, len(rows))
-    chosen: list[int] = np.random.default_rng(0).choice(rows, number, replace=False).tolist()
-    return sorted(chosen)
