@@ -7,17 +7,19 @@ import io
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from PIL import Image
 
 from rock_glacier import cli
+from rock_glacier.index import make_index, write_index
 from rock_glacier.tiles import ArrayFiles
 from rock_glacier_dataset import CLASS_NAMES, EMPTY_MASK, SPLIT_NAMES, class_of, mask_path, split_of
 
@@ -84,6 +86,18 @@ def make_data_dir(
             {path: content for path, content in members.items() if split_of(path) == split},
         )
     return folder
+
+
+def write_index_of(
+    file: Path, paths: Sequence[str], sites: Sequence[int], blocks: Sequence[int] | int = 0
+) -> Path:
+    """Write a tile index of tiles by path, with the site and the block of each."""
+    table = pd.DataFrame({"path": paths, "site": sites, "block": blocks})
+    table["split"] = [split_of(path) for path in paths]
+    table["label"] = [class_of(path) for path in paths]
+    table[["x", "y", "orientation", "mask_share"]] = 0
+    write_index(make_index(table), file)
+    return file
 
 
 def read_members(data_dir: Path, split: str | None = None) -> dict[str, bytes]:

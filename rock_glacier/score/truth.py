@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -21,17 +23,11 @@ from rock_glacier.masks import mask_to_class_indices
 from rock_glacier.png import decode_tile
 from rock_glacier.score.bootstrap import Clusters
 from rock_glacier_dataset import (
-    CLASS_NAMES,
     CONFIG_NAMES,
-    GLACIAR,
     REPO_ID,
-    TILE_SIZE,
     ArchiveError,
-    ArchiveReader,
     Fault,
-    class_of,
-    find_archive_faults,
-    find_archives,
+    load_archives,
     mask_path,
 )
 
@@ -110,15 +106,18 @@ def load_truth(
         folder = _download(config, split, revision)
         commit = folder.name
         source = f"{REPO_ID} at commit {commit}"
-        tiles = _read_parquet(folder, config, split)
+        examples = _read_parquet(folder, config, split)
     else:
         folder = local_folder(os.path.expanduser(data_dir))
         commit = None
         source = data_dir
-        tiles = _read_archives(folder, config, split)
+        examples = _read_archives(folder, config, split)
+    tiles = {example["path"]: _truth_of(example, source) for example in examples}
     if not tiles:
         raise InputError(f"{source}: the split {split} has no tiles. Choose another split.")
     paths = list(tiles)
+    if index is None and (folder / INDEX_NAME).exists():
+        index = folder / INDEX_NAME
     return Truth(
         config=config,
         split=split,
@@ -127,7 +126,7 @@ def load_truth(
         is_sample=is_sample(folder),
         paths=paths,
         values=np.stack(list(tiles.values())),
-        index=_read_index(index or folder / INDEX_NAME, paths, split, required=index is not None),
+        index=None if index is None else _read_index(index, paths, split),
     )
 
 
@@ -146,56 +145,35 @@ def _download(config: str, split: str, revision: str | None) -> Path:
     return Path(folder)
 
 
-def _read_parquet(folder: Path, config: str, split: str) -> dict[str, npt.NDArray[np.generic]]:
-    """Read the label or the mask of each tile by path, from the Parquet files of the Hub."""
-    tiles: dict[str, npt.NDArray[np.generic]] = {}
+def _read_parquet(folder: Path, config: str, split: str) -> Iterator[dict[str, Any]]:
+    """Yield the examples of a split, without images, from the Parquet files of the Hub."""
+    column = "labels" if config == CLASSIFICATION else "masks"
     for file in sorted(folder.glob(f"{config}/{split}-*.parquet")):
-        column = "labels" if config == CLASSIFICATION else "masks"
-        for row in pq.read_table(file, columns=["path", column]).to_pylist():
-            path = row["path"]
-            if config == CLASSIFICATION:
-                tiles[path] = np.int64(row["labels"])
-            else:
-                tiles[path] = _decode_mask(row["masks"]["bytes"], f"{file.name}: {path}")
-    return tiles
+        yield from pq.read_table(file, columns=["path", column]).to_pylist()
 
 
-def _read_archives(folder: Path, config: str, split: str) -> dict[str, npt.NDArray[np.generic]]:
-    """Read the label or the mask of each tile by path, from the archives of a split."""
-    tiles: dict[str, npt.NDArray[np.generic]] = {}
-    archives = find_archives(str(folder), splits=(split,))[split]
-    names = [os.path.basename(archive) for archive in archives]
-    raise_faults(find_archive_faults(split, names, str(folder)))
-    for archive in archives:
-        with ArchiveReader(split, str(archive)) as reader:
-            raise_faults(reader.faults + reader.find_pair_faults())
-            for path in reader.tiles:
-                if config == CLASSIFICATION:
-                    tiles[path] = np.int64(CLASS_NAMES.index(class_of(path)))
-                else:
-                    tiles[path] = _read_mask(reader, path)
-    return tiles
+def _read_archives(folder: Path, config: str, split: str) -> Iterator[dict[str, Any]]:
+    """Yield the examples of a split from archives; nothing is written to a cache."""
+    examples = load_archives(config, data_dir=folder, split=split, streaming=True)
+    for column in examples.features.keys() & {"image", "masks"}:
+        examples = examples.cast_column(column, datasets.Image(decode=False))
+    yield from examples
 
 
-def _read_mask(reader: ArchiveReader, path: str) -> npt.NDArray[np.uint8]:
-    if class_of(path) != GLACIAR:
-        return np.zeros((TILE_SIZE, TILE_SIZE), np.uint8)
-    path = mask_path(path)
-    return _decode_mask(reader.read(path), f"{reader.name}: {path}")
-
-
-def _decode_mask(png: bytes, place: str) -> npt.NDArray[np.uint8]:
-    pixels = decode_tile(png, place, "mask-format")
+def _truth_of(example: dict[str, Any], source: str) -> npt.NDArray[np.generic]:
+    """Return the label of an example, or its mask as class indices."""
+    if "labels" in example:
+        return np.int64(example["labels"])
+    place = f"{source}: {mask_path(example['path'])}"
+    pixels = decode_tile(example["masks"]["bytes"], place, "mask-format")
     try:
         return mask_to_class_indices(pixels)
     except ValueError as error:
         raise ArchiveError(Fault("mask-values", place, str(error), "Audit the archives")) from None
 
 
-def _read_index(file: Path, paths: list[str], split: str, *, required: bool) -> pd.DataFrame | None:
+def _read_index(file: Path, paths: list[str], split: str) -> pd.DataFrame:
     """Read the rows of the tile index for the tiles of a split, in their order."""
-    if not required and not file.exists():
-        return None
     index = read_index(file)
     index = index[index["split"] == split]
     raise_faults(check_index(index, paths))

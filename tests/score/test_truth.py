@@ -5,25 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-from factories import half_mask, make_data_dir, png, replace_member, run_command, tile_paths
+from factories import (
+    half_mask,
+    make_data_dir,
+    png,
+    replace_member,
+    run_command,
+    tile_paths,
+    write_index_of,
+)
 from huggingface_hub import constants
 
-from rock_glacier.index import make_index, write_index
 from rock_glacier.score.truth import load_truth
-from rock_glacier_dataset import ArchiveError, class_of, load_archives, split_of
+from rock_glacier_dataset import ArchiveError, load_archives
 
 CONFIGS = ("image-classification", "image-segmentation")
-
-
-def write_index_of(file, paths, sites, blocks=None):
-    table = pd.DataFrame({"path": paths, "site": sites, "block": blocks or 0})
-    table["split"] = [split_of(path) for path in paths]
-    table["label"] = [class_of(path) for path in paths]
-    table[["x", "y", "orientation", "mask_share"]] = 0
-    write_index(make_index(table), file)
-    return file
 
 
 def code_of(function, *arguments, **options) -> str:
@@ -52,7 +49,7 @@ def test_faulty_archives_are_errors(sample_copy):
     replace_member(archive, mask, png(1))
     assert code_of(load_truth, CONFIGS[1], "test", data_dir=str(sample_copy)) == "mask-values"
     replace_member(archive, mask, None)
-    assert code_of(load_truth, CONFIGS[0], "test", data_dir=str(sample_copy)) == "mask-missing"
+    assert code_of(load_truth, CONFIGS[1], "test", data_dir=str(sample_copy)) == "mask-missing"
 
 
 def test_a_split_without_archive_is_an_error(sample_copy):
