@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import special
 
 LEVEL = 0.95
@@ -94,7 +95,7 @@ class Interval:
 
 def replicate(
     statistic: Statistic, clusters: Clusters, *, replicates: int = REPLICATES, seed: int = 0
-) -> dict[str, Array]:
+) -> pd.DataFrame:
     """Compute metrics of bootstrap replicates.
 
     Two statistics get the same replicates if clusters and seed are the same, so the differences of
@@ -107,7 +108,7 @@ def replicate(
         seed: Seed of the draws.
 
     Returns:
-        By metric, its values in the replicates: shape (replicates,).
+        A row for each replicate and a column for each metric.
     """
     generator = np.random.default_rng(seed)
     number = clusters.number
@@ -116,11 +117,12 @@ def replicate(
     for first in range(0, replicates, at_once):
         size = min(at_once, replicates - first)
         draws = generator.multinomial(number, np.full(number, 1 / number), size)
-        parts.append(statistic(draws.astype(np.float64)[:, clusters.of_tiles]))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        weights = draws.astype(np.float64)[:, clusters.of_tiles]
+        parts.append(pd.DataFrame(statistic(weights)))
+    return pd.concat(parts, ignore_index=True)
 
 
-def interval(values: Array, clusters: Clusters) -> Interval:
+def find_interval(values: Array, clusters: Clusters) -> Interval:
     """Compute the confidence interval of a metric from its values in the replicates.
 
     Args:

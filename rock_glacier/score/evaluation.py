@@ -1,8 +1,7 @@
-"""Compare predictions with the truth: metrics with intervals, and the confusion matrix."""
+"""Compare predictions with the truth: metrics with intervals."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,10 +14,9 @@ from rock_glacier.score.bootstrap import (
     FEW_CLUSTERS,
     MOST_UNDEFINED,
     REPLICATES,
-    Array,
     Clusters,
     Statistic,
-    interval,
+    find_interval,
     replicate,
 )
 from rock_glacier.score.predictions import Predictions
@@ -29,36 +27,19 @@ THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A metric, or the difference of two models in one, with its 95 % interval.
-
-    Attributes:
-        value: The value, NaN if it is undefined.
-        low: Lower end of the interval, NaN if it is undefined.
-        high: Upper end of the interval, NaN if it is undefined.
-        unit: What was drawn for the interval: "block", "site" or "tile".
-    """
-
-    value: float
-    low: float
-    high: float
-    unit: str
-
-
-@dataclass(frozen=True)
 class Comparison:
     """Another model, and how the first one differs from it.
 
     Attributes:
         predictions: File or folder of the other model's predictions.
-        metrics: The other model's metrics by name.
-        differences: By name, the metric of the first model minus the metric of the other one, with
-            the interval of a paired bootstrap.
+        values: The other model's metrics by name.
+        differences: A row for each metric: the one of the first model minus the one of the other,
+            with the interval of a paired bootstrap. Columns as in `Evaluation.metrics`.
     """
 
     predictions: str
-    metrics: dict[str, Metric]
-    differences: dict[str, Metric]
+    values: pd.Series[float]
+    differences: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -69,8 +50,9 @@ class Evaluation:
         predictions: File or folder of the predictions.
         truth: The truth of the split.
         threshold: Score from which a tile is predicted as `glaciar`; None for masks.
-        metrics: The metrics by name.
-        confusion: Number of tiles or pixels by true class (rows) and predicted class (columns).
+        metrics: A row for each metric, by name. Columns: `value`, the ends `low` and `high` of the
+            95 % interval, and `unit`, what was drawn for it ("block", "site" or "tile"). A number
+            is NaN if it is undefined.
         notes: What limits the scores, a sentence each.
         against: The other model, if there is one.
     """
@@ -78,8 +60,7 @@ class Evaluation:
     predictions: str
     truth: Truth
     threshold: float | None
-    metrics: dict[str, Metric]
-    confusion: pd.DataFrame
+    metrics: pd.DataFrame
     notes: list[str]
     against: Comparison | None
 
@@ -102,38 +83,23 @@ def evaluate(
     Raises:
         InputError: If there is not exactly one prediction for each tile.
     """
-    statistic, confusion = _compare(predictions, truth, threshold)
-    model = _Bootstrapped.draw(statistic, truth.clusters)
-    notes = [*_notes_on_truth(truth), *model.list_undefined(predictions.source)]
+    model = _bootstrap(predictions, truth, threshold)
+    notes = [*_notes_on_truth(truth), *_notes_on_undefined(predictions.source, model)]
     comparison = None
     if against is not None:
-        statistic, _ = _compare(against, truth, threshold)
-        other = _Bootstrapped.draw(statistic, truth.clusters)
-        difference = model.minus(other)
-        notes += other.list_undefined(against.source)
-        notes += difference.list_undefined("difference")
-        comparison = Comparison(against.source, other.metrics, difference.metrics)
+        other = _bootstrap(against, truth, threshold)
+        notes += _notes_on_undefined(against.source, other)
+        difference = _Bootstrapped(model.values - other.values, model.replicates - other.replicates)
+        differences = _summarize(difference, truth.clusters)
+        comparison = Comparison(against.source, other.values, differences)
     return Evaluation(
         predictions=predictions.source,
         truth=truth,
         threshold=threshold if truth.config == CLASSIFICATION else None,
-        metrics=model.metrics,
-        confusion=confusion,
+        metrics=_summarize(model, truth.clusters),
         notes=notes,
         against=comparison,
     )
-
-
-def _compare(
-    predictions: Predictions, truth: Truth, threshold: float
-) -> tuple[Statistic, pd.DataFrame]:
-    """Return the statistic and the confusion matrix of some predictions."""
-    predicted = predictions.in_order_of(truth.paths)
-    if truth.config == CLASSIFICATION:
-        confusion = metrics.class_confusion(truth.values, predicted, threshold)
-        return metrics.class_statistic(truth.values, predicted, threshold), confusion
-    counts = metrics.count_pixels(truth.values, predicted)
-    return metrics.mask_statistic(counts), metrics.mask_confusion(counts)
 
 
 @dataclass(frozen=True)
@@ -141,54 +107,53 @@ class _Bootstrapped:
     """Metrics with their replicates.
 
     Attributes:
-        clusters: What was drawn.
         values: Each metric over all tiles, by name.
-        replicates: Each metric in the replicates, by name: shape (replicates,).
+        replicates: A row for each replicate and a column for each metric.
     """
 
-    clusters: Clusters
-    values: dict[str, float]
-    replicates: dict[str, Array]
+    values: pd.Series[float]
+    replicates: pd.DataFrame
 
-    @classmethod
-    def draw(cls, statistic: Statistic, clusters: Clusters) -> _Bootstrapped:
-        whole = statistic(np.ones((1, clusters.of_tiles.size)))
-        values = {name: float(value[0]) for name, value in whole.items()}
-        return cls(clusters, values, replicate(statistic, clusters))
 
-    def minus(self, other: _Bootstrapped) -> _Bootstrapped:
-        values = {name: value - other.values[name] for name, value in self.values.items()}
-        replicates = {
-            name: array - other.replicates[name] for name, array in self.replicates.items()
-        }
-        return _Bootstrapped(self.clusters, values, replicates)
+def _bootstrap(predictions: Predictions, truth: Truth, threshold: float) -> _Bootstrapped:
+    """Compute the metrics of some predictions, over all tiles and in the replicates."""
+    predicted = predictions.in_order_of(truth.paths)
+    statistic: Statistic
+    if truth.config == CLASSIFICATION:
+        statistic = metrics.class_statistic(truth.values, predicted, threshold)
+    else:
+        statistic = metrics.mask_statistic(truth.values, predicted)
+    whole = pd.DataFrame(statistic(np.ones((1, len(truth.paths)))))
+    return _Bootstrapped(whole.loc[0], replicate(statistic, truth.clusters))
 
-    @property
-    def metrics(self) -> dict[str, Metric]:
-        found = {}
-        for name, value in self.values.items():
-            ends = interval(self.replicates[name], self.clusters)
-            found[name] = Metric(value, ends.low, ends.high, self.clusters.unit)
-        return found
 
-    def list_undefined(self, name: str) -> Iterator[str]:
-        """Yield notes on metrics that are undefined, in general or in some replicates."""
-        undefined = [metric for metric, value in self.values.items() if math.isnan(value)]
-        if undefined:
-            yield (
-                f"{name}: {', '.join(undefined)} cannot be computed, because a class is missing "
-                "in the truth or in the predictions."
-            )
-        ignored = []
-        for metric, array in self.replicates.items():
-            number = int(np.isnan(array).sum())
-            if number and metric not in undefined:
-                ignored.append(f"{metric} ({number:,})")
-        if ignored:
-            yield (
-                f"{name}: intervals ignore replicates that lack a class: {', '.join(ignored)} of "
-                f"{REPLICATES:,}. With more than {MOST_UNDEFINED:.0%} there is no interval."
-            )
+def _summarize(bootstrapped: _Bootstrapped, clusters: Clusters) -> pd.DataFrame:
+    """Return a row for each metric, with the columns value, low, high and unit."""
+    rows = {}
+    for name, value in bootstrapped.values.items():
+        interval = find_interval(bootstrapped.replicates[name].to_numpy(), clusters)
+        rows[name] = {"value": value, "low": interval.low, "high": interval.high}
+    return pd.DataFrame.from_dict(rows, orient="index").assign(unit=clusters.unit)
+
+
+def _notes_on_undefined(name: str, bootstrapped: _Bootstrapped) -> Iterator[str]:
+    """Yield notes on metrics that are undefined, in general or in some replicates."""
+    is_undefined = bootstrapped.values.isna()
+    if is_undefined.any():
+        undefined = ", ".join(bootstrapped.values.index[is_undefined])
+        yield (
+            f"{name}: {undefined} cannot be computed, because a class is missing in the truth or "
+            "in the predictions."
+        )
+    numbers = bootstrapped.replicates.isna().sum()[~is_undefined]
+    if numbers.any():
+        ignored = ", ".join(
+            f"{metric} ({number:,})" for metric, number in numbers.items() if number
+        )
+        yield (
+            f"{name}: intervals ignore replicates that lack a class: {ignored} of {REPLICATES:,}. "
+            f"With more than {MOST_UNDEFINED:.0%} there is no interval."
+        )
 
 
 def _notes_on_truth(truth: Truth) -> Iterator[str]:

@@ -12,13 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from rock_glacier.score.bootstrap import Array, Statistic
-from rock_glacier_dataset import CLASS_NAMES
-
-PIXEL_CLASS_NAMES = ("background", "rock glacier")
-"""Names of the values 0 and 1 of a mask."""
 
 
 def class_statistic(labels: npt.NDArray[np.int64], scores: Array, threshold: float) -> Statistic:
@@ -73,99 +68,39 @@ def class_statistic(labels: npt.NDArray[np.int64], scores: Array, threshold: flo
     return statistic
 
 
-def class_confusion(labels: npt.NDArray[np.int64], scores: Array, threshold: float) -> pd.DataFrame:
-    """Count tiles by true class (rows) and predicted class (columns).
-
-    Args:
-        labels: As for `class_statistic`.
-        scores: As for `class_statistic`.
-        threshold: As for `class_statistic`.
-
-    Returns:
-        Two rows and two columns, named by the classes.
-    """
-    predicted = (scores >= threshold).astype(np.int64)
-    counts = np.zeros((2, 2), np.int64)
-    np.add.at(counts, (labels, predicted), 1)
-    return _confusion(counts, CLASS_NAMES)
-
-
-def count_pixels(truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8]) -> pd.DataFrame:
-    """Count the pixels of each tile by true and predicted class.
+def mask_statistic(truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8]) -> Statistic:
+    """Return the statistic of image-segmentation, over the pixels of all tiles together.
 
     Args:
         truth: Shape (tiles, 128, 128), values 0 and 1: 1 is rock glacier.
         predicted: The same for predicted masks.
 
     Returns:
-        A row for each tile, with the columns true_positives, false_positives, false_negatives and
-        true_negatives (int64).
-    """
-    true_positives = np.count_nonzero(truth & predicted, axis=(1, 2))
-    false_positives = np.count_nonzero(predicted, axis=(1, 2)) - true_positives
-    false_negatives = np.count_nonzero(truth, axis=(1, 2)) - true_positives
-    pixels = truth[0].size
-    return pd.DataFrame(
-        {
-            "true_positives": true_positives,
-            "false_positives": false_positives,
-            "false_negatives": false_negatives,
-            "true_negatives": pixels - true_positives - false_positives - false_negatives,
-        }
-    )
-
-
-def mask_statistic(counts: pd.DataFrame) -> Statistic:
-    """Return the statistic of image-segmentation, over the pixels of all tiles together.
-
-    Args:
-        counts: Pixels of each tile, from `count_pixels`.
-
-    Returns:
         Function that computes iou, miou (mean of the IoU of rock glacier and of background),
         precision, recall and f1.
     """
-    columns = {str(name): counts[name].to_numpy(np.float64) for name in counts}
+    # Number of pixels of each tile, shape (tiles,).
+    hits = np.count_nonzero(truth & predicted, axis=(1, 2)).astype(np.float64)
+    positives = np.count_nonzero(predicted, axis=(1, 2)).astype(np.float64)
+    glaciers = np.count_nonzero(truth, axis=(1, 2)).astype(np.float64)
+    pixels = np.full(len(truth), float(truth[0].size))
 
     def statistic(weights: Array) -> dict[str, Array]:
-        sums = {name: weights @ column for name, column in columns.items()}
-        true_positives = sums["true_positives"]
-        true_negatives = sums["true_negatives"]
-        wrong = sums["false_positives"] + sums["false_negatives"]
+        true_positives = weights @ hits
+        false_positives = weights @ positives - true_positives
+        false_negatives = weights @ glaciers - true_positives
+        wrong = false_positives + false_negatives
+        true_negatives = weights @ pixels - true_positives - wrong
         iou = _divide(true_positives, true_positives + wrong)
         return {
             "iou": iou,
             "miou": (iou + _divide(true_negatives, true_negatives + wrong)) / 2,
-            "precision": _divide(true_positives, true_positives + sums["false_positives"]),
-            "recall": _divide(true_positives, true_positives + sums["false_negatives"]),
+            "precision": _divide(true_positives, true_positives + false_positives),
+            "recall": _divide(true_positives, true_positives + false_negatives),
             "f1": _divide(2 * true_positives, 2 * true_positives + wrong),
         }
 
     return statistic
-
-
-def mask_confusion(counts: pd.DataFrame) -> pd.DataFrame:
-    """Count pixels by true class (rows) and predicted class (columns).
-
-    Args:
-        counts: Pixels of each tile, from `count_pixels`.
-
-    Returns:
-        Two rows and two columns, named by the classes of a pixel.
-    """
-    total = counts.sum()
-    matrix = np.array(
-        [
-            [total["true_negatives"], total["false_positives"]],
-            [total["false_negatives"], total["true_positives"]],
-        ]
-    )
-    return _confusion(matrix, PIXEL_CLASS_NAMES)
-
-
-def _confusion(counts: npt.NDArray[np.int64], names: tuple[str, ...]) -> pd.DataFrame:
-    true = pd.Index(names, name="true")
-    return pd.DataFrame(counts, index=true, columns=pd.Index(names, name="predicted"))
 
 
 def _divide(above: Array, below: Array) -> Array:

@@ -11,8 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from rock_glacier.output import count
 from rock_glacier.score.bootstrap import LEVEL, REPLICATES
-from rock_glacier.score.evaluation import Evaluation, Metric
-from rock_glacier.score.truth import CLASSIFICATION
+from rock_glacier.score.evaluation import Evaluation
 from rock_glacier_dataset import REPO_ID
 
 _DIGITS = 4  # decimal places
@@ -26,19 +25,14 @@ def table_lines(evaluation: Evaluation) -> Iterator[str]:
     drawn = count(clusters.number, clusters.unit)
     yield f"{truth.config}, split {truth.split}: {tiles} of {truth.source}"
     yield ""
-    yield from _table(evaluation.metrics).to_string().split("\n")
+    yield from _table(evaluation.metrics, "value").to_string().split("\n")
     yield ""
     if evaluation.against is not None:
         table = _table(evaluation.against.differences, "difference")
-        others = evaluation.against.metrics.items()
-        table.insert(0, "other", [_number(metric.value) for _, metric in others])
+        table.insert(0, "other", evaluation.against.values.map(_number))
         yield f"Difference from {evaluation.against.predictions}:"
         yield from table.to_string().split("\n")
         yield ""
-    unit = "tiles" if truth.config == CLASSIFICATION else "pixels"
-    yield f"Number of {unit} by true class (rows) and predicted class (columns):"
-    yield from evaluation.confusion.rename_axis(index=None, columns=None).to_string().split("\n")
-    yield ""
     if evaluation.threshold is not None:
         yield f"A tile is predicted as glaciar from a score of {evaluation.threshold:g} on."
     yield (
@@ -53,28 +47,25 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     """Return an evaluation as a JSON object; undefined numbers are null."""
     truth = evaluation.truth
     clusters = truth.clusters
-    number_of_clusters = {"number": clusters.number, "effective": round(clusters.effective, 2)}
-    metrics = {}
-    for name, metric in evaluation.metrics.items():
-        metrics[name] = {**_metric_to_json(metric), "unit": metric.unit}
     against = None
     if evaluation.against is not None:
-        differences = evaluation.against.differences
+        differences = evaluation.against.differences.drop(columns="unit")
         against = {
             "predictions": evaluation.against.predictions,
-            "differences": {name: _metric_to_json(metric) for name, metric in differences.items()},
+            "differences": _rows_to_json(differences),
         }
     return {
         "config": truth.config,
         "split": truth.split,
         "truth": truth.source,
         "tiles": len(truth.paths),
-        "clusters": {clusters.unit: number_of_clusters},
-        "metrics": metrics,
+        "clusters": {
+            clusters.unit: {"number": clusters.number, "effective": round(clusters.effective, 2)}
+        },
+        "metrics": _rows_to_json(evaluation.metrics),
         "against": against,
         "rock_glaciers": [],
         "false_predictions": [],
-        "confusion": evaluation.confusion.to_numpy().tolist(),
         "notes": evaluation.notes,
     }
 
@@ -91,12 +82,12 @@ def to_model_card(evaluation: Evaluation, model_name: str) -> str:
     """
     truth = evaluation.truth
     results = []
-    for name, metric in evaluation.metrics.items():
-        if math.isnan(metric.value):
+    for name, metric in _rows_to_json(evaluation.metrics).items():
+        if metric["value"] is None:
             continue
-        arguments: dict[str, Any] = {"bootstrap_unit": metric.unit}
-        if not math.isnan(metric.low):
-            ends = [round(metric.low, _DIGITS), round(metric.high, _DIGITS)]
+        arguments: dict[str, Any] = {"bootstrap_unit": metric["unit"]}
+        if metric["low"] is not None:
+            ends = [round(metric["low"], _DIGITS), round(metric["high"], _DIGITS)]
             arguments.update(confidence_level=LEVEL, confidence_interval=ends)
         if evaluation.threshold is not None:
             arguments["threshold"] = evaluation.threshold
@@ -109,28 +100,25 @@ def to_model_card(evaluation: Evaluation, model_name: str) -> str:
                 dataset_split=truth.split,
                 dataset_revision=truth.commit,
                 metric_type=name,
-                metric_value=round(metric.value, _DIGITS),
+                metric_value=round(metric["value"], _DIGITS),
                 metric_args=arguments,
             )
         )
     return ModelCardData(model_name=model_name, eval_results=results).to_yaml()
 
 
-def _table(metrics: dict[str, Metric], value_name: str = "value") -> pd.DataFrame:
+def _table(metrics: pd.DataFrame, value_name: str) -> pd.DataFrame:
     """Return a table of texts, a row for each metric."""
-    rows = {}
-    for name, metric in metrics.items():
-        ends = "none"
-        if not math.isnan(metric.low):
-            ends = f"{metric.low:.{_DIGITS}f} to {metric.high:.{_DIGITS}f}"
-        rows[name] = {value_name: _number(metric.value), f"{LEVEL:.0%} interval": ends}
-    return pd.DataFrame.from_dict(rows, orient="index")
+    ends = metrics["low"].map(_number) + " to " + metrics["high"].map(_number)
+    ends = ends.where(metrics["low"].notna(), "none")
+    return pd.DataFrame({value_name: metrics["value"].map(_number), f"{LEVEL:.0%} interval": ends})
 
 
 def _number(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.{_DIGITS}f}"
 
 
-def _metric_to_json(metric: Metric) -> dict[str, float | None]:
-    ends = {"value": metric.value, "low": metric.low, "high": metric.high}
-    return {name: None if math.isnan(end) else end for name, end in ends.items()}
+def _rows_to_json(metrics: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return the rows by name; NaN becomes None."""
+    rows = metrics.astype(object)
+    return rows.where(rows.notna(), None).to_dict("index")

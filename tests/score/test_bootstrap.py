@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rock_glacier.score.bootstrap import Clusters, interval, replicate
+from rock_glacier.score.bootstrap import Clusters, find_interval, replicate
 
 CLUSTERS = Clusters("site", np.array([0, 1, 1, 2, 2, 2, 3]))
 
@@ -28,14 +28,14 @@ def test_replicates_and_interval_equal_those_of_a_plain_loop():
     means = replicate(mean_of(values), CLUSTERS, replicates=300, seed=5)["mean"]
     np.testing.assert_allclose(means, expected)
     tail = stats.norm.cdf(-np.sqrt(4 / 3) * stats.t.ppf(0.975, 3))
-    found = interval(means, CLUSTERS)
+    found = find_interval(means, CLUSTERS)
     assert (found.low, found.high) == pytest.approx(np.quantile(expected, [tail, 1 - tail]))
 
 
 def test_the_interval_of_a_mean_is_that_of_theory():
     values = np.random.default_rng(0).normal(size=400)
     clusters = Clusters("tile", np.arange(400))
-    found = interval(replicate(mean_of(values), clusters)["mean"], clusters)
+    found = find_interval(replicate(mean_of(values), clusters)["mean"], clusters)
     half = 1.96 * values.std() / 20
     assert found.low == pytest.approx(values.mean() - half, abs=half / 15)
     assert found.high == pytest.approx(values.mean() + half, abs=half / 15)
@@ -51,7 +51,7 @@ def test_intervals_over_clusters_cover_the_truth():
         for unit, of_tiles in units.items():
             clusters = Clusters(unit, of_tiles)
             means = replicate(mean_of(values), clusters, replicates=400)["mean"]
-            found = interval(means, clusters)
+            found = find_interval(means, clusters)
             covered[unit] += found.low <= 0 <= found.high
     assert 180 <= covered["site"] <= 200
     assert covered["tile"] < 140
@@ -73,13 +73,13 @@ def test_memory_does_not_grow_with_the_number_of_replicates():
 def test_undefined_replicates_are_ignored_up_to_a_fifth(undefined, has_interval):
     values = np.ones(1000)
     values[:undefined] = np.nan
-    found = interval(values, CLUSTERS)
+    found = find_interval(values, CLUSTERS)
     expected = [1, 1] if has_interval else [np.nan, np.nan]
     np.testing.assert_array_equal([found.low, found.high], expected)
 
 
 def test_one_cluster_has_no_interval():
-    found = interval(np.ones(100), Clusters("site", np.zeros(5, int)))
+    found = find_interval(np.ones(100), Clusters("site", np.zeros(5, int)))
     np.testing.assert_array_equal([found.low, found.high], [np.nan, np.nan])
 
 
