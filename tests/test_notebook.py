@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 
-import matplotlib as mpl
-import pytest
 from factories import REPOSITORY
 
 
-@pytest.fixture
-def run_notebook(tmp_path, monkeypatch, capsys):
-    """Return a function that runs the cells of a notebook and returns what they print."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)  # computed again from TMPDIR
-    mpl.use("agg")
+def run_notebook(name, folder):
+    """Run the cells of a notebook in a process of its own, and return what they print."""
+    notebook = json.loads((REPOSITORY / "docs" / name).read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] for cell in cells)
+    code = "\n".join("".join(cell["source"]) for cell in cells)
+    settings = {"PYTHONPATH": str(REPOSITORY), "TMPDIR": str(folder), "MPLBACKEND": "agg"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
 
-    def run(name):
-        notebook = json.loads((REPOSITORY / "docs" / name).read_text(encoding="utf-8"))
-        names = {"__name__": "__main__"}
-        for cell in notebook["cells"]:
-            if cell["cell_type"] == "code":
-                assert cell["outputs"] == []
-                exec("".join(cell["source"]), names)
-        return capsys.readouterr().out
 
-    return run
-
-
-def test_first_model_scores_both_configs(run_notebook):
-    printed = run_notebook("first_model.ipynb")
+def test_first_model_scores_both_configs(tmp_path):
+    printed = run_notebook("first_model.ipynb", tmp_path)
     for name in ("balanced_accuracy", "miou"):
         assert re.search(rf"^{name} +0\.\d{{4}}", printed, re.MULTILINE)
 
 
-def test_random_folds_score_higher_than_block_folds(run_notebook):
-    printed = run_notebook("leakage.ipynb")
+def test_random_folds_score_higher_than_block_folds(tmp_path):
+    printed = run_notebook("leakage.ipynb", tmp_path)
     row = re.search(r"^random forest +(\S+) +(\S+)$", printed, re.MULTILINE)
     assert row is not None
     random_folds, block_folds = map(float, row.groups())
