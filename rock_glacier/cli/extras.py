@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 EXTRAS = {
-    "sample": "curate",
+    "sample": "geo",
     "build": "curate",
     "audit": "curate",
     "stage": "publish",
