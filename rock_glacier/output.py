@@ -45,9 +45,13 @@ def printable(text: str) -> str:
         >>> printable("a\n\x1b[2Jñ.png")
         'a\\n\\x1b[2Jñ.png'
     """
-    return "".join(
-        character if character.isprintable() else ascii(character)[1:-1] for character in text
-    )
+    characters = []
+    for character in text:
+        if character.isprintable():
+            characters.append(character)
+        else:
+            characters.append(ascii(character)[1:-1])
+    return "".join(characters)
 
 
 def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
@@ -111,7 +115,9 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     fills = path.exists()
     if fills:
         _check_is_empty(path)
-    temporary = _temporary_sibling(path / "content" if fills else path)
+        temporary = _temporary_sibling(path / "content")
+    else:
+        temporary = _temporary_sibling(path)
     try:
         temporary.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()

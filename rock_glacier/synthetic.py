@@ -188,9 +188,14 @@ def _plan_scenes(sizes: Mapping[str, int], overlap: float) -> Iterator[_Scene]:
 
 def _draw_scene(rng: np.random.Generator, scene: _Scene, folder: Path) -> list[dict[str, Any]]:
     """Draw a scene, write its tiles and masks to a folder, and return the rows of the truth."""
-    ground = _make_ground(rng, _SHARED_SIZE if scene.is_shared else TILE_SIZE, scene.label)
-    dates = [_render(rng, ground) for _ in range(_DATES if scene.is_shared else 1)]
-    places = _choose_places(rng, scene, ground.mask) if scene.is_shared else [_Place()]
+    if scene.is_shared:
+        ground = _make_ground(rng, _SHARED_SIZE, scene.label)
+        dates = [_render(rng, ground) for _ in range(_DATES)]
+        places = _choose_places(rng, scene, ground.mask)
+    else:
+        ground = _make_ground(rng, TILE_SIZE, scene.label)
+        dates = [_render(rng, ground)]
+        places = [_Place()]
     rows = []
     for path, place in zip(scene.paths, places, strict=True):
         mask = _cut(ground.mask, place)

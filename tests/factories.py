@@ -70,7 +70,7 @@ def make_data_dir(
     """Write train.zip, val.zip and test.zip; a split without members gets an empty archive.
 
     Args:
-        folder: folder to create.
+        folder: Folder to create.
         tiles: PNG files by path, such as `val/glaciar/007.png`.
         masks: PNG files by path, such as `val/masks/007.png`. Default: a half mask for each
             glaciar tile.
@@ -210,7 +210,7 @@ def array_files(folder: Path, images: Any) -> ArrayFiles:
     """Write RGBA images to the files that site search reads.
 
     Args:
-        folder: existing folder for the files.
+        folder: Existing folder for the files.
         images: uint8 array of shape (n, 128, 128, 4), or a list of n such images.
     """
     images = np.asarray(images, np.uint8).reshape(-1, 128, 128, 4)

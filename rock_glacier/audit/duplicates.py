@@ -28,8 +28,8 @@ def find_duplicates(tiles: TileSet) -> pd.DataFrame:
     Returns:
         One row per duplicate, in order. `a`, the first tile with these pixels, and `b`, the
         duplicate, are row numbers of `tiles.table`. Tile b has the pixels of tile a after
-        `orientation` was applied. `masks_differ` is true if both tiles have masks and there is no
-        orientation in which pixels and masks are the same.
+        `orientation` was applied. `masks_differ` is true if both tiles have masks and no
+        orientation fits both pixels and masks.
     """
     images = tiles.images
     sums = pd.DataFrame(_sum_pixels(images))

@@ -46,7 +46,7 @@ _QUALITY = 75
 # Yellow is visible on rock, snow and shadow, for all kinds of colour vision (Okabe and Ito, 2008).
 _OUTLINE = (240, 228, 66)
 
-# Faults whose pairs are drawn, and the kind of these pairs.
+# Faults of pairs, and the kind of the pairs to draw.
 _KINDS = {"overlap-across-splits": "overlap", "match-across-splits": "match"}
 
 _MEANINGS = {

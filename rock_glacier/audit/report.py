@@ -33,7 +33,7 @@ def report_lines(audit: Audit) -> Iterator[str]:
 
 
 def describe_masks(table: pd.DataFrame) -> dict[str, str]:
-    """Describe how much of their tiles the masks cover, for each split that has rock glaciers.
+    """Describe how much of their tiles the masks of each split cover, if there are any.
 
     Args:
         table: The tiles, with the columns `split` and `mask_share`.

@@ -61,12 +61,13 @@ def main(
         interrupted.
 
     Raises:
-        SystemExit: by argparse, with status 2 for wrong usage and with 0 for `--help`.
+        SystemExit: If the usage is wrong (status 2) or for `--help` (status 0).
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        parser = _make_parser(_load_commands(arguments) if commands is None else commands)
-        options = parser.parse_args(arguments)
+        if commands is None:
+            commands = _load_commands(arguments)
+        options = _make_parser(commands).parse_args(arguments)
         _prepare_streams()
         status = _run(options)
         print(end="", flush=True)  # shows here whether the reader has closed the pipe

@@ -49,7 +49,7 @@ class Evaluation:
     Attributes:
         predictions: File or folder of the predictions.
         truth: The truth of the split.
-        threshold: Score from which a tile is predicted as `glaciar`; None for masks.
+        threshold: Score from which a tile is predicted as `glaciar`; not used for masks.
         metrics: A row for each metric, by name. Columns: `value`, the ends `low` and `high` of the
             95 % interval, and `unit`, what was drawn for it ("block", "site" or "tile"). A number
             is NaN if it is undefined.
@@ -59,7 +59,7 @@ class Evaluation:
 
     predictions: str
     truth: Truth
-    threshold: float | None
+    threshold: float
     metrics: pd.DataFrame
     notes: list[str]
     against: Comparison | None
@@ -95,7 +95,7 @@ def evaluate(
     return Evaluation(
         predictions=predictions.source,
         truth=truth,
-        threshold=threshold if truth.config == CLASSIFICATION else None,
+        threshold=threshold,
         metrics=_summarize(model, truth.clusters),
         notes=notes,
         against=comparison,

@@ -1,8 +1,8 @@
 """Metrics of both configs, for many bootstrap replicates at once.
 
 Each function returns a statistic that computes the metrics from weights of the tiles. With all
-weights 1, these are the plain metrics. The values equal those of scikit-learn with `sample_weight`,
-but all replicates are computed together, which is much faster.
+weights 1, these are the plain metrics. The values equal scikit-learn's with `sample_weight`, but
+all replicates are computed together, which is much faster.
 
 Precision, recall, F1, IoU, ROC AUC and average precision are about the class `glaciar` or about
 rock glacier pixels. A quotient of 0 by 0 is undefined, NaN.

@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from rock_glacier.output import count
 from rock_glacier.score.bootstrap import LEVEL, REPLICATES
 from rock_glacier.score.evaluation import Evaluation
+from rock_glacier.score.truth import CLASSIFICATION
 from rock_glacier_dataset import REPO_ID
 
 _DIGITS = 4  # decimal places
@@ -33,7 +34,7 @@ def table_lines(evaluation: Evaluation) -> Iterator[str]:
         yield f"Difference from {evaluation.against.predictions}:"
         yield from table.to_string().split("\n")
         yield ""
-    if evaluation.threshold is not None:
+    if truth.config == CLASSIFICATION:
         yield f"A tile is predicted as glaciar from a score of {evaluation.threshold:g} on."
     yield (
         f"Intervals: {LEVEL:.0%}, from {REPLICATES:,} bootstrap replicates of {drawn}, which count "
@@ -89,7 +90,7 @@ def to_model_card(evaluation: Evaluation, model_name: str) -> str:
         if metric["low"] is not None:
             ends = [round(metric["low"], _DIGITS), round(metric["high"], _DIGITS)]
             arguments.update(confidence_level=LEVEL, confidence_interval=ends)
-        if evaluation.threshold is not None:
+        if truth.config == CLASSIFICATION:
             arguments["threshold"] = evaluation.threshold
         results.append(
             EvalResult(

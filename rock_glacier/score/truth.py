@@ -118,6 +118,9 @@ def load_truth(
     paths = list(tiles)
     if index is None and (folder / INDEX_NAME).exists():
         index = folder / INDEX_NAME
+    rows = None
+    if index is not None:
+        rows = _read_index(index, paths, split)
     return Truth(
         config=config,
         split=split,
@@ -126,7 +129,7 @@ def load_truth(
         is_sample=is_sample(folder),
         paths=paths,
         values=np.stack(list(tiles.values())),
-        index=None if index is None else _read_index(index, paths, split),
+        index=rows,
     )
 
 

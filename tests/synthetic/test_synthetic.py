@@ -126,7 +126,8 @@ def test_truth_fits_the_pixels(shared: tuple[Path, pd.DataFrame]) -> None:
     for pair in rows:
         a = places.loc[paths[pair.a]]
         b = places.loc[paths[pair.b]]
-        dx, dy = b["x"] - a["x"], b["y"] - a["y"]
+        dx = b["x"] - a["x"]
+        dy = b["y"] - a["y"]
         assert a["site"] == b["site"]
         np.testing.assert_array_equal(crop(fitted[a.name], dx, dy), crop(fitted[b.name], -dx, -dy))
 
@@ -140,7 +141,8 @@ def test_masks_have_the_places_of_their_tiles(shared: tuple[Path, pd.DataFrame])
     rows: Any = masks.itertuples()
     for a, b in itertools.combinations(rows, 2):
         if a.site == b.site:
-            dx, dy = b.x - a.x, b.y - a.y
+            dx = b.x - a.x
+            dy = b.y - a.y
             part = crop(fitted[a.path], dx, dy)
             np.testing.assert_array_equal(part, crop(fitted[b.path], -dx, -dy))
 
