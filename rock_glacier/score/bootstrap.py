@@ -54,16 +54,16 @@ class Clusters:
 
     Attributes:
         unit: What a cluster is: "block", "site" or "tile".
-        of_tiles: int array of shape (tiles,): number of each tile's cluster, from 0 without a gap.
+        ids: int array of shape (tiles,): id of each tile's cluster, from 0 without a gap.
     """
 
     unit: str
-    of_tiles: npt.NDArray[np.intp]
+    ids: npt.NDArray[np.intp]
 
     @property
     def number(self) -> int:
         """Number of clusters."""
-        return int(self.of_tiles.max()) + 1
+        return int(self.ids.max()) + 1
 
     @property
     def effective(self) -> float:
@@ -76,7 +76,7 @@ class Clusters:
             >>> Clusters("site", np.array([0, 0, 0, 1])).effective
             1.6
         """
-        sizes = np.bincount(self.of_tiles)
+        sizes = np.bincount(self.ids)
         return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
@@ -112,14 +112,14 @@ def replicate(
     """
     generator = np.random.default_rng(seed)
     number = clusters.number
-    at_once = max(1, _WEIGHTS_AT_ONCE // clusters.of_tiles.size)
-    parts = []
+    at_once = max(1, _WEIGHTS_AT_ONCE // clusters.ids.size)
+    chunks = []
     for first in range(0, replicates, at_once):
         size = min(at_once, replicates - first)
         draws = generator.multinomial(number, np.full(number, 1 / number), size)
-        weights = draws.astype(np.float64)[:, clusters.of_tiles]
-        parts.append(pd.DataFrame(statistic(weights)))
-    return pd.concat(parts, ignore_index=True)
+        weights = draws.astype(np.float64)[:, clusters.ids]
+        chunks.append(pd.DataFrame(statistic(weights)))
+    return pd.concat(chunks, ignore_index=True)
 
 
 def find_interval(values: Array, clusters: Clusters) -> Interval:

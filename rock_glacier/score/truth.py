@@ -71,12 +71,11 @@ class Truth:
         """
         if self.index is None:
             return Clusters("tile", np.arange(len(self.paths)))
-        of_site = self.index.groupby("site").ngroup().to_numpy()
-        of_block = self.index.groupby(["site", "block"]).ngroup().to_numpy()
-        sites = of_site.max() + 1
-        if sites >= MANY_SITES or sites == of_block.max() + 1:
-            return Clusters("site", of_site)
-        return Clusters("block", of_block)
+        sites = Clusters("site", self.index.groupby("site").ngroup().to_numpy())
+        blocks = Clusters("block", self.index.groupby(["site", "block"]).ngroup().to_numpy())
+        if sites.number >= MANY_SITES or sites.number == blocks.number:
+            return sites
+        return blocks
 
 
 def load_truth(

@@ -241,10 +241,10 @@ def test_real_archives_have_the_measured_overlaps(real, real_archives, audit):
     expected = pd.read_csv(real / "overlaps.csv")
     forth = set(expected.itertuples(index=False, name=None))
     back = {(b, a, -dx, -dy, pixels) for a, b, dx, dy, pixels in forth}
-    found = {
+    overlaps = {
         (pair["a"], pair["b"], pair["dx"], pair["dy"], pair["pixels"])
         for pair in result.to_json()["pairs"]
     }
-    assert len(found) == len(expected) == 689
-    assert found <= forth | back
+    assert len(overlaps) == len(expected) == 689
+    assert overlaps <= forth | back
     assert Counter(fault.code for fault in result.faults)["overlap-across-splits"] == 351

@@ -23,22 +23,22 @@ def test_replicates_and_interval_equal_those_of_a_plain_loop():
     for _ in range(300):
         tiles = []
         for cluster, times in enumerate(generator.multinomial(4, [0.25] * 4)):
-            tiles += [*values[CLUSTERS.of_tiles == cluster]] * times
+            tiles += [*values[CLUSTERS.ids == cluster]] * times
         expected.append(np.mean(tiles))
     means = replicate(mean_of(values), CLUSTERS, replicates=300, seed=5)["mean"]
     np.testing.assert_allclose(means, expected)
     tail = stats.norm.cdf(-np.sqrt(4 / 3) * stats.t.ppf(0.975, 3))
-    found = find_interval(means, CLUSTERS)
-    assert (found.low, found.high) == pytest.approx(np.quantile(expected, [tail, 1 - tail]))
+    interval = find_interval(means, CLUSTERS)
+    assert (interval.low, interval.high) == pytest.approx(np.quantile(expected, [tail, 1 - tail]))
 
 
 def test_the_interval_of_a_mean_is_that_of_theory():
     values = np.random.default_rng(0).normal(size=400)
     clusters = Clusters("tile", np.arange(400))
-    found = find_interval(replicate(mean_of(values), clusters)["mean"], clusters)
+    interval = find_interval(replicate(mean_of(values), clusters)["mean"], clusters)
     half = 1.96 * values.std() / 20
-    assert found.low == pytest.approx(values.mean() - half, abs=half / 15)
-    assert found.high == pytest.approx(values.mean() + half, abs=half / 15)
+    assert interval.low == pytest.approx(values.mean() - half, abs=half / 15)
+    assert interval.high == pytest.approx(values.mean() + half, abs=half / 15)
 
 
 def test_intervals_over_clusters_cover_the_truth():
@@ -48,11 +48,11 @@ def test_intervals_over_clusters_cover_the_truth():
     covered = dict.fromkeys(units, 0)
     for _ in range(200):
         values = np.repeat(generator.normal(size=30), 5) + generator.normal(size=150) / 2
-        for unit, of_tiles in units.items():
-            clusters = Clusters(unit, of_tiles)
+        for unit, ids in units.items():
+            clusters = Clusters(unit, ids)
             means = replicate(mean_of(values), clusters, replicates=400)["mean"]
-            found = find_interval(means, clusters)
-            covered[unit] += found.low <= 0 <= found.high
+            interval = find_interval(means, clusters)
+            covered[unit] += interval.low <= 0 <= interval.high
     assert 180 <= covered["site"] <= 200
     assert covered["tile"] < 140
 
@@ -73,14 +73,14 @@ def test_memory_does_not_grow_with_the_number_of_replicates():
 def test_undefined_replicates_are_ignored_up_to_a_fifth(undefined, has_interval):
     values = np.ones(1000)
     values[:undefined] = np.nan
-    found = find_interval(values, CLUSTERS)
+    interval = find_interval(values, CLUSTERS)
     expected = [1, 1] if has_interval else [np.nan, np.nan]
-    np.testing.assert_array_equal([found.low, found.high], expected)
+    np.testing.assert_array_equal([interval.low, interval.high], expected)
 
 
 def test_one_cluster_has_no_interval():
-    found = find_interval(np.ones(100), Clusters("site", np.zeros(5, int)))
-    np.testing.assert_array_equal([found.low, found.high], [np.nan, np.nan])
+    interval = find_interval(np.ones(100), Clusters("site", np.zeros(5, int)))
+    np.testing.assert_array_equal([interval.low, interval.high], [np.nan, np.nan])
 
 
 def test_clusters_of_different_sizes_count_less():

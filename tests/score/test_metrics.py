@@ -21,7 +21,7 @@ def test_class_metrics_equal_those_of_scikit_learn(decimals):
     labels = generator.integers(0, 2, 300)
     scores = np.clip(generator.normal(0.35 + 0.3 * labels, 0.3), 0, 1).round(decimals)
     weights = generator.multinomial(300, np.full(300, 1 / 300), size=20)
-    found = class_statistic(labels, scores, 0.4)(weights.astype(np.float64))
+    result = class_statistic(labels, scores, 0.4)(weights.astype(np.float64))
     predicted = scores >= 0.4
     expected = {
         "accuracy": (metrics.accuracy_score, predicted),
@@ -33,10 +33,10 @@ def test_class_metrics_equal_those_of_scikit_learn(decimals):
         "average_precision": (metrics.average_precision_score, scores),
         "brier_score": (metrics.brier_score_loss, scores),
     }
-    assert list(found) == list(expected)
+    assert list(result) == list(expected)
     for name, (score, values) in expected.items():
         by_weights = [score(labels, values, sample_weight=weight) for weight in weights]
-        np.testing.assert_allclose(found[name], by_weights, atol=1e-12)
+        np.testing.assert_allclose(result[name], by_weights, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_class_metrics_equal_those_of_scikit_learn(decimals):
     ],
 )
 def test_class_metrics_of_one_class_are_undefined(label, score, names):
-    found = class_statistic(np.full(5, label), np.full(5, score), 0.5)(ALL_ONCE)
-    assert undefined(found) == names
+    result = class_statistic(np.full(5, label), np.full(5, score), 0.5)(ALL_ONCE)
+    assert undefined(result) == names
 
 
 def test_mask_metrics_equal_those_of_scikit_learn():
@@ -62,7 +62,7 @@ def test_mask_metrics_equal_those_of_scikit_learn():
     predicted[2] = 0
     truth[3] = 0
     weights = np.array([[1, 1, 1, 1, 1], [0, 2, 1, 1, 1], [3, 0, 0, 1, 1]])
-    found = mask_statistic(truth, predicted)(weights.astype(np.float64))
+    result = mask_statistic(truth, predicted)(weights.astype(np.float64))
     for row, times in enumerate(weights):
         pair = [np.repeat(masks, times, axis=0).ravel() for masks in (truth, predicted)]
         expected = {
@@ -72,7 +72,7 @@ def test_mask_metrics_equal_those_of_scikit_learn():
             "recall": metrics.recall_score(*pair),
             "f1": metrics.f1_score(*pair),
         }
-        assert {name: values[row] for name, values in found.items()} == pytest.approx(expected)
+        assert {name: values[row] for name, values in result.items()} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,9 @@ def test_scores_are_read_from_csv_and_parquet(tmp_path):
     frame.to_csv(tmp_path / "a.csv", index=False, encoding="utf-8-sig")
     frame.astype({"score": "float32"}).to_parquet(tmp_path / "a.parquet")
     for name in ("a.csv", "a.parquet"):
-        found = read_scores(tmp_path / name)
-        assert list(found.paths) == ["a.png", "b.png"]
-        assert found.values.tolist() == [1.0, 0.25]
+        predictions = read_scores(tmp_path / name)
+        assert list(predictions.paths) == ["a.png", "b.png"]
+        assert predictions.values.tolist() == [1.0, 0.25]
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_files_that_are_not_tables_are_errors(tmp_path, name):
 def test_masks_are_read_from_common_forms(tmp_path, encode):
     write_masks(tmp_path, [encode(mask) for mask in MASKS])
     (tmp_path / PATHS[0]).with_name("._0.png").write_bytes(b"metadata of macOS")
-    found = read_masks(tmp_path)
-    assert list(found.paths) == PATHS
-    np.testing.assert_array_equal(found.values, MASKS, strict=True)
+    predictions = read_masks(tmp_path)
+    assert list(predictions.paths) == PATHS
+    np.testing.assert_array_equal(predictions.values, MASKS, strict=True)
 
 
 @pytest.mark.parametrize(

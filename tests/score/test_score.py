@@ -82,8 +82,8 @@ def write_masks(masks, tmp_path):
 
 
 def test_json_has_the_contract_s_keys(score, write_scores):
-    found = score(write_scores("a.csv", 0.3), *CLASSES)
-    assert list(found)[:9] == [
+    result = score(write_scores("a.csv", 0.3), *CLASSES)
+    assert list(result)[:9] == [
         "config",
         "split",
         "truth",
@@ -94,46 +94,48 @@ def test_json_has_the_contract_s_keys(score, write_scores):
         "rock_glaciers",
         "false_predictions",
     ]
-    assert (found["config"], found["split"], found["tiles"]) == (CLASSES[1], "test", 20)
-    assert found["against"] is None
-    for metric in found["metrics"].values():
+    assert (result["config"], result["split"], result["tiles"]) == (CLASSES[1], "test", 20)
+    assert result["against"] is None
+    for metric in result["metrics"].values():
         assert list(metric) == ["value", "low", "high", "unit"]
 
 
 def test_scores_are_judged_as_by_scikit_learn(score, write_scores, labels, data_dir):
     file = write_scores("a.csv", 0.2)
     scores = pd.read_csv(file)["score"]
-    found = score(file, *CLASSES)
-    assert found["truth"] == str(data_dir)
-    assert found["metrics"]["roc_auc"]["value"] == pytest.approx(
+    result = score(file, *CLASSES)
+    assert result["truth"] == str(data_dir)
+    assert result["metrics"]["roc_auc"]["value"] == pytest.approx(
         metrics.roc_auc_score(labels, scores)
     )
-    assert found["metrics"]["f1"]["value"] == pytest.approx(metrics.f1_score(labels, scores >= 0.5))
-    for metric in found["metrics"].values():
+    assert result["metrics"]["f1"]["value"] == pytest.approx(
+        metrics.f1_score(labels, scores >= 0.5)
+    )
+    for metric in result["metrics"].values():
         assert metric["low"] <= metric["value"] <= metric["high"]
 
 
 def test_masks_are_judged_as_by_scikit_learn(score, write_masks, masks):
-    found = score(write_masks("a", 5), *MASKS)
+    result = score(write_masks("a", 5), *MASKS)
     true = np.stack([*masks.values()])
     pair = true.ravel(), np.roll(true, 5, axis=2).ravel()
-    assert found["metrics"]["iou"]["value"] == pytest.approx(metrics.jaccard_score(*pair))
-    assert found["metrics"]["f1"]["value"] == pytest.approx(metrics.f1_score(*pair))
+    assert result["metrics"]["iou"]["value"] == pytest.approx(metrics.jaccard_score(*pair))
+    assert result["metrics"]["f1"]["value"] == pytest.approx(metrics.f1_score(*pair))
 
 
 def test_intervals_are_over_sites_of_the_index(score, write_scores, data_dir, tmp_path):
     file = write_scores("a.csv", 0.2)
     index = pd.read_parquet(data_dir / "tiles.parquet")
     sites = index.loc[index["split"] == "test", "site"].nunique()
-    found = score(file, *CLASSES)
-    assert found["clusters"]["site"]["number"] == sites
-    assert 1 < found["clusters"]["site"]["effective"] <= sites
-    assert {metric["unit"] for metric in found["metrics"].values()} == {"site"}
+    result = score(file, *CLASSES)
+    assert result["clusters"]["site"]["number"] == sites
+    assert 1 < result["clusters"]["site"]["effective"] <= sites
+    assert {metric["unit"] for metric in result["metrics"].values()} == {"site"}
     blocks = make_index(index.assign(block=np.arange(len(index)) % 2))
     write_index(blocks, tmp_path / "blocks.parquet")
-    found_blocks = score(file, *CLASSES, "--index", tmp_path / "blocks.parquet")
-    assert found_blocks["clusters"]["block"]["number"] > sites
-    assert found_blocks["metrics"]["f1"]["low"] != found["metrics"]["f1"]["low"]
+    with_blocks = score(file, *CLASSES, "--index", tmp_path / "blocks.parquet")
+    assert with_blocks["clusters"]["block"]["number"] > sites
+    assert with_blocks["metrics"]["f1"]["low"] != result["metrics"]["f1"]["low"]
 
 
 def test_intervals_over_tiles_come_with_a_note(write_scores, data_dir, capsys, tmp_path):
@@ -146,9 +148,9 @@ def test_intervals_over_tiles_come_with_a_note(write_scores, data_dir, capsys, t
 
 @pytest.mark.parametrize(("threshold", "recall"), [("0", 1), ("1", 0)])
 def test_the_threshold_decides_what_is_glaciar(score, write_scores, threshold, recall):
-    found = score(write_scores("a.csv", 0.2), *CLASSES, "--threshold", threshold)
-    assert found["metrics"]["recall"]["value"] == recall
-    assert (found["metrics"]["precision"]["value"] is None) == (recall == 0)
+    result = score(write_scores("a.csv", 0.2), *CLASSES, "--threshold", threshold)
+    assert result["metrics"]["recall"]["value"] == recall
+    assert (result["metrics"]["precision"]["value"] is None) == (recall == 0)
 
 
 def test_another_model_is_compared_on_the_same_replicates(score, write_scores):
@@ -156,10 +158,10 @@ def test_another_model_is_compared_on_the_same_replicates(score, write_scores):
     bad = write_scores("bad.csv", 0.1, seed=1)
     alone = score(good, *CLASSES)
     other = score(bad, *CLASSES)
-    found = score(good, *CLASSES, "--against", bad)
-    assert found["metrics"] == alone["metrics"]
-    assert found["against"]["predictions"] == str(bad)
-    for name, difference in found["against"]["differences"].items():
+    result = score(good, *CLASSES, "--against", bad)
+    assert result["metrics"] == alone["metrics"]
+    assert result["against"]["predictions"] == str(bad)
+    for name, difference in result["against"]["differences"].items():
         values = [report["metrics"][name]["value"] for report in (alone, other)]
         assert difference["value"] == pytest.approx(values[0] - values[1])
         assert difference["low"] <= difference["value"] <= difference["high"]
@@ -181,13 +183,13 @@ def test_the_table_shows_every_metric(write_masks, data_dir, capsys):
 
 
 def test_the_model_card_is_read_by_the_hub_s_client(score, write_masks, capsys):
-    found = score(write_masks("my_model", 3), *MASKS, "--model-card")
+    result = score(write_masks("my_model", 3), *MASKS, "--model-card")
     card = ModelCard(f"---\n{capsys.readouterr().out}---\n", ignore_metadata_errors=False)
     data = cast(ModelCardData, card.data)
     assert data.model_name == "my_model"
     results = {result.metric_type: result for result in data.eval_results or []}
-    assert list(results) == list(found["metrics"])
-    iou = found["metrics"]["iou"]
+    assert list(results) == list(result["metrics"])
+    iou = result["metrics"]["iou"]
     arguments: Any = results["iou"].metric_args
     assert results["iou"].metric_value == round(iou["value"], 4)
     ends = [round(iou["low"], 4), round(iou["high"], 4)]

@@ -74,7 +74,7 @@ def test_sites_are_drawn_if_there_are_many(tmp_path, sites, blocks_per_site, uni
     truth = load_truth(CONFIGS[0], "test", data_dir=str(data_dir))
     assert (truth.clusters.unit, truth.clusters.number) == (unit, number)
     if unit == "site":
-        assert truth.clusters.of_tiles.tolist() == [site_of[path] for path in truth.paths]
+        assert truth.clusters.ids.tolist() == [site_of[path] for path in truth.paths]
 
 
 def test_without_an_index_each_tile_is_a_cluster(sample_copy):
