@@ -6,12 +6,7 @@ import argparse
 import json
 
 from rock_glacier import output
-from rock_glacier.cli.options import (
-    add_dask,
-    add_data_dir,
-    add_num_proc,
-    output_file,
-)
+from rock_glacier.cli.options import add_data_dir, add_num_proc, output_file
 
 HELP = "Check archives, find sites, and write the tile index and reports"
 
@@ -49,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="search for overlaps only, which is much faster",
     )
     add_num_proc(parser)
-    add_dask(parser)
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="use the workers of this Dask scheduler, for example tcp://host:8786",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

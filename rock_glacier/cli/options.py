@@ -43,15 +43,6 @@ def add_num_proc(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_dask(parser: argparse.ArgumentParser) -> None:
-    """Add the option --dask."""
-    parser.add_argument(
-        "--dask",
-        metavar="ADDRESS",
-        help="use the workers of this Dask scheduler, for example tcp://host:8786",
-    )
-
-
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """Add the option --seed."""
     parser.add_argument(
