@@ -6,6 +6,7 @@ import base64
 import contextlib
 import glob
 import os
+import posixpath
 import re
 import struct
 import urllib.parse
@@ -70,12 +71,11 @@ EMPTY_MASK = base64.b64decode(
 )
 
 # An archive is one file, such as train.zip, or one of several shards.
-ARCHIVE_NAME = re.compile(r"(train|validation|val|test)(?:-\d{5}-of-((?!0{5})\d{5}))?\.zip")
+ARCHIVE_NAME = re.compile(r"(train|validation|val|test)(?:-\d{5}-of-(\d{5}))?\.zip")
 
-# Only the last two folders of a member count. It may be below any others.
+# Only the last three parts of a member's name count. They are its path.
 MEMBER_NAME = re.compile(
-    r"(?:(?!\.\./|[A-Za-z]:/)[^/\\]+/)*"
-    r"(train|validation|val|test)/(cordillera|glaciar|masks)/([0-9]{1,18})\.(?i:png)"
+    r"(?:.*/)?((train|validation|val|test)/(cordillera|glaciar|masks)/[0-9]{1,18}\.(?:png|PNG))"
 )
 
 MANIFEST_NAME = "manifest.json"  # an optional file next to the archives, which the audit reads
@@ -83,8 +83,7 @@ MANIFEST_NAME = "manifest.json"  # an optional file next to the archives, which 
 # What operating systems, GIS and notebooks leave behind, and the curators' empty mask.
 _IGNORED_FOLDERS = {"__macosx", "@eadir", ".ipynb_checkpoints", ".git"}
 _IGNORED_FILES = re.compile(
-    r"\.ds_store|\._.*|thumbs\.db|desktop\.ini|.*\.aux\.xml|.*\.(pgw|pngw|wld|ovr)|zeros\.png",
-    re.DOTALL,
+    r"\.ds_store|\._.*|thumbs\.db|desktop\.ini|.*\.aux\.xml|.*\.(pgw|pngw|wld|ovr)|zeros\.png"
 )
 
 # The codes of faults in the order of reports.
@@ -110,36 +109,37 @@ FAULT_CODES = (
     "index-mismatch",
 )
 
-# A folder of a dataset repository: repository, revision, path.
+# A folder on the Hub: hf://datasets/<repo>[@<revision>]/<folder>.
 _HUB_FOLDER = re.compile(
-    r"hf://datasets/([^/@]+/[^/@]+)(?:@(refs/(?:pr|convert)/[^/]+|[^/]+))?(?:/(.+?))?/?"
+    r"hf://datasets/(?P<repo_id>[^/@]*(?:/[^/@]+)?)"
+    r"(?:@(?P<revision>refs/pr/[^/]+|[^/]*))?(?:/(?P<path>.*?))?/?"
 )
 _DEFAULT_DATA_DIR = f"hf://datasets/{REPO_ID}@script/data"
 
-# The page of a folder or a file of a dataset repository, as a browser shows its address.
+# The address that a browser shows for a folder or an archive of a dataset repository.
 _HUB_PAGE = re.compile(
-    r"https?://(?:huggingface\.co|hf\.co)/datasets/([^/]+/[^/]+)"
-    r"(?:/(?:tree|blob|resolve|raw)/([^/]+)(?:/(.*?))?(?:[^/]*\.zip)?)?/?(?:\?.*)?"
+    r"https://huggingface\.co/(?P<repo>datasets/[^/]+/[^/]+)/(?:tree|blob|resolve)/"
+    r"(?P<revision>[^/?]+)(?P<path>(?:/[^/?]+)*?)(?:/[^/?]*\.zip)?/?(?:\?.*)?"
 )
 
 _BLOCK_SIZE = 2**20  # bytes that a request to a remote archive asks for
-_MASK_BLOCK_SIZE = 2**14  # the same for masks, which may be scattered
+_MASK_BLOCK_SIZE = 2**14  # the same for masks, which are scattered
 _MAX_MEMBER_SIZE = 2**20  # bytes; the pixels of a tile are 64 KiB
 
-# What `zipfile` raises if the bytes are not a zip archive.
-_ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    ValueError,
-    RuntimeError,
-    OverflowError,
-)
+# What `zipfile` raises for damaged archives.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError)
 
 _COPY_AGAIN = "Copy or download the archive again, or build it again"
-_JOIN_PARTS = "Join the parts with `zip -s 0 PARTS.zip --out train.zip`"
+_JOIN_PARTS = "If it was split, join its parts with `zip -s 0 PARTS.zip --out train.zip`"
 _SAVE_AGAIN = "Save it as an 8-bit RGBA PNG file of 128 x 128 pixels"
+
+# How a file that is not an archive starts, what is wrong, and the fix. The first that fits counts.
+_NOT_ARCHIVES = {
+    b"version https://git-lfs": ("is a Git LFS pointer, not the archive", "Run `git lfs pull`"),
+    b"<": ("is a web page, not the archive", "Log in if the page asks for it, and download again"),
+    b"PK": ("is incomplete", f"Download it again. {_JOIN_PARTS}"),
+    b"": ("is not a zip archive", _COPY_AGAIN),
+}
 
 
 @dataclass(frozen=True)
@@ -147,10 +147,10 @@ class Fault:
     """Something wrong with the data.
 
     Attributes:
-        code: one of FAULT_CODES.
-        place: archive, member ("train.zip: train/glaciar/007.png"), file or path.
-        problem: description of the problem.
-        fix: advice; may be empty.
+        code: One of FAULT_CODES.
+        place: Archive, member ("train.zip: train/glaciar/007.png"), file or path.
+        problem: Description of the problem.
+        fix: Advice, a sentence without its full stop; may be empty.
     """
 
     code: str
@@ -162,7 +162,7 @@ class Fault:
         """Return `<place>: <problem>. <Fix>.` with control characters escaped."""
         text = f"{self.place}: {self.problem}."
         if self.fix:
-            text += f" {self.fix[:1].upper()}{self.fix[1:]}."
+            text += f" {self.fix}."
         return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -201,14 +201,14 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
     archives, and examples are in the order of the archives.
 
     Args:
-        data_dir: folder of archives, local or any URL that fsspec opens. By default the folder
+        data_dir: Folder of archives, local or any URL that fsspec opens. By default the folder
             `data` next to the loading script, or else on the branch `script` of the Hub dataset.
-        splits: names of the splits to prepare. Only their archives are needed.
-        base_path: folder of the loading script.
-        **kwargs: as in `datasets.DatasetBuilder`.
+        splits: Names of the splits to prepare. Only their archives are needed.
+        base_path: Folder of the loading script.
+        **kwargs: As in `datasets.DatasetBuilder`.
 
     Raises:
-        ArchiveError: an archive is missing or faulty.
+        ArchiveError: If an archive is missing or faulty.
     """
 
     VERSION = datasets.Version(_VERSION)
@@ -232,20 +232,16 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
         # `datasets` < 2.16 passes this option on, and its first versions forget the default config.
         kwargs.pop("trust_remote_code", None)
         kwargs["config_name"] = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME
-        downloads = None
-        if kwargs.get("cache_dir"):
-            downloads = os.path.join(os.path.expanduser(kwargs["cache_dir"]), "downloads")
-        storage_options = {"hf": {"endpoint": _endpoint()}, **(kwargs.get("storage_options") or {})}
-        kwargs["storage_options"] = storage_options
-        token = kwargs.get("token")
+        # Unlike `datasets`, huggingface_hub drops a slash at the end of the Hub's address.
+        hub_options = {"endpoint": huggingface_hub.constants.ENDPOINT}
+        kwargs["storage_options"] = {"hf": hub_options, **(kwargs.get("storage_options") or {})}
         self.download_config = datasets.DownloadConfig(
-            cache_dir=downloads,
             force_download=True,  # What is at a URL may have changed since the last download.
             use_etag=False,
-            token=token,
-            storage_options=storage_options,
+            token=kwargs.get("token"),
+            storage_options=kwargs["storage_options"],
         )
-        self.folder = locate(data_dir, base_path, token)
+        self.folder = locate(data_dir, base_path, kwargs.get("token"))
         data_files = find_archives(self.folder, splits, self.download_config)
         super().__init__(base_path=base_path, data_files=data_files, **kwargs)
 
@@ -268,16 +264,15 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
             if faults:
                 raise ArchiveError(faults[0])
             paths = dl_manager.download(list(urls))
-            archives = list(zip(names, paths, strict=True))
-            arguments = {"split": split, "archives": archives}
+            arguments = {"split": split, "names": names, "paths": paths}
             generators.append(datasets.SplitGenerator(name=split, gen_kwargs=arguments))
         return generators
 
     def _generate_examples(
-        self, split: str, archives: list[tuple[str, str]]
+        self, split: str, names: list[str], paths: list[str]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         with_masks = "masks" in self.info.features
-        for name, path in archives:
+        for name, path in zip(names, paths, strict=True):
             with ArchiveReader(split, path, self.download_config, name=name) as archive:
                 faults = archive.faults
                 if with_masks:
@@ -310,31 +305,30 @@ def load_archives(
 
     Args:
         name: `image-classification` (default) or `image-segmentation`.
-        data_dir: folder of archives, local or any URL that fsspec opens. By default the folder
+        data_dir: Folder of archives, local or any URL that fsspec opens. By default the folder
             `data` on the branch `script` of the Hub dataset. If the Hub cannot be reached, the
             archives that were downloaded before are used.
-        split: such as `train` or `train+test[:10%]`; while streaming, the name of one split.
+        split: Such as `train` or `train+test[:10%]`; while streaming, the name of one split.
             By default all splits. The archives of other splits are not needed.
-        streaming: read examples on demand, without preparing the dataset.
-        num_proc: number of processes that prepare the dataset; useful if archives are sharded.
+        streaming: Read examples on demand, without preparing the dataset.
+        num_proc: Number of processes that prepare the dataset; useful if archives are sharded.
         **options: `cache_dir`, `token`, `storage_options`, as in `datasets.load_dataset`.
 
     Returns:
         Dataset or IterableDataset of `split`, or a dictionary of all splits.
 
     Raises:
-        ArchiveError: an archive is missing or faulty. With `num_proc`, `datasets` may raise
+        ArchiveError: If an archive is missing or faulty. With `num_proc`, `datasets` may raise
             DatasetGenerationError instead.
-        OSError: an archive cannot be opened, or the cache cannot be written.
+        OSError: If an archive cannot be opened, or the cache cannot be written.
     """
     words = re.findall(r"\w+", str(split))
     splits = [name for name in SPLIT_NAMES if name in words] or SPLIT_NAMES
-    address = _DEFAULT_DATA_DIR if data_dir is None else os.fspath(data_dir)
-    hub_folder = _HUB_FOLDER.fullmatch(address)
-    if hub_folder and not streaming:
-        address = _download(hub_folder, splits, options.get("token"))
+    folder = _DEFAULT_DATA_DIR if data_dir is None else os.fspath(data_dir)
+    if folder.startswith("hf://datasets/") and not streaming:
+        folder = download_archives(folder, splits, token=options.get("token"))
     try:
-        builder = RockGlacierDataset(config_name=name, data_dir=address, splits=splits, **options)
+        builder = RockGlacierDataset(config_name=name, data_dir=folder, splits=splits, **options)
         if streaming:
             return builder.as_streaming_dataset(split=split)
         builder.download_and_prepare(num_proc=num_proc, download_config=builder.download_config)
@@ -350,27 +344,44 @@ def load_archives(
         raise PermissionError(error.errno, message, error.filename) from error
 
 
-def _download(hub_folder: re.Match[str], splits: Sequence[str], token: bool | str | None) -> str:
-    """Download the archives of splits from the Hub, and return their folder in the Hub's cache.
+def download_archives(
+    address: str,
+    splits: Sequence[str] = SPLIT_NAMES,
+    *,
+    other_files: Sequence[str] = (),
+    token: bool | str | None = None,
+) -> str:
+    """Download a folder of archives from the Hub.
 
-    If the Hub cannot be reached, the archives of that revision that were downloaded last are used.
+    Args:
+        address: `hf://datasets/<repo>[@<revision>]/<folder>`.
+        splits: Names of the splits whose archives are downloaded.
+        other_files: Patterns of names of files that are downloaded too.
+        token: As in `datasets.load_dataset`.
+
+    Returns:
+        The folder in the Hub's cache. If the Hub cannot be reached, it is the last one that was
+        downloaded from that revision.
+
+    Raises:
+        ArchiveError: If there are no such archives.
     """
-    address = hub_folder[0]
-    repo_id, revision, path = hub_folder.groups(default="")
-    stems = [stem for split in splits for stem in SPLIT_FOLDERS[split]]
-    patterns = [f"{stem}{end}" for stem in stems for end in (".zip", "-*.zip")]
+    place = _parse_address(address)
+    patterns = list(other_files)
+    for split in splits:
+        for stem in SPLIT_FOLDERS[split]:
+            patterns += [f"{stem}.zip", f"{stem}-*.zip"]
     try:
         snapshot = huggingface_hub.snapshot_download(
-            repo_id,
+            place["repo_id"],
             repo_type="dataset",
-            revision=urllib.parse.unquote(revision) or "main",
-            allow_patterns=[f"{path}/{pattern}".lstrip("/") for pattern in patterns],
-            endpoint=_endpoint(),
+            revision=place["revision"],
+            allow_patterns=[posixpath.join(place["path"], pattern) for pattern in patterns],
             token=token,
         )
     except Exception as error:  # Its type depends on the version of huggingface_hub.
         raise _lookup_error(address, error) from error
-    folder = os.path.join(snapshot, path)
+    folder = os.path.join(snapshot, place["path"])
     if not os.path.isdir(folder):
         problem = f"has no archives of {' and '.join(splits)}"
         raise ArchiveError(Fault("archive-unreadable", address, problem, "Check the address"))
@@ -382,11 +393,6 @@ def _download(hub_folder: re.Match[str], splits: Sequence[str], token: bool | st
     return folder
 
 
-def _endpoint() -> str:
-    """Return the address of the Hub, without the slash at its end that clients do not expect."""
-    return str(datasets.config.HF_ENDPOINT).rstrip("/")
-
-
 def locate(
     data_dir: str | os.PathLike[str] | None,
     base_path: str | None = None,
@@ -395,59 +401,61 @@ def locate(
     """Find a folder of archives.
 
     Args:
-        data_dir: local folder or URL; by default the folder `data` next to the loading script in
+        data_dir: Local folder or URL; by default the folder `data` next to the loading script in
             `base_path`, or else the folder of the release on the Hub.
-        base_path: folder or URL of the loading script.
-        token: as in `datasets.load_dataset`.
+        base_path: Folder or URL of the loading script.
+        token: As in `datasets.load_dataset`.
 
     Returns:
         An absolute local path or a URL. A revision on the Hub is replaced by its commit.
 
     Raises:
-        ArchiveError: the folder does not exist or cannot be found.
+        ArchiveError: If the folder does not exist or cannot be found.
     """
     if data_dir is not None:
         folder = os.path.expanduser(os.fspath(data_dir))
     else:
-        folder = _default_folder(base_path)
-    hub_folder = _HUB_FOLDER.fullmatch(folder)
-    if hub_folder:
-        repo_id, revision, path = hub_folder.groups(default="")
-        commit = _find_commit(folder, repo_id, urllib.parse.unquote(revision), token)
-        return f"hf://datasets/{repo_id}@{commit}/{path}".rstrip("/")
+        folder = _default_folder(base_path or "")
     hub_page = _HUB_PAGE.fullmatch(folder)
     if hub_page:
-        repo_id, revision, path = hub_page.groups(default="")
-        address = f"hf://datasets/{repo_id}@{revision or 'main'}/{path}".rstrip("/")
+        fix = f"Use hf://{hub_page['repo']}@{hub_page['revision']}{hub_page['path']}"
         problem = "is the address of a page, not of a folder"
-        raise ArchiveError(Fault("archive-unreadable", folder, problem, f"Use {address}"))
+        raise ArchiveError(Fault("archive-unreadable", folder, problem, fix))
+    if folder.startswith("hf://datasets/"):
+        place = _parse_address(folder)
+        commit = place["revision"]
+        if not re.fullmatch("[0-9a-f]{40}", commit):
+            try:
+                api = huggingface_hub.HfApi(token=token)
+                commit = str(api.dataset_info(place["repo_id"], revision=commit).sha)
+            except Exception as error:  # Its type depends on the version of huggingface_hub.
+                raise _lookup_error(folder, error) from error
+        return f"hf://datasets/{place['repo_id']}@{commit}/{place['path']}".rstrip("/")
     if "://" in folder:
         return folder
-    if "::" in folder or not os.path.isdir(folder):
-        problem = "is not a folder"
+    if not os.path.isdir(folder):
         fix = "Pass the folder that holds train.zip as data_dir"
-        raise ArchiveError(Fault("archive-unreadable", folder, problem, fix))
+        raise ArchiveError(Fault("archive-unreadable", folder, "is not a folder", fix))
     return os.path.abspath(folder)
 
 
-def _default_folder(base_path: str | None) -> str:
+def _default_folder(base_path: str) -> str:
     """Return the folder `data` next to the loading script, or the folder of the release."""
-    if base_path and base_path.startswith(_endpoint()):
-        path = base_path.removeprefix(_endpoint()).strip("/")
-        return f"hf://{path}/data".replace("/resolve/", "@", 1)
+    script_folder = re.fullmatch(r"https?://.*/(datasets/[^/]+/[^/]+)/resolve/([^/]+)/?", base_path)
+    if script_folder:
+        return f"hf://{script_folder[1]}@{script_folder[2]}/data"
     if base_path and os.path.isdir(os.path.join(base_path, "data")):
         return os.path.join(base_path, "data")
     return _DEFAULT_DATA_DIR
 
 
-def _find_commit(folder: str, repo_id: str, revision: str, token: bool | str | None) -> str:
-    if re.fullmatch("[0-9a-f]{40}", revision):
-        return revision
-    api = huggingface_hub.HfApi(endpoint=_endpoint(), token=token)
-    try:
-        return str(api.dataset_info(repo_id, revision=revision or "main").sha)
-    except Exception as error:  # Its type depends on the version of huggingface_hub.
-        raise _lookup_error(folder, error) from error
+def _parse_address(address: str) -> dict[str, str]:
+    """Return `repo_id`, `revision` and `path` of a folder on the Hub."""
+    match = _HUB_FOLDER.fullmatch(address)
+    assert match is not None
+    place = match.groupdict(default="")
+    place["revision"] = urllib.parse.unquote(place["revision"]) or "main"
+    return place
 
 
 def _lookup_error(folder: str, error: Exception) -> ArchiveError:
@@ -468,10 +476,13 @@ def split_of(path: str) -> str | None:
         >>> split_of("val/glaciar/007.png"), split_of("train-00000-of-00004.zip")
         ('validation', 'train')
     """
-    match = ARCHIVE_NAME.fullmatch(path) or MEMBER_NAME.fullmatch(path)
-    if match is None:
+    if ARCHIVE_NAME.fullmatch(path):
+        stem = re.split("[-.]", path)[0]
+    elif MEMBER_NAME.fullmatch(path):
+        stem = path.split("/")[-3]
+    else:
         return None
-    return "validation" if match[1] == "val" else match[1]
+    return "validation" if stem == "val" else stem
 
 
 def class_of(path: str) -> str:
@@ -508,7 +519,7 @@ def find_archives(
         their ETags or modification times, and sizes.
 
     Raises:
-        ArchiveError: the folder cannot be listed.
+        ArchiveError: If the folder cannot be listed.
     """
     archives: dict[str, dict[str, Any]] = {split: {} for split in splits}
     try:
@@ -551,8 +562,6 @@ def find_archive_faults(split: str, names: Sequence[str], folder: str) -> list[F
         if name in expected:
             problem = f"is not in {folder}"
             fix = "Add it, or pass another folder as data_dir"
-            if "://" in folder:
-                fix += ". A web server has to list its folders"
         else:
             problem = f"does not belong with {first} in {folder}"
             fix = "Remove one of the two"
@@ -564,19 +573,19 @@ class ArchiveReader:
     """Read an archive of a split; a context manager.
 
     Args:
-        split: name of the split.
-        path: local path or URL of the archive.
-        download_config: token and storage options of a URL.
-        name: file name of the archive, if the path has another one.
+        split: Name of the split.
+        path: Local path or URL of the archive.
+        download_config: Token and storage options of a URL.
+        name: File name of the archive, if the path has another one.
 
     Attributes:
-        name: file name of the archive.
-        members: tiles and masks by path, in the order of the archive, without faulty ones.
-        tiles: paths of the tiles, in that order.
-        faults: faults of the archive's directory.
+        name: File name of the archive.
+        members: Tiles and masks by path, in the order of the archive, without faulty ones.
+        tiles: Paths of the tiles, in that order.
+        faults: Faults of the archive's directory.
 
     Raises:
-        ArchiveError: the file is not a zip archive.
+        ArchiveError: If the file is not a zip archive.
     """
 
     def __init__(
@@ -589,19 +598,18 @@ class ArchiveReader:
     ) -> None:
         self.name = name or _name_of(path)
         self.members: dict[str, zipfile.ZipInfo] = {}
-        self.tiles: list[str] = []
         self.faults: list[Fault] = []
-        self._split = split
         self._path = path
         self._download_config = download_config
-        self._position = 0
         self._mask_zip: zipfile.ZipFile | None = None
         with contextlib.ExitStack() as files:
             file = files.enter_context(self._open_file(_BLOCK_SIZE))
-            self._size = file.seek(0, os.SEEK_END)
             self._zip = files.enter_context(self._open_zip(file))
-            self._read_directory()
             self._files = files.pop_all()
+        self._read_directory(split)
+        self.tiles = [path for path in self.members if class_of(path) != MASKS]
+        if not self.tiles:
+            self.faults.append(self._fault("holds no tiles", _COPY_AGAIN))
 
     def __enter__(self) -> ArchiveReader:
         return self
@@ -621,8 +629,10 @@ class ArchiveReader:
             archive = zipfile.ZipFile(file)
         except _ZIP_ERRORS as error:
             file.seek(0)
-            problem, fix = _describe_file(file.read(100), error)
-            raise ArchiveError(self._fault(problem, fix)) from error
+            content = file.read(100).lstrip()
+            reasons = (row for start, row in _NOT_ARCHIVES.items() if content.startswith(start))
+            problem, fix = next(reasons)
+            raise ArchiveError(self._fault(f"{problem} ({error})", fix)) from error
         if any(info.volume for info in archive.infolist()):
             raise ArchiveError(self._fault("is one part of a split zip archive", _JOIN_PARTS))
         if any(info.flag_bits & 1 for info in archive.infolist()):
@@ -632,48 +642,30 @@ class ArchiveReader:
     def _fault(self, problem: str, fix: str) -> Fault:
         return Fault("archive-unreadable", self.name, problem, fix)
 
-    def _read_directory(self) -> None:
-        for info in sorted(self._zip.infolist(), key=lambda info: info.header_offset):
-            # Unlike `filename`, this name does not end at a NUL character.
-            name = info.orig_filename
-            if is_ignored(name) or (name.endswith("/") and not info.file_size):
+    def _read_directory(self, split: str) -> None:
+        for info in self._zip.infolist():
+            if info.is_dir() or is_ignored(info.filename):
                 continue
-            path = None
-            match = MEMBER_NAME.fullmatch(name)
-            if match and match[1] in SPLIT_FOLDERS[self._split]:
-                path = f"{match[1]}/{match[2]}/{match[3]}.png"
-            fault = self._check_member(path, info)
-            if fault:
-                self.faults.append(fault)
-            elif path:
-                self.members[path] = info
-        self.tiles = [path for path in self.members if class_of(path) != MASKS]
-        if not self.tiles:
-            self.faults.append(self._fault("holds no tiles", _COPY_AGAIN))
-
-    def _check_member(self, path: str | None, info: zipfile.ZipInfo) -> Fault | None:
-        code = "png-corrupt"
-        fix = _COPY_AGAIN
-        last_offset = self._size - info.compress_size
-        if path is None:
-            code = "member-name"
-            problem = f"is not named {self._split}/<class>/<id>.png or {self._split}/masks/<id>.png"
-            fix = "Rename or remove it; an id has 1 to 18 digits"
-        elif path in self.members:
-            code = "member-duplicate"
-            problem = "is in the archive twice"
-            fix = "Remove one of the two"
-        elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            problem = f"is compressed by method {info.compress_type}"
-            fix = "Make the archive with stored members"
-        elif max(info.file_size, info.compress_size) > _MAX_MEMBER_SIZE:
-            problem = "is larger than 1 MiB, too large for a tile"
-        elif not 0 <= info.header_offset <= last_offset or b"PK\1\2" in info.extra + info.comment:
-            # An entry of the directory within another one shows that a length between is wrong.
-            problem = "is not at the place that the archive's directory gives"
-        else:
-            return None
-        return Fault(code, f"{self.name}: {info.orig_filename}", problem, fix)
+            match = MEMBER_NAME.fullmatch(info.filename)
+            code = "png-corrupt"
+            fix = _COPY_AGAIN
+            if match is None or match[2] not in SPLIT_FOLDERS[split]:
+                code = "member-name"
+                problem = f"is not named {split}/<class>/<id>.png or {split}/masks/<id>.png"
+                fix = "Rename or remove it; an id has 1 to 18 digits"
+            elif match[1] in self.members:
+                code = "member-duplicate"
+                problem = "is in the archive twice"
+                fix = "Remove one of the two"
+            elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                problem = f"is compressed by method {info.compress_type}"
+                fix = "Make the archive with stored members"
+            elif info.header_offset < 0 or info.file_size > _MAX_MEMBER_SIZE:
+                problem = "has a place or size in the archive that cannot be right"
+            else:
+                self.members[match[1]] = info
+                continue
+            self.faults.append(Fault(code, f"{self.name}: {info.filename}", problem, fix))
 
     def find_pair_faults(self) -> list[Fault]:
         """Find glaciar tiles without a mask, and masks without a glaciar tile."""
@@ -696,13 +688,14 @@ class ArchiveReader:
         """Return the bytes of a tile or mask.
 
         Raises:
-            ArchiveError: it is damaged, or not an 8-bit RGBA PNG file of 128 x 128 pixels.
+            ArchiveError: If it is damaged, or not an 8-bit RGBA PNG file of 128 x 128 pixels.
         """
         info = self.members[path]
         place = f"{self.name}: {path}"
         is_mask = class_of(path) == MASKS
+        archive = self._open_masks() if is_mask else self._zip
         try:
-            with self._choose_zip(info, is_mask).open(info) as file:
+            with archive.open(info) as file:
                 # Never more than the directory says, whatever the member inflates to.
                 png = file.read(info.file_size)
         except _ZIP_ERRORS as error:
@@ -713,69 +706,43 @@ class ArchiveReader:
             raise ArchiveError(format_fault)
         return png
 
-    def _choose_zip(self, info: zipfile.ZipInfo, is_mask: bool) -> zipfile.ZipFile:
-        """Choose the file to read a member from, to read little of a URL twice.
+    def _open_masks(self) -> zipfile.ZipFile:
+        """Open a URL a second time for the masks, which may be far from their tiles.
 
-        Reading a mask that is far from its tile would discard the bytes read ahead of the tiles.
+        To read them from the file of the tiles would discard the bytes read ahead of the tiles.
         """
-        is_far = not 0 <= info.header_offset - self._position < _MASK_BLOCK_SIZE
-        if is_mask and is_far and "://" in self._path:
-            if self._mask_zip is None:
-                file = self._files.enter_context(self._open_file(_MASK_BLOCK_SIZE))
-                self._mask_zip = self._files.enter_context(zipfile.ZipFile(file))
-            return self._mask_zip
-        self._position = info.header_offset + info.compress_size
-        return self._zip
-
-
-def _describe_file(start: bytes, error: Exception) -> tuple[str, str]:
-    """Find out from the first bytes of a file why it is not a zip archive, and what to do."""
-    if start.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the archive", "Run `git lfs pull`, or download the file"
-    if start.lstrip().startswith(b"<"):
-        return (
-            "is a web page, not the archive",
-            "Log in if the page asks for it, and download again",
-        )
-    if start.startswith(b"PK\7\x08"):
-        return "is one part of a split zip archive", _JOIN_PARTS
-    if start.startswith(b"PK\3\4"):
-        return f"cannot be read to its end ({error})", "Download it again, or join its parts"
-    return f"is not a zip archive ({error})", _COPY_AGAIN
+        if "://" not in self._path:
+            return self._zip
+        if self._mask_zip is None:
+            file = self._files.enter_context(self._open_file(_MASK_BLOCK_SIZE))
+            self._mask_zip = self._files.enter_context(zipfile.ZipFile(file))
+        return self._mask_zip
 
 
 def check_png(png: bytes, place: str, format_code: str = "png-format") -> Fault | None:
     """Check that a file is an 8-bit RGBA PNG file of 128 x 128 pixels, without decoding it.
 
     Args:
-        png: content of the file.
-        place: place of the fault.
-        format_code: code of a fault of the format; `mask-format` for a mask.
+        png: Content of the file.
+        place: Place of the fault.
+        format_code: Code of a fault of the format; `mask-format` for a mask.
 
     Returns:
         A fault of the code `png-corrupt` or `format_code`, or None.
     """
     code = "png-corrupt"
-    kinds = _chunk_types(png)
-    if not png:
-        problem = "is empty"
-    elif png.startswith(b"\xff\xd8\xff"):
-        problem = "is a JPEG file"
-    elif not png.startswith(b"\x89PNG\r\n\x1a\n"):
+    chunks = _chunk_types(png)
+    if not png.startswith(b"\x89PNG\r\n\x1a\n"):
         problem = "is not a PNG file"
-    elif b"IEND" not in kinds:
-        problem = "is a PNG file that is cut short"
-    elif png[8:16] != b"\0\0\0\rIHDR" or png[29:33] != zlib.crc32(png[12:29]).to_bytes(4, "big"):
-        problem = "is a PNG file with a damaged header"
+    elif chunks[:1] != [b"IHDR"] or chunks[-1] != b"IEND":
+        problem = "is a PNG file that is damaged or cut short"
     else:
         code = format_code
         width, height, depth, colour_type = struct.unpack_from(">LLBB", png, 16)
         if (width, height, depth, colour_type) != (TILE_SIZE, TILE_SIZE, 8, 6):
             colours = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
             problem = f"is {width} x {height}, {depth}-bit {colours.get(colour_type, 'unknown')}"
-        elif kinds.count(b"IHDR") > 1:
-            problem = f"has {kinds.count(b'IHDR')} headers"
-        elif b"eXIf" in kinds and _find_orientation(png) != 1:
+        elif b"eXIf" in chunks and _find_orientation(png) != 1:
             problem = "has an EXIF orientation, which some programs apply and others do not"
         else:
             return None

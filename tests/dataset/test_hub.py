@@ -192,7 +192,6 @@ def test_what_is_not_on_the_hub_is_named(hub, sample, tmp_path):
 @pytest.mark.parametrize(
     ("page", "address"),
     [
-        ("", "@main"),
         ("/tree/main/data", "@main/data"),
         ("/tree/refs%2Fpr%2F1/data", "@refs%2Fpr%2F1/data"),
         ("/blob/main/data/data_v01/train.zip", "@main/data/data_v01"),
