@@ -79,7 +79,7 @@ def plan_files(tiles: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def read_rows(folder: Path, tiles: pd.DataFrame, config: str) -> Iterator[dict[str, Any]]:
-    """Yield the row of each tile; images and masks are the bytes in the archives.
+    """Yield the row of each tile as Parquet holds it: images are the bytes in the archives.
 
     Args:
         folder: Folder of the archives.
@@ -96,13 +96,16 @@ def read_rows(folder: Path, tiles: pd.DataFrame, config: str) -> Iterator[dict[s
             readers[archive] = stack.enter_context(reader)
         for path, archive in zip(tiles["path"], tiles["archive"], strict=True):
             reader = readers[archive]
-            row = {"image": reader.read(path), "path": path}
+            row: dict[str, Any] = {
+                "image": {"bytes": reader.read(path), "path": None},
+                "path": path,
+            }
             if "labels" in features_of(config):
                 row["labels"] = CLASS_NAMES.index(class_of(path))
-            elif class_of(path) == GLACIAR:
-                row["masks"] = reader.read(mask_path(path))
             else:
-                row["masks"] = EMPTY_MASK
+                is_masked = class_of(path) == GLACIAR
+                mask = reader.read(mask_path(path)) if is_masked else EMPTY_MASK
+                row["masks"] = {"bytes": mask, "path": None}
             yield row
 
 
@@ -113,16 +116,16 @@ def write_parquet(
 
     Args:
         file: The file to write. Its folder is created if necessary.
-        features: The columns. Images are given as the bytes of their files.
-        rows: The rows, in order.
+        features: The columns.
+        rows: The rows, in order, with images as `{"bytes": ..., "path": None}`.
     """
     schema = features.arrow_schema
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     others = [name for name in features if name not in images]
     compression = dict.fromkeys(others, "snappy")
     for name in images:
-        for field in schema.field(name).type:
-            compression[f"{name}.{field.name}"] = "none"
+        compression[f"{name}.bytes"] = "none"
+        compression[f"{name}.path"] = "none"
     file.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(
         file,
@@ -134,15 +137,10 @@ def write_parquet(
         write_statistics=others,
     ) as writer:
         writer.add_key_value_metadata({"content_defined_chunking": json.dumps(_CHUNKING)})
-        encoded = (_encode(row, images) for row in rows)
-        while group := list(itertools.islice(encoded, ROWS_PER_GROUP)):
+        remaining = iter(rows)
+        while group := list(itertools.islice(remaining, ROWS_PER_GROUP)):
             table = pa.Table.from_pylist(group, schema)
             writer.write_table(table, row_group_size=ROWS_PER_GROUP)
-
-
-def _encode(row: Mapping[str, Any], images: list[str]) -> dict[str, Any]:
-    """Encode a row like `features.encode_example`, in a fifth of its time."""
-    return {**row, **{name: {"bytes": row[name], "path": None} for name in images}}
 
 
 def write_config_file(file: Path, config: str, folder: Path, tiles: pd.DataFrame) -> None:
@@ -162,9 +160,8 @@ def find_difference(file: Path, config: str, folder: Path, tiles: pd.DataFrame) 
         return f"its columns are not {', '.join(features)}"
     if parquet.metadata.num_rows != len(tiles):
         return f"has {parquet.metadata.num_rows:,} rows, but the archives hold {len(tiles):,}"
-    images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     rows = (row for batch in parquet.iter_batches(ROWS_PER_GROUP) for row in batch.to_pylist())
     for row, expected in zip(rows, read_rows(folder, tiles, config), strict=True):
-        if row != _encode(expected, images):
+        if row != expected:
             return f"the row of {expected['path']} differs from the archives"
     return ""

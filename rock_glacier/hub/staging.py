@@ -20,7 +20,7 @@ from rock_glacier.hub.croissant import CROISSANT_NAME, describe
 from rock_glacier.hub.parquet import plan_files, write_config_file
 from rock_glacier.hub.pictures import draw_pictures
 from rock_glacier.index import INDEX_NAME, check_index, read_index, write_index
-from rock_glacier.output import message, new_folder
+from rock_glacier.output import count, message, new_folder, write_file
 from rock_glacier.parallel import Workers
 from rock_glacier.sites import find_sites
 from rock_glacier.tiles import TileSet
@@ -85,14 +85,16 @@ def stage(
         )
     with new_folder(out) as folder, TileSet.read(data_dir, workers) as tiles:
         raise_faults(find_errors(tiles.faults))
-        index, faults = _find_index(tiles, index_file, workers)
+        index, pairs, faults = _find_index(tiles, index_file, workers)
         data = folder / SCRIPT / "data"
         _copy_archives(Path(tiles.folder), data)
         _write_parquet(folder / MAIN, data, tiles.table, workers)
         write_index(index, folder / MAIN / INDEX_NAME)
         infos = {config: _describe_config(folder / MAIN, config) for config in CONFIG_NAMES}
         synthetic = is_sample(data)
-        pictures = draw_pictures(tiles, index, is_sample=synthetic)
+        assets = folder / MAIN / "assets"
+        assets.mkdir()
+        pictures = draw_pictures(tiles, index, pairs, assets, is_sample=synthetic)
         content = Content(repo_id, synthetic, tiles.counts, index, faults, pictures, infos)
         _write_documents(folder, content)
     return infos
@@ -100,23 +102,25 @@ def stage(
 
 def _find_index(
     tiles: TileSet, index_file: str | os.PathLike[str] | None, workers: Workers
-) -> tuple[pd.DataFrame, list[Fault] | None]:
-    """Return the tile index, and the faults of the audit if one was necessary."""
+) -> tuple[pd.DataFrame, pd.DataFrame, list[Fault] | None]:
+    """Return the tile index, overlaps, and the faults of the audit if one was necessary."""
     paths = tiles.table["path"]
+    own_file = tiles.folder / INDEX_NAME
+    index = None
     if index_file is not None:
         index = read_index(index_file)
         raise_faults(check_index(index, paths))
-        return index, None
-    own_file = Path(tiles.folder) / INDEX_NAME
-    if own_file.is_file():
+    elif own_file.is_file():
         index = read_index(own_file)
-        if not check_index(index, paths):
-            return index, None
+        if check_index(index, paths):
+            index = None
+    if index is not None:
+        return index, find_sites(tiles, workers, matches=False).pairs, None
     message("No tile index fits these archives, so the archives are audited first.")
     audit = check(tiles, find_sites(tiles, workers))
-    for fault in find_errors(audit.faults)[:1]:
-        message(f"{fault} (errors of the audit: {audit.errors:,})")
-    return audit.index, audit.faults
+    if audit.errors:
+        message(f"The audit found {count(audit.errors, 'error')}. List them: rock-glacier audit")
+    return audit.index, audit.pairs, audit.faults
 
 
 def _copy_archives(source: Path, target: Path) -> None:
@@ -155,24 +159,17 @@ def _describe_config(branch: Path, config: str) -> datasets.DatasetInfo:
 
 
 def _write_documents(folder: Path, content: Content) -> None:
-    """Write cards, pictures, metadata, licence and the loading script."""
+    """Write cards, metadata, licence and the loading script."""
     main = folder / MAIN
     card = make_card((PROJECT / CARD_NAME).read_text(encoding="utf-8"), content)
-    _write_text(main / CARD_NAME, str(card))
-    _write_text(main / CROISSANT_NAME, describe(card, content.repo_id))
+    write_file(main / CARD_NAME, str(card))
+    write_file(main / CROISSANT_NAME, describe(card, content.repo_id))
     labels = {"0": "background", "1": "rock glacier"}
-    _write_text(main / LABELS_NAME, json.dumps(labels, indent=2) + "\n")
-    (main / "assets").mkdir()
+    write_file(main / LABELS_NAME, json.dumps(labels, indent=2) + "\n")
     for name in _COPIED_FILES:
         shutil.copyfile(PROJECT / name, main / name)
-    for picture in content.pictures:
-        (main / "assets" / picture.file_name).write_bytes(picture.image)
-    _write_text(folder / SCRIPT / CARD_NAME, str(make_script_card(card, content.repo_id)))
+    write_file(folder / SCRIPT / CARD_NAME, str(make_script_card(card, content.repo_id)))
     shutil.copyfile(rock_glacier_dataset.__file__, folder / SCRIPT / SCRIPT_NAME)
-
-
-def _write_text(file: Path, text: str) -> None:
-    file.write_text(text, encoding="utf-8", newline="\n")
 
 
 def read_repo_id(staged: Path) -> str:

@@ -6,6 +6,7 @@ import datasets
 import factories
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from rock_glacier.faults import InputError
 from rock_glacier.hub.card import Content, describe_sites, fill_sections, make_card
@@ -40,7 +41,7 @@ def test_size_category_follows_from_the_number_of_tiles(tiles, category):
 
 
 def test_a_picture_replaces_its_section():
-    picture = Picture("portrait", "p.webp", b"", "Tiles.", "All tiles.")
+    picture = Picture("portrait", "p.webp", Figure(), "Tiles.", "All tiles.")
     card = make_card(README, make_content(pictures=[picture]))
     assert "\n\n![Tiles.](assets/p.webp)\n\n*All tiles.*\n\nSentinel-2" in card.text
     assert card.text.count("![") == 2  # the other one is assets/leak.png

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import datasets
-import factories
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from rock_glacier.archives import sort_key
-from rock_glacier.hub.parquet import find_difference, list_tiles, plan_files, write_parquet
+from rock_glacier.hub.parquet import (
+    find_difference,
+    list_tiles,
+    plan_files,
+    read_rows,
+    write_parquet,
+)
 from rock_glacier_dataset import CONFIG_NAMES, features_of
 
 
@@ -20,8 +25,8 @@ def rows():
     random = np.random.default_rng(0)
     return [
         {
-            "image": random.bytes(20_000),
-            "masks": random.bytes(900),
+            "image": {"bytes": random.bytes(20_000), "path": None},
+            "masks": {"bytes": random.bytes(900), "path": None},
             "labels": row % 2,
             "path": f"train/glaciar/{row}.png",
         }
@@ -56,11 +61,7 @@ def column_chunks(file):
 
 
 def test_rows_are_unchanged(file, features, rows):
-    expected = [
-        {name: {"bytes": row[name], "path": None} if is_image(name) else row[name] for name in row}
-        for row in select(rows, features)
-    ]
-    assert pq.read_table(file).to_pylist() == expected
+    assert pq.read_table(file).to_pylist() == select(rows, features)
 
 
 def test_schema_holds_the_features(file, features):
@@ -110,17 +111,13 @@ def test_rows_are_distributed_in_the_order_of_hashes():
 
 def test_a_changed_byte_of_a_row_is_found(sample, tmp_path):
     tiles = list_tiles(sample)
-    members = factories.read_members(sample)
+    config = "image-classification"
     file = tmp_path / "file.parquet"
-    features = features_of("image-classification")
-    rows = [
-        {"image": members[path], "labels": int("glaciar" in path), "path": path}
-        for path in tiles["path"]
-    ]
-    write_parquet(file, features, rows)
-    assert find_difference(file, "image-classification", sample, tiles) == ""
-    assert find_difference(file, "image-classification", sample, tiles[1:]) != ""
+    rows = list(read_rows(sample, tiles, config))
+    write_parquet(file, features_of(config), rows)
+    assert find_difference(file, config, sample, tiles) == ""
+    assert find_difference(file, config, sample, tiles[1:]) != ""
     assert find_difference(file, "image-segmentation", sample, tiles) != ""
-    rows[7]["image"] = rows[7]["image"][:-1] + b"x"
-    write_parquet(file, features, rows)
-    assert tiles["path"][7] in find_difference(file, "image-classification", sample, tiles)
+    rows[7]["image"]["bytes"] = rows[7]["image"]["bytes"][:-1] + b"x"
+    write_parquet(file, features_of(config), rows)
+    assert tiles["path"][7] in find_difference(file, config, sample, tiles)

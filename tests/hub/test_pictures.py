@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-import io
-
 import factories
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from rock_glacier.hub.pictures import WIDTH, draw_pictures, find_overlap
+from rock_glacier.hub.pictures import WIDTH, draw_pictures
 from rock_glacier.index import make_index
+from rock_glacier.parallel import Workers
+from rock_glacier.sites import find_sites
 from rock_glacier.tiles import TileSet
 
 
-@pytest.fixture(scope="module")
-def tiles(overlapping):
-    with TileSet.read(overlapping) as opened:
-        yield opened
+def draw(data_dir, folder, *, is_sample=False):
+    """Draw the pictures of a folder of archives, and return them by name."""
+    folder.mkdir()
+    with TileSet.read(data_dir, Workers(1)) as tiles:
+        sites = find_sites(tiles, Workers(1), matches=False)
+        index = make_index(pd.concat([tiles.table, sites.table], axis=1))
+        pictures = draw_pictures(tiles, index, sites.pairs, folder, is_sample=is_sample)
+    return {picture.name: picture for picture in pictures}
 
 
 @pytest.fixture(scope="module")
-def table(tiles):
-    """Positions of the tiles: the two tiles that overlap are on one site."""
-    table = tiles.table.assign(site=range(len(tiles)), x=0, y=0, orientation=0)
-    a = table.index[table["path"] == "train/cordillera/1.png"][0]
-    b = table.index[table["path"] == "test/cordillera/2.png"][0]
-    table.loc[b, ["site", "x", "y"]] = [table["site"][a], 28, 30]
-    return table
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("pictures") / "assets"
 
 
 @pytest.fixture(scope="module")
-def pictures(tiles, table):
-    return {
-        picture.name: picture
-        for picture in draw_pictures(tiles, make_index(table), is_sample=False)
-    }
+def pictures(overlapping, folder):
+    return draw(overlapping, folder)
 
 
 def test_there_is_a_picture_of_each_subject(pictures):
     assert list(pictures) == ["portrait", "example", "splits", "overlap", "sites"]
 
 
-def test_pictures_have_one_width_and_are_not_blank(pictures):
+def test_pictures_have_one_width_and_are_not_blank(pictures, folder):
     for picture in pictures.values():
-        image = Image.open(io.BytesIO(picture.image)).convert("RGB")
+        image = Image.open(folder / picture.file_name).convert("RGB")
         assert image.width == WIDTH
         assert 400 < image.height <= 900
         assert np.asarray(image).std() > 20
@@ -61,45 +58,29 @@ def test_texts_name_what_is_shown(pictures):
     assert "train with 1 cordillera and 1 glaciar tiles" in pictures["splits"].alt
 
 
-def test_pictures_of_a_sample_say_so(tiles, table, pictures):
-    for picture in draw_pictures(tiles, make_index(table), is_sample=True):
+def test_pictures_of_a_sample_say_so(overlapping, pictures, folder, tmp_path):
+    for picture in draw(overlapping, tmp_path / "assets", is_sample=True).values():
         assert "Synthetic sample" in picture.alt
         assert "Synthetic sample" in picture.caption
-        assert picture.image != pictures[picture.name].image
+        image = (tmp_path / "assets" / picture.file_name).read_bytes()
+        assert image != (folder / picture.file_name).read_bytes()
         assert "Synthetic" not in pictures[picture.name].caption
 
 
-def test_overlap_is_placed_in_the_first_tile(tiles, table):
-    overlap = find_overlap(tiles, table)
-    assert overlap is not None
-    assert (overlap.dx, overlap.dy) == (28, 30)
-    assert overlap.share == pytest.approx(100 * 98 / 128**2)
-
-
-def test_overlap_is_found_in_another_orientation(tmp_path):
-    """The second tile is oriented by 1 (a quarter turn) to fit the site."""
+def test_an_overlap_within_a_split_is_shown_if_there_is_no_other(tmp_path):
     scene = factories.noise_scene(1, 128, 192)
-    stored = np.rot90(scene[:, 64:], -1)
     members = {
         "train/cordillera/1.png": factories.png(scene[:, :128]),
-        "test/cordillera/2.png": factories.png(np.ascontiguousarray(stored)),
+        "train/cordillera/2.png": factories.png(np.rot90(scene[:, 64:])),
     }
     data_dir = factories.make_data_dir(tmp_path / "data", members)
-    with TileSet.read(data_dir) as tiles:
-        placed = tiles.table.assign(site=0, x=[0, 64], y=0, orientation=[0, 1])
-        assert find_overlap(tiles, placed) is not None
-        assert find_overlap(tiles, placed.assign(orientation=0)) is None
-
-
-def test_tiles_of_two_dates_are_not_an_overlap(tiles, table):
-    """They are on one site, but their pixels differ."""
-    assert find_overlap(tiles, table.assign(site=0, x=range(0, 60, 10))) is None
+    pictures = draw(data_dir, tmp_path / "assets")
+    assert list(pictures) == ["portrait", "splits", "overlap", "sites"]
+    assert "50 %" in pictures["overlap"].caption
 
 
 def test_without_masks_and_sites_fewer_pictures_are_drawn(tmp_path):
     members = {f"{split}/cordillera/1.png": factories.png(1) for split in ("train", "val", "test")}
+    members |= {"val/cordillera/1.png": factories.png(2), "test/cordillera/1.png": factories.png(3)}
     data_dir = factories.make_data_dir(tmp_path / "data", members)
-    with TileSet.read(data_dir) as tiles:
-        index = make_index(tiles.table.assign(site=range(3), x=0, y=0, orientation=0))
-        pictures = draw_pictures(tiles, index, is_sample=False)
-    assert [picture.name for picture in pictures] == ["portrait", "splits"]
+    assert list(draw(data_dir, tmp_path / "assets")) == ["portrait", "splits"]
