@@ -9,7 +9,6 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import (
-    GatedRepoError,
     HfHubHTTPError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -152,19 +151,21 @@ def _upload_branch(
         _create_branch(api, repo_id, branch)
     head = _find_head(api, repo_id, branch)
     if head is None:
-        yield f"{branch}: would be created with {count(len(_list_files(folder)), 'file')}"
+        yield f"{branch}: would be created"
         return
     changes = find_changes(api, repo_id, head, folder)
-    if options.dry_run:
+    if not changes:
+        yield f"{branch}: nothing to change"
+    elif options.dry_run:
         for action in ("added", "changed", "removed"):
             for path in getattr(changes, action):
                 yield f"{branch}: {path} would be {action}"
-    elif changes:
+    else:
+        added = [*changes.added, *changes.changed]
         commit = api.create_commit(
             repo_id,
             [
-                *(CommitOperationAdd(path, folder / path) for path in changes.added),
-                *(CommitOperationAdd(path, folder / path) for path in changes.changed),
+                *(CommitOperationAdd(path, folder / path) for path in added),
                 *(CommitOperationDelete(path) for path in changes.removed),
             ],
             commit_message="Publish the dataset",
@@ -181,8 +182,6 @@ def _upload_branch(
                 "Run the command again."
             )
         yield f"{branch}: {changes}, {commit.pr_url or commit.commit_url}"
-    if not changes:
-        yield f"{branch}: nothing to change"
     if branch == MAIN and options.tag and not options.dry_run:
         api.create_tag(repo_id, tag=options.tag, revision=head, repo_type="dataset", exist_ok=False)
         yield f"{options.tag}: {head}"
@@ -198,8 +197,6 @@ def _find_head(api: HfApi, repo_id: str, branch: str) -> str | None:
     """Return the last commit of a branch, or None if there is no such branch or repository."""
     try:
         return api.dataset_info(repo_id, revision=branch).sha
-    except GatedRepoError:
-        raise
     except (RepositoryNotFoundError, RevisionNotFoundError):
         return None
 
@@ -216,18 +213,11 @@ def find_changes(api: HfApi, repo_id: str, commit: str, folder: Path) -> Changes
     )
 
 
-def _list_files(folder: Path) -> list[Path]:
-    return [file for file in folder.rglob("*") if file.is_file()]
-
-
 @contextlib.contextmanager
 def _explain_errors(place: str) -> Iterator[None]:
     """Add what to do to an error of the Hub."""
     try:
         yield
-    except GatedRepoError as error:
-        fix = "Ask for access on the repository's page."
-        raise InputError(f"{place}: access is restricted. {fix}") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         fix = _FIXES.get(status, "Run the command again.")
