@@ -326,7 +326,7 @@ def load_archives(
     splits = [name for name in SPLIT_NAMES if name in words] or SPLIT_NAMES
     folder = _DEFAULT_DATA_DIR if data_dir is None else os.fspath(data_dir)
     if folder.startswith("hf://datasets/") and not streaming:
-        folder = download_archives(folder, splits, token=options.get("token"))
+        folder = download_archives(folder, splits, options.get("token"))
     try:
         builder = RockGlacierDataset(config_name=name, data_dir=folder, splits=splits, **options)
         if streaming:
@@ -345,18 +345,13 @@ def load_archives(
 
 
 def download_archives(
-    address: str,
-    splits: Sequence[str] = SPLIT_NAMES,
-    *,
-    other_files: Sequence[str] = (),
-    token: bool | str | None = None,
+    address: str, splits: Sequence[str] = SPLIT_NAMES, token: bool | str | None = None
 ) -> str:
-    """Download a folder of archives from the Hub.
+    """Download archives from the Hub, with the manifest and the tile index if they exist.
 
     Args:
         address: `hf://datasets/<repo>[@<revision>]/<folder>`.
         splits: Names of the splits whose archives are downloaded.
-        other_files: Patterns of names of files that are downloaded too.
         token: As in `datasets.load_dataset`.
 
     Returns:
@@ -367,7 +362,7 @@ def download_archives(
         ArchiveError: If there are no such archives.
     """
     place = _parse_address(address)
-    patterns = list(other_files)
+    patterns = [MANIFEST_NAME, "tiles.parquet"]
     for split in splits:
         for stem in SPLIT_FOLDERS[split]:
             patterns += [f"{stem}.zip", f"{stem}-*.zip"]
@@ -644,7 +639,7 @@ class ArchiveReader:
 
     def _read_directory(self, split: str) -> None:
         for info in self._zip.infolist():
-            if info.is_dir() or is_ignored(info.filename):
+            if info.filename.endswith("/") or is_ignored(info.filename):
                 continue
             match = MEMBER_NAME.fullmatch(info.filename)
             code = "png-corrupt"

@@ -197,7 +197,7 @@ def local_folder(data_dir: str | os.PathLike[str]) -> Path:
     """
     place = os.fspath(data_dir)
     if place.startswith("hf://"):
-        folder = Path(download_archives(place, other_files=(MANIFEST_NAME, "*.parquet")))
+        folder = Path(download_archives(place))
     elif "://" in place:
         problem = "is neither a local folder nor an address such as hf://datasets/<repo>/data"
         fault = Fault("archive-unreadable", place, problem, "Copy the archives to a local folder")

@@ -1,6 +1,7 @@
-"""Measure the project by hand: `python tests/benchmark.py SECTION [DATA_DIR]`.
+"""Measure preparing the dataset, by hand: `python tests/benchmark.py [DATA_DIR]`.
 
-The tiles of DATA_DIR, by default 300 real ones, are repeated to the size of the release.
+The tiles of DATA_DIR, by default 300 real ones, are repeated to the size of the release. The limit
+is the time to read the members with `zipfile` and to write them to one file.
 """
 
 from __future__ import annotations
@@ -44,16 +45,15 @@ def make_release(source: Path, out: Path) -> Path:
     return out
 
 
-def measure(function: Callable[..., object], *arguments: Any) -> tuple[float, float]:
-    """Return the seconds of wall time and of processor time that a call takes."""
+def measure(function: Callable[..., object], *arguments: Any) -> float:
+    """Return the seconds that a call takes."""
     start = time.perf_counter()
-    cpu_start = time.process_time()
     function(*arguments)
-    return time.perf_counter() - start, time.process_time() - cpu_start
+    return time.perf_counter() - start
 
 
 def copy_members(data_dir: Path, out: Path, config: str) -> None:
-    """Read the members with `zipfile` and write them to one file: the limit of preparing."""
+    """Read the members with `zipfile` and write them to one file."""
     with out.open("wb") as file:
         for path in sorted(data_dir.glob("*.zip")):
             with zipfile.ZipFile(path) as archive:
@@ -67,39 +67,30 @@ def load(config: str, data_dir: Path, cache: Path) -> None:
     load_archives(config, data_dir=data_dir, cache_dir=cache)
 
 
-def prepare(data_dir: Path, scratch: Path) -> None:
-    """Compare preparing the dataset with reading its members and writing them to one file."""
-    for config in CONFIG_NAMES:
-        ratios = []
-        cpu_ratios = []
-        seconds = []
-        for run in range(_RUNS + 1):
-            limit, cpu_limit = measure(copy_members, data_dir, scratch / "all", config)
-            taken, cpu_taken = measure(load, config, data_dir, scratch / "cache")
-            shutil.rmtree(scratch / "cache")
-            if run > 0:  # The first run warms up.
-                ratios.append(taken / limit)
-                cpu_ratios.append(cpu_taken / cpu_limit)
-                seconds.append(taken)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(
-            f"prepare {config}: {statistics.median(seconds):.2f} s, "
-            f"{statistics.median(ratios):.2f} x the limit, "
-            f"{statistics.median(cpu_ratios):.2f} x its processor time; peak {peak:.0f} MiB"
-        )
-
-
-SECTIONS = {"prepare": prepare}
-
-
 def main() -> None:
-    """Run a section on tiles of the release's number."""
-    source = Path(sys.argv[2]) if len(sys.argv) > 2 else real_folder() / "data_v01"
+    """Print the seconds to prepare each config, and their ratio to the limit."""
+    source = Path(sys.argv[1]) if len(sys.argv) > 1 else real_folder() / "data_v01"
     datasets.disable_progress_bars()
     with tempfile.TemporaryDirectory() as folder:
-        release = Path(folder) / "release"
+        scratch = Path(folder)
+        release = scratch / "release"
         release.mkdir()
-        SECTIONS[sys.argv[1]](make_release(source, release), Path(folder))
+        make_release(source, release)
+        for config in CONFIG_NAMES:
+            seconds = []
+            ratios = []
+            for run in range(_RUNS + 1):
+                limit = measure(copy_members, release, scratch / "all", config)
+                taken = measure(load, config, release, scratch / "cache")
+                shutil.rmtree(scratch / "cache")
+                if run > 0:  # The first run warms up.
+                    seconds.append(taken)
+                    ratios.append(taken / limit)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(
+                f"{config}: {statistics.median(seconds):.2f} s, "
+                f"{statistics.median(ratios):.2f} x the limit; peak {peak:.0f} MiB"
+            )
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def check_dataset(loaded: Mapping[str, Any], config: str) -> dict[str, tuple[int
         The number of examples and the path of the first one, by split.
 
     Raises:
-        InputError: something differs from the data sheet.
+        InputError: If something differs from the data sheet.
     """
     from rock_glacier.faults import InputError
     from rock_glacier_dataset import SPLIT_NAMES, features_of
