@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from loopback_hub import client_environment
-from loopback_hub.repository import Blob
 
 from rock_glacier.faults import InputError
 from rock_glacier.hub.parquet import write_parquet
@@ -40,8 +39,8 @@ def publish(api, staged):
     """A function that uploads the staged sample and returns the lines."""
 
     def run(folder=staged, repo_id=None, **options):
-        options = UploadOptions(**{"allow_synthetic": True, **options})
-        return list(upload(folder, repo_id, options=options, api=api))
+        chosen = UploadOptions(**{"allow_synthetic": True, **options})
+        return list(upload(folder, repo_id, options=chosen, api=api))
 
     return run
 
@@ -74,8 +73,8 @@ def test_each_branch_gets_one_commit(repository, publish, staged):
     before = repository.find("main").sha
     publish()
     assert_published(repository, staged)
-    assert repository.history("main")[1:] == [before]
-    assert repository.history("script")[1:] == repository.history("main")
+    assert repository.find("main").parent == before
+    assert repository.find("script").parent == repository.find("main").sha
     assert ".gitattributes" in repository.files("main")
 
 
@@ -124,7 +123,7 @@ def test_a_commit_of_someone_else_is_not_overwritten(hub, repository, publish):
 def test_a_commit_that_differs_is_reported(hub, repository, publish):
     def spoil(repository):
         tree = repository.find("main").tree
-        tree["CITATION.cff"] = Blob.of("CITATION.cff", b"other")
+        tree["CITATION.cff"] = b"other"
         del tree["LICENSE"]
 
     hub.after_commit = spoil
@@ -144,7 +143,7 @@ def test_a_tag_is_not_moved(repository, publish):
     ("status", "fix"), [(401, "hf auth login"), (403, "write access"), (404, "--repo-id")]
 )
 def test_an_answer_of_the_hub_is_explained(hub, repository, publish, status, fix):
-    hub.fail(status, "/preupload/", times=9)
+    hub.failures["/preupload/"] = status
     with pytest.raises(InputError, match=f"{status}.*{fix}"):
         publish()
 

@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Suffixes of files that the Hub stores with LFS, whatever their size.
-LFS_SUFFIXES = {".parquet", ".png", ".webp", ".zip"}
 
-
-@dataclass(frozen=True)
-class Blob:
-    """One version of a file.
-
-    Attributes:
-        content: Bytes of the file.
-        oid: SHA-256 of an LFS file, SHA-1 of the git object of any other file.
-        lfs: Whether it is an LFS file.
-    """
-
-    content: bytes
-    oid: str
-    lfs: bool
-
-    @classmethod
-    def of(cls, path: str, content: bytes) -> Blob:
-        """Return the blob of a file; its suffix decides whether it is an LFS file."""
-        if is_lfs(path):
-            return cls(content, hashlib.sha256(content).hexdigest(), True)
-        git_object = b"blob %d\0" % len(content) + content
-        return cls(content, hashlib.sha1(git_object).hexdigest(), False)
-
-
-def is_lfs(path: str) -> bool:
-    """Return whether a file of this name is stored with LFS."""
-    return Path(path).suffix in LFS_SUFFIXES
+@functools.cache
+def git_hash(content: bytes) -> str:
+    """Return the hash that git gives to a file."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 @dataclass
 class Commit:
-    """A state of a repository: its files by path."""
+    """A state of a repository: the content of its files by path."""
 
     sha: str
     parent: str | None
-    title: str
-    tree: dict[str, Blob]
+    tree: dict[str, bytes]
 
 
 @dataclass
@@ -59,7 +34,6 @@ class Repository:
         token: The token that may write to it.
         commits: All commits by their hash.
         refs: Hash of a commit by the full name of a branch or tag, such as `refs/heads/main`.
-        lfs_objects: Uploaded LFS files by their SHA-256.
     """
 
     repo_id: str
@@ -67,7 +41,6 @@ class Repository:
     token: str | None = None
     commits: dict[str, Commit] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
-    lfs_objects: dict[str, Blob] = field(default_factory=dict)
 
     def commit(
         self,
@@ -75,25 +48,21 @@ class Repository:
         *,
         delete: Iterable[str] = (),
         branch: str = "main",
-    ) -> str:
-        """Add files to a branch, which is created if necessary; return the commit's hash."""
+    ) -> None:
+        """Add files to a branch, which is created if necessary."""
         head = self.refs.get(full_reference(branch))
-        tree = dict(self.commits[head].tree) if head else {}
+        tree = self.files(head) if head else {}
         for path in delete:
             del tree[path]
         for path, content in files.items():
-            data = content.read_bytes() if isinstance(content, Path) else content
-            tree[path] = Blob.of(path, data)
-        return self.add_commit(full_reference(branch), head, tree, "Upload files")
+            tree[path] = content.read_bytes() if isinstance(content, Path) else content
+        self.add_commit(full_reference(branch), head, tree)
 
-    def add_commit(
-        self, reference: str, parent: str | None, tree: dict[str, Blob], title: str
-    ) -> str:
+    def add_commit(self, reference: str, parent: str | None, tree: dict[str, bytes]) -> str:
         """Add a commit, point a full reference name to it, and return its hash."""
-        lines = [parent or "", title, *(f"{tree[path].oid} {path}" for path in sorted(tree))]
+        lines = [parent or "", *(f"{git_hash(tree[path])} {path}" for path in sorted(tree))]
         sha = hashlib.sha1("\n".join(lines).encode()).hexdigest()
-        self.commits[sha] = Commit(sha, parent, title, tree)
-        self.lfs_objects.update({blob.oid: blob for blob in tree.values() if blob.lfs})
+        self.commits[sha] = Commit(sha, parent, tree)
         self.refs[reference] = sha
         return sha
 
@@ -118,16 +87,7 @@ class Repository:
 
     def files(self, revision: str = "main") -> dict[str, bytes]:
         """Return the files of a revision by path."""
-        return {path: blob.content for path, blob in self.find(revision).tree.items()}
-
-    def history(self, branch: str = "main") -> list[str]:
-        """Return the hashes of a branch's commits, the latest first."""
-        hashes: list[str] = []
-        sha: str | None = self.find(branch).sha
-        while sha is not None:
-            hashes.append(sha)
-            sha = self.commits[sha].parent
-        return hashes
+        return dict(self.find(revision).tree)
 
 
 def full_reference(branch: str) -> str:
