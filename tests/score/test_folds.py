@@ -46,7 +46,15 @@ def test_the_seed_decides_among_similar_blocks():
     assert len(set(folds)) > 1
 
 
-def test_a_fold_without_a_class_is_an_error():
+def test_too_few_blocks_of_a_class_are_an_error():
     index = index_of([("cordillera", 0, block, 9) for block in range(6)] + [("glaciar", 1, 0, 9)])
-    with pytest.raises(ValueError, match="glaciar"):
+    with pytest.raises(ValueError, match="2 folds need 2 blocks with glaciar tiles, but .* 1"):
         block_folds(index, 2)
+
+
+@pytest.mark.parametrize(
+    ("index", "n", "named"), [(MANY, 1, "n is 1"), (MANY.drop(columns="site"), 2, "site")]
+)
+def test_wrong_arguments_are_errors(index, n, named):
+    with pytest.raises(ValueError, match=named):
+        block_folds(index, n)
