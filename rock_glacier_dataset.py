@@ -714,18 +714,22 @@ class ArchiveReader:
         return self._mask_zip
 
 
-def check_png(png: bytes, place: str, format_code: str = "png-format") -> Fault | None:
+def check_png(
+    png: bytes, place: str, format_code: str = "png-format", *, any_colours: bool = False
+) -> Fault | None:
     """Check that a file is an 8-bit RGBA PNG file of 128 x 128 pixels, without decoding it.
 
     Args:
         png: Content of the file.
         place: Place of the fault.
         format_code: Code of a fault of the format; `mask-format` for a mask.
+        any_colours: Whether other colour types, of 1 to 8 bits per channel, are accepted too.
 
     Returns:
         A fault of the code `png-corrupt` or `format_code`, or None.
     """
     code = "png-corrupt"
+    fix = _SAVE_AGAIN
     chunks = _chunk_types(png)
     if not png.startswith(b"\x89PNG\r\n\x1a\n"):
         problem = "is not a PNG file"
@@ -734,14 +738,16 @@ def check_png(png: bytes, place: str, format_code: str = "png-format") -> Fault 
     else:
         code = format_code
         width, height, depth, colour_type = struct.unpack_from(">LLBB", png, 16)
-        if (width, height, depth, colour_type) != (TILE_SIZE, TILE_SIZE, 8, 6):
+        has_format = (depth, colour_type) == (8, 6) or (any_colours and depth <= 8)
+        if b"eXIf" in chunks and _find_orientation(png) != 1:
+            problem = "has an EXIF orientation, which some programs apply and others do not"
+            fix = "Rotate its pixels as they should be, and save it without EXIF data"
+        elif width != TILE_SIZE or height != TILE_SIZE or not has_format:
             colours = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
             problem = f"is {width} x {height}, {depth}-bit {colours.get(colour_type, 'unknown')}"
-        elif b"eXIf" in chunks and _find_orientation(png) != 1:
-            problem = "has an EXIF orientation, which some programs apply and others do not"
         else:
             return None
-    return Fault(code, place, problem, _SAVE_AGAIN)
+    return Fault(code, place, problem, fix)
 
 
 def _chunk_types(png: bytes) -> list[bytes]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from rock_glacier.archives import sort_key
 from rock_glacier.output import new_file
-from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES, ArchiveError, Fault
+from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES, ArchiveError, Fault, split_of
 
 INDEX_NAME = "tiles.parquet"
 
@@ -154,10 +154,11 @@ def _check_values(table: pa.Table, place: str) -> None:
     if rows["path"].duplicated().any():
         problem = f"lists {rows['path'][rows['path'].duplicated()].iloc[0]} twice"
         raise ArchiveError(Fault("index-mismatch", place, problem, _GET_AGAIN))
-    is_known = rows["split"].isin(SPLIT_NAMES) & rows["label"].isin(CLASS_NAMES)
-    is_known &= rows["orientation"].between(0, 7)
-    if not is_known.all():
-        path = rows["path"][~is_known].iloc[0]
+    is_right = rows["split"] == rows["path"].map(split_of)
+    is_right &= rows["label"] == rows["path"].str.split("/").str[1]
+    is_right &= rows["label"].isin(CLASS_NAMES) & rows["orientation"].between(0, 7)
+    if not is_right.all():
+        path = rows["path"][~is_right].iloc[0]
         problem = f"has a wrong split, label or orientation for {path}"
         raise ArchiveError(Fault("index-mismatch", place, problem, _GET_AGAIN))
 

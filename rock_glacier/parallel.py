@@ -87,8 +87,8 @@ class Workers:
                 yield from joblib.Parallel(n_jobs=processes, return_as="generator")(calls)
         except TerminatedWorkerError:
             raise InputError(
-                "A worker process was killed, maybe because memory ran out. "
-                "Use fewer processes (--num-proc)."
+                "A worker process could not start, or was killed. "
+                "If memory ran out, use fewer processes (--num-proc)."
             ) from None
 
     @contextlib.contextmanager

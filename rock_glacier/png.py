@@ -11,13 +11,12 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from rock_glacier_dataset import TILE_SIZE, ArchiveError, Fault, check_png
+from rock_glacier_dataset import ArchiveError, Fault, check_png
 
 _SIGNATURE_SIZE = 8  # bytes
 _GET_AGAIN = "Replace the file, or copy or download the archive again"
@@ -65,8 +64,8 @@ def decode_any(png: bytes, place: str) -> npt.NDArray[np.uint8]:
         ArchiveError: If the file is damaged, has another size, has 16 bits per channel, or asks
             viewers to rotate it (EXIF).
     """
-    fault = check_png(png, place)
-    if fault and (fault.code == "png-corrupt" or not _is_usable(png)):
+    fault = check_png(png, place, any_colours=True)
+    if fault:
         raise ArchiveError(fault)
     return _decode(png, place)
 
@@ -83,14 +82,6 @@ def encode(image: Image.Image | npt.NDArray[np.uint8], compress_level: int = 6) 
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=compress_level)
     return file.getvalue()
-
-
-def _is_usable(png: bytes) -> bool:
-    """Return whether only the colour type keeps a PNG file from being a tile."""
-    as_tile: Any = struct.unpack_from(">LLBB", png, 16)
-    width, height, bits, _ = as_tile
-    has_exif = any(chunk.kind == b"eXIf" for chunk in _chunks(png))
-    return width == height == TILE_SIZE and bits <= 8 and not has_exif
 
 
 def _decode(png: bytes, place: str) -> npt.NDArray[np.uint8]:

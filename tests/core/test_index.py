@@ -101,6 +101,8 @@ def change(file, column, values):
 CHANGES = {
     "duplicate": lambda file: change(file, "path", PATHS[:1] * 12),
     "split": lambda file: change(file, "split", ["val"] * 12),
+    "other split": lambda file: change(file, "split", ["train"] * 12),
+    "other label": lambda file: change(file, "label", ["cordillera"] * 12),
     "orientation": lambda file: change(file, "orientation", [8] * 12),
     "null": lambda file: change(file, "site", [None] * 12),
     "type": lambda file: change(file, "site", ["a"] * 12),
