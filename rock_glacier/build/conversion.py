@@ -49,25 +49,19 @@ def convert_sources(sources: Sequence[Source]) -> list[Converted | Fault]:
         return [_convert_or_fault(source, files) for source in sources]
 
 
-class _Files:
+class _Files(contextlib.ExitStack):
     """Read PNG files; an archive is opened once."""
 
     def __init__(self) -> None:
-        self._opened = contextlib.ExitStack()
+        super().__init__()
         self._readers: dict[Path, ArchiveReader] = {}
-
-    def __enter__(self) -> _Files:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._opened.close()
 
     def read(self, png: PngFile) -> bytes:
         if png.archive_split is None:
             return (png.root / png.name).read_bytes()
         if png.root not in self._readers:
             reader = ArchiveReader(png.archive_split, str(png.root))
-            self._readers[png.root] = self._opened.enter_context(reader)
+            self._readers[png.root] = self.enter_context(reader)
         return self._readers[png.root].read(png.name)
 
 

@@ -22,7 +22,6 @@ from rock_glacier_dataset import (
     GLACIAR,
     MASKS,
     SPLIT_FOLDERS,
-    ArchiveError,
     ArchiveReader,
     Fault,
     class_of,
@@ -119,35 +118,19 @@ def _find_in_archives(folder: Path) -> list[Source]:
     sources = []
     faults = []
     for split, archives in find_archives(locate(folder)).items():
-        faults += find_archive_faults(
-            split, [os.path.basename(path) for path in archives], str(folder)
-        )
-        known: set[str] = set()
+        names = [os.path.basename(archive) for archive in archives]
+        faults += find_archive_faults(split, names, str(folder))
         for archive in archives:
-            members = _list_members(split, archive, faults)
-            for member in members:
+            with ArchiveReader(split, archive) as reader:
+                faults += reader.faults + reader.find_pair_faults()
+            for member in reader.tiles:
                 tile = PngFile(Path(archive), member, split)
-                if member in known:
-                    problem = "is also in another archive of the split"
-                    faults.append(Fault("member-duplicate", tile.place, problem, "Remove one"))
-                known.add(member)
                 mask = None
                 if class_of(member) == GLACIAR:
                     mask = replace(tile, name=mask_path(member))
                 sources.append(Source(tile.place, class_of(member), split, tile, mask))
     raise_faults(faults)
     return sources
-
-
-def _list_members(split: str, archive: str, faults: list[Fault]) -> list[str]:
-    """Return the paths of an archive's tiles."""
-    try:
-        with ArchiveReader(split, archive) as reader:
-            faults += reader.faults + reader.find_pair_faults()
-            return reader.tiles
-    except ArchiveError as error:
-        faults.append(error.fault)
-        return []
 
 
 def _find_in_folders(
@@ -182,16 +165,10 @@ def _list_pngs(folder: Path, excluded: Path | None, faults: list[Fault]) -> list
         faults: Gets a fault for each file of another kind.
     """
     pngs = []
-    # A link may lead back to a folder that contains it.
-    visited = {os.path.realpath(place) for place in (folder, excluded) if place}
-    for directory, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
-        folders.sort()
-        for name in list(folders):
-            real_path = os.path.realpath(os.path.join(directory, name))
-            if real_path in visited:
-                folders.remove(name)
-            visited.add(real_path)
-        for name in files:
+    for directory, _, names in os.walk(folder, onerror=_raise, followlinks=True):
+        if excluded and Path(directory).resolve().is_relative_to(excluded.resolve()):
+            continue
+        for name in names:
             png = PngFile(folder, Path(directory, name).relative_to(folder).as_posix())
             if is_ignored(png.name):
                 continue
@@ -208,32 +185,33 @@ def _raise(error: OSError) -> None:
 
 
 def _make_source(tile: PngFile, classes: Mapping[str, str], faults: list[Fault]) -> Source:
-    """Find the class and the split of a tile; if they are not clear, add a fault."""
+    """Find the class and the split of a tile; if the class is not clear, add a fault."""
     labels = _labels_of(tile, classes)
     prefixes = [prefix for prefix in classes if tile.path.name.startswith(prefix)]
     if prefixes:
         labels.add(classes[max(prefixes, key=len)])
-    splits = _splits_of(tile)
     if not labels:
         beginning = re.split(r"[_0-9]", tile.path.stem)[0] or tile.path.stem
         problem = f"neither its folders nor its name begin with {' or '.join(sorted(classes))}"
         fix = f"Give its class, for example --class {beginning}={GLACIAR}"
         faults.append(Fault("member-name", tile.place, problem, fix))
-    for names in (labels, splits):
-        if len(names) > 1:
-            problem = f"its folders and its name say {' and '.join(sorted(names))}"
-            faults.append(Fault("member-name", tile.place, problem, "Move or rename it"))
-    return Source(tile.name, min(labels, default=""), min(splits, default=None), tile)
+    elif len(labels) > 1:
+        problem = f"its folders and its name say {' and '.join(sorted(labels))}"
+        faults.append(Fault("member-name", tile.place, problem, "Move or rename it"))
+    return Source(tile.name, min(labels, default=""), _split_of(tile), tile)
 
 
 def _labels_of(png: PngFile, classes: Mapping[str, str]) -> set[str]:
     """Return the classes that the folders of a file name."""
-    return {classes[part] for part in png.path.parts[:-1] if part in classes}
+    return {classes[folder] for folder in png.path.parts[:-1] if folder in classes}
 
 
-def _splits_of(png: PngFile) -> set[str]:
-    """Return the splits that the folders of a file name."""
-    return {_SPLIT_OF_FOLDER[part] for part in png.path.parts[:-1] if part in _SPLIT_OF_FOLDER}
+def _split_of(png: PngFile) -> str | None:
+    """Return the split that a folder of a file names, or None."""
+    for folder in png.path.parts[:-1]:
+        if folder in _SPLIT_OF_FOLDER:
+            return _SPLIT_OF_FOLDER[folder]
+    return None
 
 
 def _add_masks(
@@ -248,7 +226,8 @@ def _add_masks(
         by_stem.setdefault(source.tile.path.stem, []).append(source)
     mask_of: dict[str, PngFile] = {}
     for mask in masks:
-        fitting = _find_fitting(mask, by_stem, classes)
+        candidates = by_stem.get(mask.path.stem.removesuffix("_m"), [])
+        fitting = _find_fitting(mask, candidates, classes)
         if not fitting:
             fix = "Remove it, or add its tile"
             faults.append(Fault("mask-orphan", mask.place, "no tile has its name", fix))
@@ -269,22 +248,16 @@ def _add_masks(
 
 
 def _find_fitting(
-    mask: PngFile, by_stem: Mapping[str, list[Source]], classes: Mapping[str, str]
+    mask: PngFile, sources: Iterable[Source], classes: Mapping[str, str]
 ) -> list[Source]:
-    """Return the tiles that a mask fits by its name, its class and its split."""
+    """Return the tiles whose class and split do not contradict the folders of a mask."""
     labels = _labels_of(mask, classes)
-    splits = _splits_of(mask)
-    for stem in (mask.path.stem, mask.path.stem.removesuffix("_m")):
-        fitting = [
-            source
-            for source in by_stem.get(stem, [])
-            if splits <= {source.split} and labels <= {source.label}
-        ]
-        # The curators give tiles of both classes the same names.
-        fitting = [source for source in fitting if source.label == GLACIAR] or fitting
-        if fitting:
-            return fitting
-    return []
+    split = _split_of(mask)
+    fitting = [
+        source for source in sources if labels <= {source.label} and split in (None, source.split)
+    ]
+    # The curators give tiles of both classes the same names.
+    return [source for source in fitting if source.label == GLACIAR] or fitting
 
 
 def _natural_key(name: str) -> list[list[str | int]]:
