@@ -1,14 +1,14 @@
-"""Build archives from tiles and masks: convert, find sites, assign splits, write and audit."""
+"""Build archives from tiles and masks: convert, find sites, assign splits, write and audit.
+
+One table has a row for each source. Each step adds columns.
+"""
 
 from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import tempfile
-import zipfile
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,12 +29,10 @@ from rock_glacier.audit.duplicates import find_duplicates
 from rock_glacier.build.conversion import convert_sources
 from rock_glacier.build.sources import Source, find_sources
 from rock_glacier.build.splits import (
-    DROPPED,
-    Plan,
+    assign_random,
+    assign_sites,
     check_classes,
     drop_pairs_across,
-    plan_random,
-    plan_sites,
 )
 from rock_glacier.faults import InputError, find_errors, raise_faults
 from rock_glacier.index import INDEX_NAME, make_index, write_index
@@ -42,14 +40,12 @@ from rock_glacier.parallel import Workers
 from rock_glacier.sites import find_sites
 from rock_glacier.tiles import TileSet
 from rock_glacier_dataset import (
-    CLASS_NAMES,
     GLACIAR,
     RELEASE_SIZES,
     SPLIT_NAMES,
     Fault,
     RockGlacierDataset,
     mask_path,
-    split_of,
 )
 
 DROPPED_NAME = "dropped.csv"
@@ -84,8 +80,8 @@ class Built:
     """What was built.
 
     Attributes:
-        tiles: A row for each source: `source` (its name), `label` (class name), `path` (null if it
-            is dropped), `split`, `site`, `block`, `x`, `y`, `orientation`.
+        tiles: A row for each source: `source` (its name), `label` (class name), `split` and `path`
+            (null if the tile is dropped), `site`, `block`, `x`, `y` and `orientation`.
         audit: Audit of the archives.
         masks_with_greys: Number of masks whose greys were cut at half.
         dropped_by_audit: Number of tiles that were dropped because of pairs that only the audit of
@@ -130,237 +126,200 @@ def build_archives(
     workers = workers or Workers()
     tiles_folder = Path(tiles)
     masks_folder = None if masks is None else Path(masks)
-    _check_folders(tiles_folder, Path(out), masks_folder)
     with (
         output.new_folder(out) as folder,
         tempfile.TemporaryDirectory(prefix="rock-glacier-") as scratch,
-        _Store(Path(scratch, "converted.zip")) as store,
     ):
+        pngs = Path(scratch)
         sources = find_sources(tiles_folder, masks_folder, prefixes)
-        store.convert(sources, workers)
-        plan, places = _plan(store, Path(scratch, "draft"), options, workers)
-        built = _write_and_audit(store, folder, plan, places, workers)
+        masks_with_greys = _convert(sources, pngs, workers)
+        table = _assign_splits(sources, pngs, options, workers)
+        audit = _write_and_audit(folder, table, pngs, workers)
+        dropped_by_audit = 0
+        while options.method == "sites":
+            # The search for matches is approximate: with other tiles it may find other pairs.
+            pairs = _renumber(audit.pairs, _rows_of(audit.table["path"], table))
+            splits = drop_pairs_across(table["split"], table["site"], pairs)
+            if splits.equals(table["split"]):
+                break
+            check_classes(splits, table["label"])
+            dropped_by_audit += int((splits.isna() & table["split"].notna()).sum())
+            table["split"] = splits
+            table["path"] = _name_tiles(table)
+            audit = _write_and_audit(folder, table, pngs, workers)
+        raise_faults([f for f in find_errors(audit.faults) if f.code not in SHARED_GROUND_CODES])
+        table = _add_blocks(table, audit)
         version = str(RockGlacierDataset.VERSION)
         if is_sample(tiles_folder):
             version = SAMPLE_VERSION
-        write_manifest(folder, version, built.audit.counts)
-        _write_tables(folder, built)
-    return built
+        write_manifest(folder, version, audit.counts)
+        _write_tables(folder, table, audit)
+    return Built(table, audit, masks_with_greys, dropped_by_audit)
 
 
-def _check_folders(tiles: Path, out: Path, masks: Path | None) -> None:
-    for folder in (tiles, masks):
-        if folder and out.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"{out}: is in {folder}, which is read. Choose a folder outside.")
-    if masks and masks.resolve() == tiles.resolve():
-        raise InputError(f"{masks}: is the folder of tiles too. Give masks a folder of their own.")
-
-
-class _Store:
-    """Converted tiles and masks in a scratch file; a context manager.
-
-    Attributes:
-        sources: The sources of the tiles.
-        labels: Number of each tile's class.
-        masks_with_greys: Number of masks whose greys were cut at half.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self.sources: list[Source] = []
-        self.labels: list[int] = []
-        self.masks_with_greys = 0
-        self._zip = zipfile.ZipFile(file, "x")
-
-    def __enter__(self) -> _Store:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._zip.close()
-
-    def convert(self, sources: Sequence[Source], workers: Workers) -> None:
-        """Convert the tiles and masks of sources.
-
-        Raises:
-            ArchiveError: The first fault, after all sources were read.
-        """
-        self.sources = list(sources)
-        self.labels = [CLASS_NAMES.index(source.label) for source in sources]
-        faults = []
-        tasks = [
-            (sources[start : start + _TILES_PER_TASK],)
-            for start in range(0, len(sources), _TILES_PER_TASK)
-        ]
-        results = workers.map(convert_sources, tasks, "Converting tiles")
-        for number, result in enumerate(itertools.chain.from_iterable(results)):
-            if isinstance(result, Fault):
-                faults.append(result)
-                continue
-            self._zip.writestr(f"tile {number}", result.tile)
-            if result.mask is not None:
-                self._zip.writestr(f"mask {number}", result.mask)
-            self.masks_with_greys += result.has_greys
-        raise_faults(faults)
-
-    def write(self, folder: Path, paths: Mapping[int, str]) -> None:
-        """Write the archives of all splits.
-
-        Args:
-            folder: Folder of the archives.
-            paths: Paths of the tiles to write, by number of their source.
-        """
-        members = {}
-        for number, path in paths.items():
-            members[path] = f"tile {number}"
-            if self.sources[number].label == GLACIAR:
-                members[mask_path(path)] = f"mask {number}"
-        for split in SPLIT_NAMES:
-            tiles = [path for path in paths.values() if split_of(path) == split]
-            write_archives(folder, split, tiles, lambda path: self._zip.read(members[path]))
-
-
-def _plan(
-    store: _Store, draft: Path, options: SplitOptions, workers: Workers
-) -> tuple[Plan, pd.DataFrame | None]:
-    """Assign tiles to splits.
+def _convert(sources: Sequence[Source], pngs: Path, workers: Workers) -> int:
+    """Convert tiles and masks, and write them to files that are named by the row of the source.
 
     Returns:
-        The plan; and where the tiles are, if that was needed to make it: columns `site`, `x`, `y`
-        and `orientation`, a row for each source.
+        Number of masks whose greys were cut at half.
+
+    Raises:
+        ArchiveError: The first fault, after all sources were read.
     """
-    if options.method == "keep":
-        return _keep_splits(store.sources), None
-    if options.method == "random":
-        return plan_random(store.labels, options.ratios, options.seed), None
-    # Archives need splits before their sites are known; these are preliminary.
-    draft.mkdir()
-    paths = _name_tiles(store.sources, plan_random(store.labels, (1, 1, 1), seed=0))
-    store.write(draft, paths)
-    with TileSet.read(draft, workers) as tiles:
-        raise_faults(find_errors(tiles.faults))
-        sites = find_sites(tiles, workers)
-        places = _join_duplicates(sites.table, find_duplicates(tiles))
-        numbers = _numbers_of(tiles.table["path"], paths)
-    shutil.rmtree(draft)
-    places = places.set_index(numbers).sort_index()
-    pairs = _renumber(sites.pairs, numbers)
-    plan = plan_sites(
-        places.assign(label=store.labels),
-        pairs,
-        options.ratios,
-        buffer=options.buffer,
-        seed=options.seed,
-    )
-    return plan, places
-
-
-def _keep_splits(sources: Sequence[Source]) -> Plan:
-    for source in sources:
-        if source.split is None:
-            raise InputError(
-                f"{source.name}: no folder names its split. Move it into a folder named "
-                f"{', '.join(SPLIT_NAMES)}, or use another --split."
-            )
-    splits = np.array([SPLIT_NAMES.index(source.split or "") for source in sources])
-    for number, split in enumerate(SPLIT_NAMES):
-        if number not in splits:
-            raise InputError(f"The split {split} has no tiles. Add some, or use another --split.")
-    return Plan(splits, np.zeros_like(splits))
-
-
-def _name_tiles(sources: Sequence[Source], plan: Plan, *, keep: bool = False) -> dict[int, str]:
-    """Return the paths of the tiles that are not dropped, by number of their source.
-
-    Ids count from 000 in each split and class, as the curators number them. With `keep`, members of
-    archives keep their paths.
-    """
-    ids: Counter[str] = Counter()
-    paths = {}
-    for number, (source, split) in enumerate(zip(sources, plan.splits.tolist(), strict=True)):
-        if split == DROPPED:
+    tasks = [
+        (sources[start : start + _TILES_PER_TASK],)
+        for start in range(0, len(sources), _TILES_PER_TASK)
+    ]
+    results = workers.map(convert_sources, tasks, "Converting tiles")
+    faults = []
+    masks_with_greys = 0
+    for row, result in enumerate(itertools.chain.from_iterable(results)):
+        if isinstance(result, Fault):
+            faults.append(result)
             continue
-        folder = f"{SPLIT_NAMES[split]}/{source.label}"
-        paths[number] = f"{folder}/{ids[folder]:03d}.png"
-        if keep and source.tile.archive_split:
-            paths[number] = source.tile.name
-        ids[folder] += 1
-    return paths
+        _tile_file(pngs, row).write_bytes(result.tile)
+        if result.mask is not None:
+            _mask_file(pngs, row).write_bytes(result.mask)
+        masks_with_greys += result.has_greys
+    raise_faults(faults)
+    return masks_with_greys
 
 
-def _numbers_of(tile_paths: Iterable[str], paths: Mapping[int, str]) -> npt.NDArray[np.int64]:
-    """Return the number of the source of each tile."""
-    numbers = {path: number for number, path in paths.items()}
-    return np.array([numbers[path] for path in tile_paths], np.int64)
+def _tile_file(pngs: Path, row: int) -> Path:
+    return pngs / f"tile-{row}.png"
 
 
-def _renumber(pairs: pd.DataFrame, numbers: npt.NDArray[np.int64]) -> pd.DataFrame:
-    """Return pairs of sources, given pairs of rows."""
-    return pairs.assign(a=numbers[pairs["a"]], b=numbers[pairs["b"]])
+def _mask_file(pngs: Path, row: int) -> Path:
+    return pngs / f"mask-{row}.png"
 
 
-def _join_duplicates(table: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
-    """Put tiles with the same pixels into one site: those of few colours do not overlap.
+def _assign_splits(
+    sources: Sequence[Source], pngs: Path, options: SplitOptions, workers: Workers
+) -> pd.DataFrame:
+    """Assign tiles to splits, and name them.
 
-    Args:
-        table: Columns `site`, `x`, `y` and `orientation`.
-        duplicates: Columns `a`, `b` and `orientation`; see `find_duplicates`.
+    Returns:
+        A row for each source, with the columns `source`, `label`, `split` and `path`; the last two
+        are null if a tile is dropped. With the method "sites", `site`, `x`, `y` and `orientation`.
     """
-    table = table.copy()
-    sites = table["site"].to_numpy()
-    flat = duplicates[sites[duplicates["a"]] != sites[duplicates["b"]]]
-    table.loc[flat["b"], ["site", "x", "y"]] = table.loc[flat["a"], ["site", "x", "y"]].to_numpy()
-    # Tile a is alone in its site, so its own orientation is 0.
-    table.loc[flat["b"], "orientation"] = flat["orientation"].to_numpy(np.int8)
-    table["site"] = pd.factorize(table["site"])[0].astype(np.int32)
-    return table
-
-
-def _write_and_audit(
-    store: _Store, folder: Path, plan: Plan, places: pd.DataFrame | None, workers: Workers
-) -> Built:
-    """Write the archives and audit them.
-
-    The search for matches is approximate: with other tiles it may find other pairs. If a pair is
-    in two sites or blocks, a tile is dropped and the archives are written again.
-    """
-    dropped_by_audit = 0
-    while True:
-        paths = _name_tiles(store.sources, plan, keep=places is None)
-        store.write(folder, paths)
-        with TileSet.read(folder, workers) as tiles:
-            sites = find_sites(tiles, workers)
-            audit = check(tiles, sites)
-        numbers = _numbers_of(audit.table["path"], paths)
-        if places is None:
-            places = audit.table.set_index(numbers).sort_index()
-            break
-        cleaned = drop_pairs_across(plan, places["site"], _renumber(audit.pairs, numbers))
-        if cleaned is plan:
-            break
-        check_classes(cleaned.splits, store.labels)
-        dropped_by_audit += int((cleaned.splits != plan.splits).sum())
-        plan = cleaned
-        for split in SPLIT_NAMES:
-            (folder / archive_name(split)).unlink()
-    raise_faults([f for f in find_errors(audit.faults) if f.code not in SHARED_GROUND_CODES])
     table = pd.DataFrame(
         {
-            "source": [source.name for source in store.sources],
-            "label": [source.label for source in store.sources],
-            "split": [None if split == DROPPED else SPLIT_NAMES[split] for split in plan.splits],
-            "path": pd.Series(paths).reindex(range(len(store.sources))),
-            "block": plan.blocks,
+            "source": [source.name for source in sources],
+            "label": [source.label for source in sources],
+            "split": [source.split for source in sources],
         }
-    ).join(places[["site", "x", "y", "orientation"]])
-    return Built(table, audit, store.masks_with_greys, dropped_by_audit)
-
-
-def _write_tables(folder: Path, built: Built) -> None:
-    """Write tiles.parquet, and dropped.csv if tiles are dropped."""
-    is_dropped = built.tiles["path"].isna()
-    mask_shares = built.audit.table[["path", "mask_share"]]
-    write_index(
-        make_index(built.tiles[~is_dropped].merge(mask_shares, on="path")), folder / INDEX_NAME
     )
-    if is_dropped.any():
-        dropped = built.tiles.loc[is_dropped, ["source", "label", "site", "x", "y"]]
+    if options.method == "keep":
+        _check_splits(table)
+        if sources[0].tile.archive_split:
+            return table.assign(path=[source.tile.name for source in sources])
+    elif options.method == "random":
+        table["split"] = assign_random(table["label"], options.ratios, seed=options.seed)
+    else:
+        table, pairs = _find_sites(table, pngs, workers)
+        table["split"] = assign_sites(
+            table, pairs, options.ratios, buffer=options.buffer, seed=options.seed
+        )
+    return table.assign(path=_name_tiles(table))
+
+
+def _check_splits(table: pd.DataFrame) -> None:
+    """Check that every tile has a split, and every split a tile."""
+    for source in table["source"][table["split"].isna()]:
+        raise InputError(
+            f"{source}: no folder names its split. Move it into a folder named "
+            f"{', '.join(SPLIT_NAMES)}, or use another --split."
+        )
+    for split in SPLIT_NAMES:
+        if split not in set(table["split"]):
+            raise InputError(f"The split {split} has no tiles. Add some, or use another --split.")
+
+
+def _find_sites(
+    table: pd.DataFrame, pngs: Path, workers: Workers
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Find which tiles share ground.
+
+    Returns:
+        The table with the columns `site`, `x`, `y` and `orientation`, and the pairs of its rows.
+    """
+    # Sites are found in archives. The splits are not known yet, so all tiles are in one.
+    draft = table.assign(split=SPLIT_NAMES[0])
+    draft["path"] = _name_tiles(draft)
+    with tempfile.TemporaryDirectory(dir=pngs) as folder:
+        _write_archives(Path(folder), draft, pngs)
+        with TileSet.read(folder, workers) as tiles:
+            rows = _rows_of(tiles.table["path"], draft)
+            sites = find_sites(tiles, workers)
+            duplicates = find_duplicates(tiles)
+    positions = _join_duplicates(sites.table, duplicates).set_axis(rows)
+    return table.join(positions), _renumber(sites.pairs, rows)
+
+
+def _join_duplicates(positions: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
+    """Put tiles with the same pixels into one site: those of few colours do not overlap."""
+    positions = positions.copy()
+    sites = positions["site"].to_numpy()
+    flat = duplicates[sites[duplicates["a"]] != sites[duplicates["b"]]]
+    for name in ("site", "x", "y"):
+        positions.loc[flat["b"], name] = positions.loc[flat["a"], name].to_numpy()
+    # Tile a is alone in its site, so its own orientation is 0.
+    positions.loc[flat["b"], "orientation"] = flat["orientation"].to_numpy(np.int8)
+    return positions
+
+
+def _name_tiles(table: pd.DataFrame) -> pd.Series:
+    """Return the paths of the tiles in splits: ids count from 000 in each split and class."""
+    kept = table[table["split"].notna()]
+    ids = kept.groupby(["split", "label"]).cumcount()
+    return kept["split"] + "/" + kept["label"] + "/" + ids.map("{:03d}.png".format)
+
+
+def _rows_of(paths: pd.Series, table: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Return the row of the table for each path."""
+    rows = {path: row for row, path in table["path"].items()}
+    return paths.map(rows).to_numpy(np.int64)
+
+
+def _renumber(pairs: pd.DataFrame, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Return pairs of rows of the table, given pairs of tiles and the row of each tile."""
+    return pairs.assign(a=rows[pairs["a"]], b=rows[pairs["b"]])
+
+
+def _write_archives(folder: Path, table: pd.DataFrame, pngs: Path) -> None:
+    """Write the archives of all splits, and replace those that exist."""
+    files = {}
+    for tile in table.dropna(subset="path").itertuples():
+        files[tile.path] = _tile_file(pngs, tile.Index)
+        if tile.label == GLACIAR:
+            files[mask_path(tile.path)] = _mask_file(pngs, tile.Index)
+    for split in SPLIT_NAMES:
+        (folder / archive_name(split)).unlink(missing_ok=True)
+        paths = table["path"][table["split"] == split]
+        write_archives(folder, split, paths, lambda path: files[path].read_bytes())
+
+
+def _write_and_audit(folder: Path, table: pd.DataFrame, pngs: Path, workers: Workers) -> Audit:
+    _write_archives(folder, table, pngs)
+    with TileSet.read(folder, workers) as tiles:
+        return check(tiles, find_sites(tiles, workers))
+
+
+def _add_blocks(table: pd.DataFrame, audit: Audit) -> pd.DataFrame:
+    """Add the column `block`, and positions if they were not needed to assign splits."""
+    if "site" not in table:
+        positions = audit.table[["site", "x", "y", "orientation"]]
+        rows = _rows_of(audit.table["path"], table)
+        return table.join(positions.set_axis(rows)).assign(block=0)
+    # The strips of a site are in different splits.
+    blocks = table.groupby("site")["split"].transform(lambda splits: pd.factorize(splits)[0])
+    return table.assign(block=blocks)
+
+
+def _write_tables(folder: Path, table: pd.DataFrame, audit: Audit) -> None:
+    """Write tiles.parquet, and dropped.csv if tiles are dropped."""
+    kept = table.dropna(subset="path").merge(audit.table[["path", "mask_share"]], on="path")
+    write_index(make_index(kept), folder / INDEX_NAME)
+    dropped = table.loc[table["path"].isna(), ["source", "label", "site", "x", "y"]]
+    if len(dropped):
         dropped.to_csv(folder / DROPPED_NAME, index=False, lineterminator="\n")

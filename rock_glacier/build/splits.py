@@ -1,12 +1,9 @@
 """Assign tiles to train, validation and test. No two splits share ground.
 
-Tiles of one site share ground, so all tiles of a small site get the same split. A site that is too
-large for that is cut into strips by one or two parallel lines, one strip for each split. Tiles on a
-line are dropped.
-
-Small sites are assigned greedily, the largest first. Then each large site is cut. Lines across both
-axes and all orders of the splits are tried, and the cut is chosen that brings the splits closest to
-their targets. No more sites are cut than the targets need.
+Tiles of one site share ground, so sites stay whole if possible: they are assigned one after the
+other, the largest first, to the split that lacks most. If a split misses its target then, the
+largest site is cut, if that is not enough the two largest, and so on. Two parallel lines cut a site
+into three strips, one for each split. Tiles on a line are dropped.
 
 Numbers of tiles are arrays of shape (..., splits, classes), in the order of `SPLIT_NAMES` and
 `CLASS_NAMES`. Targets are shares of the tiles that are kept.
@@ -16,8 +13,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,390 +21,272 @@ import pandas as pd
 from rock_glacier.faults import InputError
 from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES, TILE_SIZE
 
-DROPPED = -1
-"""Number of the split and the block of a tile that is in no split."""
-
 TOLERANCE = 0.1
-"""A target is met if the number of tiles differs by at most this share of it, or by one tile."""
+"""A split meets its target if its number of tiles differs by at most this share of the target."""
 
 MATCH_MARGIN = 3
 """Pixels to keep between a tile and a line in a site with matches: the error of the positions."""
 
 _MOST_CUTS = 8  # Each more takes time; the release has two sites in its test masks.
-# Positions of lines to try per axis. With 120, about 0.3 % fewer tiles are dropped.
-_MOST_LINES = 60
-_ATTEMPTS = 20  # Orders of the small sites to try: enough for 30 sites of 10 tiles.
-_JITTER = 0.3  # Share by which the sizes of sites vary between attempts.
-
-# Weights of the parts of the cost. Dropping all tiles of a class costs 1.
-_LACKING_WEIGHT = 100.0  # per split without a tile of a class
-_MISSED_WEIGHT = 2.0  # times the departure from a target beyond the tolerance, as a share of it
-_DEPARTURE_WEIGHT = 0.02  # times the departure from a target, as a share of it
-
-_ORDERS = np.array(list(itertools.permutations(range(len(SPLIT_NAMES)))))
+_MOST_LINES = 100  # Positions of lines to try per axis.
 
 _Ints = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Splits and blocks of tiles.
-
-    Attributes:
-        splits: Number of each tile's split, or `DROPPED`: int64 array of shape (tiles,).
-        blocks: Number of each tile's block in its site, or `DROPPED`: likewise.
-    """
-
-    splits: _Ints
-    blocks: _Ints
-
-    def drop(self, tile: int) -> Plan:
-        """Return a plan in which a tile is dropped as well."""
-        plan = Plan(self.splits.copy(), self.blocks.copy())
-        plan.splits[tile] = DROPPED
-        plan.blocks[tile] = DROPPED
-        return plan
-
-
-@dataclass(frozen=True)
-class _Site:
-    """A site: rows of its tiles, their corners (tiles, 2) and classes, and the margin in pixels."""
-
-    rows: _Ints
-    corners: _Floats
-    labels: _Ints
-    margin: float
-
-    @property
-    def sizes(self) -> _Ints:
-        """Number of tiles of each class."""
-        return np.bincount(self.labels, minlength=len(CLASS_NAMES))
-
-    @property
-    def can_be_cut(self) -> bool:
-        """Whether a line along some axis has tiles on both sides."""
-        extent = np.ptp(self.corners, axis=0).max()
-        return bool(extent >= TILE_SIZE + 2 * self.margin)
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """Two lines across an axis, and the split of each of the three strips."""
-
-    axis: int
-    lines: _Floats
-    order: _Ints
-
-
-def count_tiles(splits: npt.ArrayLike, labels: npt.ArrayLike) -> _Ints:
-    """Count the tiles of each split and class; dropped tiles do not count.
-
-    Args:
-        splits: Number of each tile's split, or `DROPPED`.
-        labels: Number of each tile's class.
-
-    Returns:
-        int64 array of shape (splits, classes).
-    """
-    splits = np.asarray(splits, np.int64)
-    is_kept = splits != DROPPED
-    counts = np.zeros((len(SPLIT_NAMES), len(CLASS_NAMES)), np.int64)
-    np.add.at(counts, (splits[is_kept], np.asarray(labels, np.int64)[is_kept]), 1)
-    return counts
-
-
-def target_counts(counts: npt.ArrayLike, ratios: Sequence[float]) -> _Floats:
-    """Return the number of tiles that each split should have, given the number that it has.
-
-    Example:
-        >>> target_counts([[5, 4], [3, 1], [2, 1]], [3, 1, 1]).tolist()
-        [[6.0, 3.6], [2.0, 1.2], [2.0, 1.2]]
-    """
-    shares = np.array(ratios, float) / sum(ratios)
-    return shares[:, None] * np.asarray(counts).sum(-2, keepdims=True)
+def count_tiles(splits: pd.Series, labels: pd.Series) -> _Ints:
+    """Count the tiles of each split and class, given their names; dropped tiles do not count."""
+    counts = [
+        [((splits == split) & (labels == label)).sum() for label in CLASS_NAMES]
+        for split in SPLIT_NAMES
+    ]
+    return np.array(counts, np.int64)
 
 
 def find_missed(counts: npt.ArrayLike, ratios: Sequence[float]) -> npt.NDArray[np.bool_]:
-    """Return which numbers of tiles miss their targets by more than `TOLERANCE`, or are 0."""
-    counts = np.asarray(counts)
-    targets = target_counts(counts, ratios)
-    is_lacking = (counts == 0) & (targets > 0)
-    return is_lacking | (abs(counts - targets) > np.maximum(TOLERANCE * targets, 1))
+    """Return which splits miss their targets by more than `TOLERANCE` and more than one tile.
+
+    Example:
+        >>> find_missed([[70, 0], [6, 6], [9, 9]], (7, 1, 2)).tolist()
+        [False, True, False]
+    """
+    sizes = np.asarray(counts).sum(axis=1)
+    targets = np.array(ratios, float) / sum(ratios) * sizes.sum()
+    return np.asarray(abs(sizes - targets) > np.maximum(TOLERANCE * targets, 1))
 
 
-def plan_random(labels: Sequence[int], ratios: Sequence[float], seed: int) -> Plan:
+def check_classes(splits: pd.Series, labels: pd.Series) -> None:
+    """Check that every split has tiles of every class that there is.
+
+    Raises:
+        InputError: If a split has no tile of a class.
+    """
+    for split, label in itertools.product(SPLIT_NAMES, labels.unique()):
+        if not ((splits == split) & (labels == label)).any():
+            raise InputError(
+                f"The split {split} would have no {label} tile. "
+                f"Add {label} tiles of other places, or use another --split."
+            )
+
+
+def assign_random(labels: pd.Series, ratios: Sequence[float], *, seed: int = 0) -> pd.Series:
     """Assign single tiles at random, each class in the same ratios. Splits may share ground.
 
     Args:
-        labels: Number of each tile's class.
+        labels: Name of each tile's class.
         ratios: Relative sizes of the splits.
         seed: Seed of the random numbers.
 
+    Returns:
+        Name of each tile's split.
+
     Raises:
-        InputError: If a class has too few tiles for all splits.
+        InputError: If a split would have no tile of a class.
     """
     rng = np.random.default_rng(seed)
-    label_of = np.asarray(labels, np.int64)
-    splits = np.zeros(len(label_of), np.int64)
-    for label in range(len(CLASS_NAMES)):
-        rows = rng.permutation(np.flatnonzero(label_of == label))
+    splits = pd.Series(SPLIT_NAMES[0], labels.index, dtype=object)
+    for label in CLASS_NAMES:
+        rows = rng.permutation(np.flatnonzero(labels == label))
         ends = np.rint(np.cumsum(ratios) / sum(ratios) * len(rows)).astype(int)
-        if len(rows) >= len(SPLIT_NAMES):
-            # No split stays empty.
-            ends[:2] = np.clip(ends[:2], [1, 2], [len(rows) - 2, len(rows) - 1])
-        splits[rows] = np.searchsorted(ends, np.arange(len(rows)), side="right")
+        splits.iloc[rows[ends[0] : ends[1]]] = SPLIT_NAMES[1]
+        splits.iloc[rows[ends[1] :]] = SPLIT_NAMES[2]
     check_classes(splits, labels)
-    return Plan(splits, np.zeros_like(splits))
+    return splits
 
 
-def plan_sites(
+def assign_sites(
     tiles: pd.DataFrame,
     pairs: pd.DataFrame,
     ratios: Sequence[float],
     *,
     buffer: float = 0.0,
     seed: int = 0,
-) -> Plan:
+) -> pd.Series:
     """Assign sites to splits, and cut large sites into strips.
 
     Args:
-        tiles: Columns `site`, `x`, `y` (position in the site, in pixels) and `label` (number of the
-            class), with a row number as index.
+        tiles: Columns `site`, `x`, `y` (position in the site, in pixels) and `label` (class name);
+            the index counts from 0.
         pairs: Columns `a`, `b` (rows of `tiles`) and `kind`: tiles that must not be in two splits.
         ratios: Relative sizes of the splits.
         buffer: Pixels to keep between tiles of two splits of one site.
-        seed: Seed of the choice among sites of similar size.
+        seed: Seed of the order of sites of the same size.
 
     Returns:
-        The plan. Each strip of a site is a block.
+        Name of each tile's split, None if it is dropped.
 
     Raises:
         InputError: If a split would have no tile of a class.
     """
-    labels = tiles["label"].to_numpy(np.int64)
-    sites = _make_sites(tiles, pairs, buffer / 2)
-    best = _search(sites, np.array(ratios, float) / sum(ratios), seed)
-    plan = Plan(np.zeros_like(labels), np.zeros_like(labels))
-    for site, cut in zip(sites, best, strict=True):
-        strips = _assign_strips(site, cut)
-        is_kept = strips != DROPPED
-        plan.splits[site.rows] = np.where(is_kept, cut.order[strips], DROPPED)
-        # Number the blocks without gaps: a strip may have no tile.
-        numbers = np.unique(strips[is_kept])
-        plan.blocks[site.rows] = np.where(is_kept, np.searchsorted(numbers, strips), DROPPED)
-    plan = drop_pairs_across(plan, tiles["site"], pairs)
-    check_classes(plan.splits, labels)
-    return plan
+    # A column for each class, which is 1 if a tile is of the class.
+    classes = pd.get_dummies(tiles["label"]).to_numpy(np.int64)
+    starts, ends = _find_extents(tiles, pairs, buffer / 2)
+    sites = _sort_sites(tiles["site"], classes, seed)
+    # A line needs tiles on both sides.
+    large = [
+        number
+        for number, rows in enumerate(sites)
+        if (ends[rows].min(axis=0) <= starts[rows].max(axis=0)).any()
+    ]
+    best = None
+    for cuts in range(min(len(large), _MOST_CUTS) + 1):
+        assignment = _Assignment(classes, ratios)
+        for number, rows in enumerate(sites):
+            if number not in large[:cuts]:
+                assignment.add_whole(rows)
+        for number in large[:cuts]:
+            rows = sites[number]
+            assignment.add_cut(rows, starts[rows], ends[rows])
+        if best is None or assignment.cost < best.cost:
+            best = assignment
+        if assignment.counts.all() and not find_missed(assignment.counts, ratios).any():
+            break
+    assert best is not None
+    splits = pd.Series([*SPLIT_NAMES, None], dtype=object).iloc[best.splits]
+    splits = drop_pairs_across(splits.set_axis(tiles.index), tiles["site"], pairs)
+    check_classes(splits, tiles["label"])
+    return splits
 
 
-def drop_pairs_across(plan: Plan, sites: npt.ArrayLike, pairs: pd.DataFrame) -> Plan:
-    """Drop tiles until no pair is in two sites or blocks, always the tile with the most such pairs.
+def drop_pairs_across(splits: pd.Series, sites: pd.Series, pairs: pd.DataFrame) -> pd.Series:
+    """Drop tiles until no pair is in two splits or sites, always the tile with the most such pairs.
 
     Args:
-        plan: The plan.
+        splits: Name of each tile's split, None if it is dropped.
         sites: Number of each tile's site.
-        pairs: Columns `a` and `b`, numbers of tiles.
+        pairs: Columns `a` and `b`, rows of the tiles.
 
     Returns:
-        The plan itself if there is no such pair, or a new one.
+        The splits after dropping.
     """
-    all_ends = pairs[["a", "b"]].to_numpy(np.int64)
+    splits = splits.copy()
+    a = pairs["a"].to_numpy()
+    b = pairs["b"].to_numpy()
     while True:
-        # Blocks are numbered from 0 to 2 in each site.
-        units = np.asarray(sites, np.int64) * len(SPLIT_NAMES) + plan.blocks
-        is_kept = (plan.splits[all_ends] != DROPPED).all(axis=1)
-        ends = all_ends[is_kept & (units[all_ends[:, 0]] != units[all_ends[:, 1]])]
-        if not len(ends):
-            return plan
-        plan = plan.drop(int(np.bincount(ends.ravel()).argmax()))
+        split_of = splits.to_numpy()
+        site_of = sites.to_numpy()
+        is_across = (split_of[a] != split_of[b]) | (site_of[a] != site_of[b])
+        is_across &= splits.notna().to_numpy()[a] & splits.notna().to_numpy()[b]
+        if not is_across.any():
+            return splits
+        rows = np.concatenate([a[is_across], b[is_across]])
+        splits.iloc[int(np.bincount(rows).argmax())] = None
 
 
-def check_classes(splits: npt.ArrayLike, labels: npt.ArrayLike) -> None:
-    """Raise an error if a split has no tile of a class that other splits have.
-
-    Raises:
-        InputError: The first split that lacks a class.
-    """
-    counts = count_tiles(splits, labels)
-    total = np.bincount(np.asarray(labels, np.int64), minlength=len(CLASS_NAMES))
-    for split, label in np.argwhere((counts == 0) & (total > 0)):
-        raise InputError(
-            f"The split {SPLIT_NAMES[split]} would have no {CLASS_NAMES[label]} tile. "
-            f"Add {CLASS_NAMES[label]} tiles of other places, or use another --split."
-        )
-
-
-def _make_sites(tiles: pd.DataFrame, pairs: pd.DataFrame, margin: float) -> list[_Site]:
-    site_of = tiles["site"].to_numpy(np.int64)
+def _find_extents(
+    tiles: pd.DataFrame, pairs: pd.DataFrame, margin: float
+) -> tuple[_Floats, _Floats]:
+    """Return the start and the end of each tile along x and y, with its margin."""
+    matches = pairs[pairs["kind"] != "overlap"]
+    has_matches = tiles["site"].isin(tiles["site"][matches["a"]]).to_numpy()
+    margins = margin + MATCH_MARGIN * has_matches[:, None]
     corners = tiles[["x", "y"]].to_numpy(float)
-    labels = tiles["label"].to_numpy(np.int64)
-    inexact = set(site_of[pairs.loc[pairs["kind"] != "overlap", "a"].to_numpy(np.int64)].tolist())
-    sites = []
-    for number, indices in tiles.groupby("site").indices.items():
-        rows = np.asarray(indices)
-        site_margin = margin
-        if number in inexact:
-            site_margin += MATCH_MARGIN
-        sites.append(_Site(rows, corners[rows], labels[rows], site_margin))
-    return sites
+    return corners - margins, corners + TILE_SIZE + margins
 
 
-def _search(sites: Sequence[_Site], shares: _Floats, seed: int) -> list[_Cut]:
-    """Return a cut of each site. In a site that is not cut, all tiles are in the first strip."""
-    rng = np.random.default_rng(seed)
-    total = np.sum([site.sizes for site in sites], axis=0)
-    weights = np.array([(site.sizes / np.maximum(total, 1)).max() for site in sites])
-    largest_first = np.argsort(-weights, kind="stable").tolist()
-    large = [number for number in largest_first if sites[number].can_be_cut][:_MOST_CUTS]
-    best: list[_Cut] = []
-    best_cost = np.inf
-    for cuts in range(len(large) + 1):
-        for _ in range(_ATTEMPTS):
-            jitter = rng.uniform(1 - _JITTER, 1 + _JITTER, len(sites))
-            order = np.argsort(-weights * jitter, kind="stable").tolist()
-            chosen = _assign_sites(sites, order, set(large[:cuts]), shares)
-            counts = np.sum(
-                [_count_strips(site, cut) for site, cut in zip(sites, chosen, strict=True)], axis=0
-            )
-            cost = float(_cost(counts, shares[:, None] * counts.sum(0), total))
-            if cost < best_cost:
-                best = chosen
-                best_cost = cost
-            if not find_missed(counts, shares.tolist()).any():
-                return best
-    return best
+def _sort_sites(sites: pd.Series, classes: _Ints, seed: int) -> list[_Ints]:
+    """Return the rows of each site's tiles, by the site's largest share of a class."""
+    groups = [np.asarray(rows) for rows in sites.groupby(sites).indices.values()]
+    shares = [(classes[rows].sum(axis=0) / classes.sum(axis=0)).max() for rows in groups]
+    order = np.random.default_rng(seed).permutation(len(groups))
+    return [groups[number] for number in sorted(order, key=lambda number: -shares[number])]
 
 
-def _assign_sites(
-    sites: Sequence[_Site], order: Sequence[int], large: set[int], shares: _Floats
-) -> list[_Cut]:
-    """Assign the small sites greedily in an order, then cut the large sites in this order."""
-    remaining = np.sum([site.sizes for site in sites], axis=0)
-    counts = np.zeros((len(shares), len(remaining)))
-    targets = np.maximum(_append_sum(shares[:, None] * remaining), 1)
-    chosen: dict[int, _Cut] = {}
-    for number in order:
-        if number in large:
-            continue
-        # The chi-squared distance of the counts from the targets grows by this in each split.
-        sizes = _append_sum(sites[number].sizes)
-        growth = (sizes * (2 * (_append_sum(counts) - targets) + sizes) / targets).sum(axis=1)
-        split = int(growth.argmin())
-        chosen[number] = _keep_whole(split)
-        counts[split] += sites[number].sizes
-        remaining = remaining - sites[number].sizes
-    for number in order:
-        if number not in large:
-            continue
-        site = sites[number]
-        chosen[number] = _find_cut(site, shares, counts, remaining)
-        counts += _count_strips(site, chosen[number])
-        remaining = remaining - site.sizes
-    return [chosen[number] for number in range(len(sites))]
+class _Assignment:
+    """Splits of tiles, to which sites are added one after the other.
 
-
-def _find_cut(site: _Site, shares: _Floats, counts: _Floats, remaining: _Ints) -> _Cut:
-    """Return the best of all cuts of a site.
-
-    Args:
-        site: The site.
-        shares: Share of each split, float64 of shape (splits,).
-        counts: Number of tiles of each split and class so far.
-        remaining: Number of tiles of each class that are not assigned yet, in this and later sites.
-    """
-    # This site gives each split the same share of what the split still needs as later sites do.
-    total = counts.sum(axis=0) + remaining
-    needed = np.maximum(shares[:, None] * total - counts, 0)
-    needed /= np.maximum(needed.sum(axis=0), 1)
-    best = None
-    best_cost = np.inf
-    for axis in (0, 1):
-        lines = _find_lines(site, axis)
-        strips = _count_all_strips(site, axis, lines)
-        for order in _ORDERS:
-            # Strip i is of split order[i]; so split s has strip argsort(order)[s].
-            gained = strips[:, np.argsort(order)]
-            aims = counts + needed * gained.sum(axis=1, keepdims=True)
-            costs = _cost(counts + gained, aims, total)
-            option = int(costs.argmin())
-            if costs[option] < best_cost:
-                best_cost = costs[option]
-                best = _Cut(axis, lines[option], order)
-    assert best is not None
-    return best
-
-
-def _cost(counts: _Ints | _Floats, targets: _Floats, total: _Ints) -> _Floats:
-    """Return the cost of counts of shape (..., splits, classes): 0 is perfect.
-
-    Args:
+    Attributes:
+        splits: Number of each tile's split, or -1 if it is dropped: int64 of shape (tiles,).
         counts: Number of tiles of each split and class.
-        targets: Number of tiles that they should be, of the same shape.
-        total: Number of tiles of each class, with those that are dropped.
+        dropped: Number of dropped tiles of each class.
     """
-    is_lacking = (counts == 0) & (total > 0)
-    dropped = (total - counts.sum(-2)) / np.maximum(total, 1)
-    targets = _append_sum(targets)
-    departures = abs(_append_sum(counts) - targets)
-    missed = np.maximum(departures - np.maximum(TOLERANCE * targets, 1), 0)
-    costs = (_MISSED_WEIGHT * missed + _DEPARTURE_WEIGHT * departures) / np.maximum(targets, 1)
-    return _LACKING_WEIGHT * is_lacking.sum((-2, -1)) + costs.sum((-2, -1)) + dropped.sum(-1)
+
+    def __init__(self, classes: _Ints, ratios: Sequence[float]) -> None:
+        self.splits = np.full(len(classes), -1)
+        self.counts = np.zeros((len(SPLIT_NAMES), classes.shape[1]), np.int64)
+        self.dropped = np.zeros(classes.shape[1], np.int64)
+        self._classes = classes
+        self._total = classes.sum(axis=0)
+        self._shares = np.array(ratios, float)[:, None] / sum(ratios)
+
+    @property
+    def cost(self) -> float:
+        """How far the splits are from their targets, and how many tiles are dropped."""
+        return float(self._cost(self.counts, self.dropped))
+
+    def _cost(self, counts: _Ints, dropped: _Ints) -> _Floats:
+        """Return the cost of counts of shape (..., splits, classes): 0 is perfect.
+
+        The cost is the sum of the shares of each target that are missing, 1 more if all is missing,
+        and the share of each class that is dropped.
+        """
+        targets = self._shares * (self._total - dropped)[..., None, :]
+        missing = np.maximum(targets - counts, 0) / np.maximum(targets, 1)
+        costs = missing + (counts == 0)
+        return np.asarray(costs.sum((-2, -1)) + (dropped / self._total).sum(-1))
+
+    def add_whole(self, rows: _Ints) -> None:
+        """Add a site to the split whose squared departure from its targets grows least.
+
+        Both the targets of the classes and the target of all tiles count.
+        """
+        targets = self._shares * self._total
+        before = self.counts - targets
+        after = before + self._classes[rows].sum(axis=0)
+        growth = ((after**2 - before**2) / targets).sum(axis=1)
+        growth += (after.sum(axis=1) ** 2 - before.sum(axis=1) ** 2) / targets.sum(axis=1)
+        self._add(rows, np.full(len(rows), growth.argmin()))
+
+    def add_cut(self, rows: _Ints, starts: _Floats, ends: _Floats) -> None:
+        """Cut a site, and add its strips to the splits: the best of all cuts.
+
+        Args:
+            rows: Rows of the tiles of the site.
+            starts: Start of each tile along x and y, in pixels: float64 of shape (rows, 2).
+            ends: End of each tile, likewise.
+        """
+        classes = self._classes[rows]
+        best_cost = np.inf
+        best_splits = np.full(len(rows), -1)
+        for axis in (0, 1):
+            start = starts[:, axis]
+            end = ends[:, axis]
+            lines = _find_lines(start, end)
+            # Number of tiles of each class before and behind each line.
+            before = (end <= lines[:, None]) @ classes
+            behind = (start >= lines[:, None]) @ classes
+            low, high = np.triu_indices(len(lines))
+            between = np.maximum(before[high] + behind[low] - classes.sum(axis=0), 0)
+            strips = np.stack([before[low], between, behind[high]], axis=1)
+            dropped = self.dropped + classes.sum(axis=0) - strips.sum(axis=1)
+            for order in itertools.permutations(range(len(SPLIT_NAMES))):
+                # Split number i gets strip number order[i].
+                costs = self._cost(self.counts + strips[:, order], dropped)
+                cheapest = costs.argmin()
+                if costs[cheapest] < best_cost:
+                    best_cost = costs[cheapest]
+                    line_1 = lines[low[cheapest]]
+                    line_2 = lines[high[cheapest]]
+                    best_splits = np.full(len(rows), -1)
+                    best_splits[start >= line_2] = order.index(2)
+                    best_splits[(start >= line_1) & (end <= line_2)] = order.index(1)
+                    best_splits[end <= line_1] = order.index(0)
+        self._add(rows, best_splits)
+
+    def _add(self, rows: _Ints, splits: _Ints) -> None:
+        self.splits[rows] = splits
+        for split in range(len(SPLIT_NAMES)):
+            self.counts[split] += self._classes[rows[splits == split]].sum(axis=0)
+        self.dropped += self._classes[rows[splits < 0]].sum(axis=0)
 
 
-def _append_sum(counts: npt.NDArray[Any]) -> _Floats:
-    """Append the sum of the classes as a class of its own."""
-    return np.concatenate([counts, counts.sum(-1, keepdims=True)], axis=-1, dtype=float)
+def _find_lines(starts: _Floats, ends: _Floats) -> _Floats:
+    """Return the positions of lines to try.
 
-
-def _keep_whole(split: int) -> _Cut:
-    order = np.roll(np.arange(len(SPLIT_NAMES)), -split)
-    return _Cut(0, np.array([np.inf, np.inf]), order)
-
-
-def _find_lines(site: _Site, axis: int) -> _Floats:
-    """Return the pairs of lines to try: float64 of shape (pairs, 2), in pixels along the axis.
-
-    A line at the far edge of a tile and its margin drops fewer tiles than the same line moved on,
-    up to the edge of the next tile. So no others need to be tried.
+    A line at the end of a tile drops fewer tiles than a line further on, up to the end of the next
+    tile. So no others need to be tried.
     """
-    first = site.corners[:, axis].min() - site.margin
-    lines = np.unique([first, *(site.corners[:, axis] + TILE_SIZE + site.margin)])
+    lines = np.unique([starts.min(), *ends])
     if len(lines) > _MOST_LINES:
         lines = lines[np.linspace(0, len(lines) - 1, _MOST_LINES).astype(int)]
-    low, high = np.triu_indices(len(lines))
-    return np.column_stack([lines[low], lines[high]])
-
-
-def _count_all_strips(site: _Site, axis: int, lines: _Floats) -> _Ints:
-    """Count the tiles in the strips of each pair of lines: int64 of shape (pairs, 3, classes)."""
-    counts = np.zeros((len(lines), len(SPLIT_NAMES), len(CLASS_NAMES)), np.int64)
-    has_room = lines[:, 1] - lines[:, 0] >= TILE_SIZE + 2 * site.margin
-    for label in range(len(CLASS_NAMES)):
-        corners = np.sort(site.corners[site.labels == label, axis])
-        starts = corners - site.margin
-        ends = corners + TILE_SIZE + site.margin
-        ends_before = np.searchsorted(ends, lines, side="right")
-        starts_before = np.searchsorted(starts, lines, side="left")
-        counts[:, 0, label] = ends_before[:, 0]
-        counts[:, 1, label] = np.where(has_room, ends_before[:, 1] - starts_before[:, 0], 0)
-        counts[:, 2, label] = len(corners) - starts_before[:, 1]
-    return counts
-
-
-def _assign_strips(site: _Site, cut: _Cut) -> _Ints:
-    """Return the strip of each tile of a site: 0, 1 or 2, or `DROPPED` if it is on a line."""
-    starts = site.corners[:, cut.axis] - site.margin
-    ends = site.corners[:, cut.axis] + TILE_SIZE + site.margin
-    strips = np.full(len(starts), DROPPED)
-    strips[starts >= cut.lines[1]] = 2
-    strips[(starts >= cut.lines[0]) & (ends <= cut.lines[1])] = 1
-    strips[ends <= cut.lines[0]] = 0
-    return strips
-
-
-def _count_strips(site: _Site, cut: _Cut) -> _Ints:
-    """Count the tiles that each split gets of a site: int64 of shape (splits, classes)."""
-    strips = _assign_strips(site, cut)
-    splits = np.where(strips == DROPPED, DROPPED, cut.order[strips])
-    return count_tiles(splits, site.labels)
+    return lines

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,74 +107,65 @@ def run(options: argparse.Namespace) -> int | None:
         options=split_options,
         workers=workers,
     )
-    for line in _describe(built, split_options):
-        output.text(line)
-    for note in _find_notes(built, split_options):
-        output.message(note)
+    _print_counts(built, split_options)
+    _print_notes(built, split_options)
     return None
 
 
-def _describe(built: Built, options: SplitOptions) -> Iterator[str]:
-    """Yield a table with a row per split, and a line about dropped tiles."""
+def _print_counts(built: Built, options: SplitOptions) -> None:
+    """Print a table with a row for each split, and a line about dropped tiles."""
     from rock_glacier.build.build import DROPPED_NAME
-    from rock_glacier.build.splits import target_counts
     from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
     tiles = built.tiles
-    counts = [[built.audit.counts[split][label] for label in CLASS_NAMES] for split in SPLIT_NAMES]
-    targets = target_counts(counts, options.ratios)
-    header = "".join(f"{label:>12}{'target':>10}" for label in CLASS_NAMES)
-    if options.method == "keep":
-        header = "".join(f"{label:>12}" for label in CLASS_NAMES)
-    yield f"{'split':<12}{header}{'sites':>10}{'blocks':>10}"
-    for number, split in enumerate(SPLIT_NAMES):
-        row = f"{split:<12}"
-        for label in range(len(CLASS_NAMES)):
-            row += f"{counts[number][label]:>12,}"
-            if options.method != "keep":
-                row += f"{targets[number, label]:>10,.1f}"
-        in_split = tiles[tiles["split"] == split]
-        blocks = in_split[["site", "block"]].drop_duplicates()
-        yield f"{row}{blocks['site'].nunique():>10,}{len(blocks):>10,}"
+    kept = tiles["path"].notna().sum()
+    header = "".join(f"{name:>12}" for name in (*CLASS_NAMES, "tiles", "target", "sites"))
+    output.text(f"{'split':<12}{header}")
+    for split, ratio in zip(SPLIT_NAMES, options.ratios, strict=True):
+        counts = built.audit.counts[split]
+        row = "".join(f"{counts[label]:>12,}" for label in CLASS_NAMES)
+        target = "-"
+        if options.method != "keep":
+            target = f"{ratio / sum(options.ratios) * kept:,.1f}"
+        sites = tiles["site"][tiles["split"] == split].nunique()
+        output.text(f"{split:<12}{row}{sum(counts.values()):>12,}{target:>12}{sites:>12,}")
     dropped = tiles[tiles["path"].isna()]
     if len(dropped):
-        share = len(dropped) / len(tiles)
         by_class = ", ".join(
             f"{(dropped['label'] == label).sum():,} {label}" for label in CLASS_NAMES
         )
-        yield f"dropped: {output.count(len(dropped), 'tile')} ({by_class}), {share:.1%} of all"
-        yield f"The dropped tiles are listed in {DROPPED_NAME}."
+        share = len(dropped) / len(tiles)
+        output.text(
+            f"dropped: {output.count(len(dropped), 'tile')} ({by_class}), {share:.1%} of all"
+        )
+        output.text(f"The dropped tiles are listed in {DROPPED_NAME}.")
 
 
-def _find_notes(built: Built, options: SplitOptions) -> Iterator[str]:
-    """Yield a sentence on each thing that is not as it should be."""
-    import numpy as np
-
+def _print_notes(built: Built, options: SplitOptions) -> None:
+    """Print a sentence on each thing that is not as it should be."""
     from rock_glacier.build.splits import TOLERANCE, find_missed
-    from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
     if built.masks_with_greys:
-        yield f"{output.count(built.masks_with_greys, 'mask')} had greys, which were cut at half."
+        masks = output.count(built.masks_with_greys, "mask")
+        output.message(f"{masks} had greys, which were cut at half.")
     if built.dropped_by_audit:
         dropped = output.count(built.dropped_by_audit, "tile")
-        yield f"{dropped} dropped because only the audit found pairs between sites or blocks."
-    counts = np.array([list(built.audit.counts[split].values()) for split in SPLIT_NAMES])
-    for number, label in np.argwhere(counts == 0):
-        yield f"The split {SPLIT_NAMES[number]} has no {CLASS_NAMES[label]} tile."
-    missed = int(find_missed(counts, options.ratios).sum())
-    if options.method == "sites" and missed:
-        yield (
-            f"{missed} of {counts.size} numbers differ from their targets by more than "
-            f"{TOLERANCE:.0%}. Add tiles of other places to come closer."
+        output.message(f"{dropped} dropped because only the audit found pairs between sites.")
+    counts = [list(counts.values()) for counts in built.audit.counts.values()]
+    if options.method == "sites" and find_missed(counts, options.ratios).any():
+        output.message(
+            f"Splits differ from their targets by more than {TOLERANCE:.0%}. "
+            "Add tiles of other places to come closer."
         )
     across = int(built.audit.pairs["across"].sum())
     if across:
-        yield (
-            f"{output.count(across, 'pair')} of tiles share ground across splits. "
-            "`rock-glacier audit` lists them."
+        pairs = output.count(across, "pair")
+        output.message(
+            f"{pairs} of tiles share ground across splits. `rock-glacier audit` lists them."
         )
     if built.audit.warnings:
-        yield f"{output.count(built.audit.warnings, 'warning')}. `rock-glacier audit` lists them."
+        warnings = output.count(built.audit.warnings, "warning")
+        output.message(f"{warnings}. `rock-glacier audit` lists them.")
 
 
 def _ratios(text: str) -> tuple[float, ...]:
