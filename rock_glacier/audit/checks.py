@@ -141,10 +141,11 @@ def _find_split_faults(pairs: pd.DataFrame, table: pd.DataFrame) -> Iterator[Fau
 def _find_duplicate_faults(
     duplicates: pd.DataFrame, pairs: pd.DataFrame, table: pd.DataFrame
 ) -> Iterator[Fault]:
-    """Report tiles with the same pixels, except pairs that are reported because of their splits.
+    """Report tiles with the same pixels.
 
-    Tiles of few colours do not overlap by definition. If they are in different splits, they are
-    reported here as `overlap-across-splits`.
+    In different splits, they are one error: `overlap-across-splits`, which is reported here for
+    tiles of few colours, because these do not overlap by definition. Tiles with different labels or
+    masks are reported as `duplicate-pixels` as well.
     """
     splits = table["split"].to_list()
     labels = table["label"].to_list()
@@ -152,21 +153,22 @@ def _find_duplicate_faults(
     places = table["place"].to_list()
     reported = set(zip(pairs["a"][pairs["across"]], pairs["b"][pairs["across"]], strict=True))
     for pair in _rows(duplicates):
-        if (pair.a, pair.b) in reported:
-            continue
+        is_across = splits[pair.a] != splits[pair.b]
         problem = f"has the same pixels as {paths[pair.b]}"
         if pair.orientation:
             problem += " in another orientation"
-        if splits[pair.a] != splits[pair.b]:
+        if is_across and (pair.a, pair.b) not in reported:
             yield Fault("overlap-across-splits", places[pair.a], problem, _SPLIT_FIX)
-            continue
-        fix = "Remove one of the tiles"
         if labels[pair.a] != labels[pair.b]:
             problem += ", but another label"
             fix = "Keep the tile with the correct label"
         elif pair.masks_differ:
             problem += ", but another mask"
             fix = "Keep the tile with the correct mask"
+        elif is_across:
+            continue
+        else:
+            fix = "Remove one of the tiles"
         yield Fault("duplicate-pixels", places[pair.a], problem, fix)
 
 

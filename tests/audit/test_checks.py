@@ -149,12 +149,32 @@ def test_masks_of_duplicates_are_compared_in_one_orientation(data_dir, audit):
 def test_duplicate_across_splits_is_one_error(tmp_path, audit, image):
     """Also if the tiles have one colour and do not overlap by definition."""
     tiles = {
-        CORDILLERA: png(image),
+        GLACIAR: png(image),
         "val/cordillera/1.png": png(1),
         "test/glaciar/2.png": png(image),
     }
     result = audit(make_data_dir(tmp_path / "archives", tiles))
-    assert codes_and_places(result) == [("overlap-across-splits", f"train.zip: {CORDILLERA}")]
+    assert codes_and_places(result) == [("overlap-across-splits", f"train.zip: {GLACIAR}")]
+
+
+@pytest.mark.parametrize("image", [noise_scene(0), np.full((128, 128, 4), 255, np.uint8)])
+@pytest.mark.parametrize("label", ["cordillera", "glaciar"])
+def test_duplicate_across_splits_with_other_label_or_mask(tmp_path, audit, image, label):
+    tiles = {
+        GLACIAR: png(image),
+        "val/cordillera/1.png": png(1),
+        f"test/{label}/2.png": png(image),
+    }
+    masks = {MASK: half_mask()}
+    if label == "glaciar":
+        masks["test/masks/2.png"] = mask_png(np.eye(128))
+    result = audit(make_data_dir(tmp_path / "archives", tiles, masks))
+    place = f"train.zip: {GLACIAR}"
+    assert sorted(codes_and_places(result)) == [
+        ("duplicate-pixels", place),
+        ("overlap-across-splits", place),
+    ]
+    assert (result.errors, result.warnings) == (1, 1)
 
 
 def overlapping_archives(folder):

@@ -48,7 +48,7 @@ def test_the_seed_decides_among_similar_blocks():
 
 def test_too_few_blocks_of_a_class_are_an_error():
     index = index_of([("cordillera", 0, block, 9) for block in range(6)] + [("glaciar", 1, 0, 9)])
-    with pytest.raises(ValueError, match="2 folds need 2 blocks with glaciar tiles, but .* 1"):
+    with pytest.raises(ValueError, match=r"2 folds need 2 blocks with glaciar tiles, but .* 1"):
         block_folds(index, 2)
 
 
