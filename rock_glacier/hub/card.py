@@ -75,7 +75,7 @@ class Content:
         is_sample: Whether the tiles are synthetic.
         counts: Number of tiles of each class in each split.
         index: The tile index.
-        faults: Faults that the audit found, or None if there was no audit.
+        faults: Faults that the audit found, or None if no audit was made.
         pictures: The pictures.
         infos: Features, splits and sizes of each config.
     """

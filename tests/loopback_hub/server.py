@@ -1,7 +1,7 @@
 """The server of the loopback Hub: the end points that `huggingface_hub` and `datasets` use.
 
 Requests and answers follow `hf_api.py`, `_commit_api.py` and `file_download.py` of
-`huggingface_hub`. All files are regular files: there is no storage for large files.
+`huggingface_hub`. All files are regular files; large files are not stored with LFS.
 """
 
 from __future__ import annotations
