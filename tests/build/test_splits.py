@@ -128,6 +128,24 @@ def test_large_sites_are_cut_to_the_targets(labels: list[int]) -> None:
     assert dropped_share(splits) <= 0.05
 
 
+def test_three_places_of_one_class_each_are_split() -> None:
+    """The early tiles are such places, cut at a stride of 64 pixels; one is too small to cut."""
+    places = [("cordillera", 162, 7, 9), ("glaciar", 46, 2, 2), ("glaciar", 92, 6, 2)]
+    rows = [
+        (site, 64 * (number % columns), 64 * (number // columns % lines), label)
+        for site, (label, tiles, columns, lines) in enumerate(places)
+        for number in range(tiles)
+    ]
+    tiles = pd.DataFrame(rows, columns=["site", "x", "y", "label"])
+    tiles["x"] = tiles["x"].clip(upper=tiles["site"].map({0: 381, 1: 118, 2: 287}))
+    matches = make_pairs([(0, 1), (162, 163), (208, 209)], "match")
+    splits = assign_sites(tiles, matches, RATIOS)
+    assert_apart(splits, tiles, 2 * MATCH_MARGIN)
+    assert count_tiles(splits, tiles["label"]).all()
+    assert splits[tiles["site"] == 1].nunique() == 1
+    assert dropped_share(splits) <= 0.35
+
+
 def test_a_single_site_is_cut_across_its_classes() -> None:
     """Classes next to each other along x need lines along the other axis."""
     tiles = make_sites([1000], 4000, [0])
