@@ -14,12 +14,13 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from rock_glacier.archives import is_sample
-from rock_glacier.faults import InputError
+from rock_glacier.archives import find_manifest_faults, is_sample
+from rock_glacier.faults import InputError, raise_faults
 from rock_glacier.hub.parquet import find_difference, list_tiles, plan_files
 from rock_glacier.hub.staging import MAIN, SCRIPT, read_repo_id
+from rock_glacier.index import INDEX_NAME, check_index, read_index
 from rock_glacier.output import count
-from rock_glacier_dataset import CONFIG_NAMES, REPO_ID
+from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, REPO_ID, SPLIT_NAMES, class_of
 
 # The Hub adds this file to a new repository; it says which files are stored with LFS.
 _HUB_FILES = {".gitattributes"}
@@ -98,7 +99,7 @@ def upload(
     options = options or UploadOptions()
     api = api or HfApi()
     repo_id = _check_repo_id(staged, repo_id, options)
-    yield check_parquet(staged)
+    yield check_staged(staged)
     for branch in (MAIN, SCRIPT):
         if branch == SCRIPT and options.create_pr:
             continue
@@ -118,17 +119,24 @@ def _check_repo_id(staged: Path, repo_id: str | None, options: UploadOptions) ->
     return staged_for
 
 
-def check_parquet(staged: Path) -> str:
-    """Compare all rows of a staged folder's Parquet files with its archives.
+def check_staged(staged: Path) -> str:
+    """Compare manifest, tile index and all rows of the Parquet files with the staged archives.
 
     Returns:
         A line with the number of rows.
 
     Raises:
-        InputError: If a file differs.
+        ArchiveError: If the manifest or the index differs.
+        InputError: If a Parquet file differs.
+        FileNotFoundError: If there is no index.
     """
     data = staged / SCRIPT / "data"
     tiles = list_tiles(data)
+    counts = {split: dict.fromkeys(CLASS_NAMES, 0) for split in SPLIT_NAMES}
+    for path, split in zip(tiles["path"], tiles["split"], strict=True):
+        counts[split][class_of(path)] += 1
+    raise_faults(find_manifest_faults(data, counts))
+    raise_faults(check_index(read_index(staged / MAIN / INDEX_NAME), tiles["path"]))
     files = plan_files(tiles)
     for config in CONFIG_NAMES:
         folder = staged / MAIN / config

@@ -14,7 +14,7 @@ from loopback_hub import client_environment
 
 from rock_glacier.archives import sort_key
 from rock_glacier.hub.staging import read_repo_id, stage
-from rock_glacier.hub.upload import check_parquet
+from rock_glacier.hub.upload import check_staged
 from rock_glacier.index import make_index, read_index, write_index
 from rock_glacier.parallel import Workers
 from rock_glacier_dataset import (
@@ -65,7 +65,7 @@ def test_a_split_has_as_many_files_as_archives(sharded_sample, staged, tmp_path)
         tables = [pq.read_table(tmp_path / "out/main" / config / name) for name in names]
         paths = [path for table in tables for path in table["path"].to_pylist()]
         assert paths == sorted(factories.tile_paths(sharded_sample, "test"), key=sort_key)
-    check_parquet(tmp_path / "out")
+    check_staged(tmp_path / "out")
     assert read_index(tmp_path / "out/main/tiles.parquet")["block"].eq(3).all()
 
 

@@ -14,7 +14,7 @@ from loopback_hub import client_environment
 from rock_glacier.faults import InputError
 from rock_glacier.hub.parquet import write_parquet
 from rock_glacier.hub.upload import UploadOptions, upload
-from rock_glacier_dataset import REPO_ID, features_of
+from rock_glacier_dataset import REPO_ID, ArchiveError, features_of
 
 # huggingface_hub uses deprecated arguments of its HTTP client.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -186,6 +186,22 @@ def test_missing_parquet_is_not_uploaded(hub, publish, staged_copy):
     with pytest.raises(InputError, match=str(file)):
         publish(staged_copy)
     assert not hub.requests
+
+
+def test_a_changed_archive_is_not_uploaded(hub, publish, staged_copy):
+    with (staged_copy / "script/data/train.zip").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ArchiveError) as raised:
+        publish(staged_copy)
+    assert raised.value.fault.code == "manifest-mismatch"
+    assert not hub.repositories
+
+
+def test_a_missing_index_is_not_uploaded(hub, publish, staged_copy):
+    (staged_copy / "main/tiles.parquet").unlink()
+    with pytest.raises(FileNotFoundError):
+        publish(staged_copy)
+    assert not hub.repositories
 
 
 def test_tag_and_pull_request_exclude_each_other(staged):
