@@ -25,6 +25,9 @@ _MEASURED = ["path", "split", "label", "mask_share"]
 # Columns of the JSON report about pairs.
 _JSON_COLUMNS = ["a", "b", "kind", "kinds", "orientation", "dx", "dy", "pixels", "correlation"]
 
+# Codes of faults about tiles of different splits that share ground.
+_SPLIT_CODES = ("overlap-across-splits", "match-across-splits")
+
 _SPLIT_FIX = "Put both tiles into one split"
 
 
@@ -63,6 +66,11 @@ class Audit:
     def warnings(self) -> int:
         """Number of faults of severity "warning"."""
         return len(self.faults) - self.errors
+
+    @property
+    def has_shared_ground(self) -> bool:
+        """Whether tiles of different splits share ground."""
+        return any(fault.code in _SPLIT_CODES for fault in self.faults)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as an object that `json` can write."""

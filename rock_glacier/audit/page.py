@@ -18,7 +18,7 @@ import pandas as pd
 from PIL import Image, ImageFilter
 
 from rock_glacier.audit.checks import Audit
-from rock_glacier.audit.report import count_pairs, describe_masks
+from rock_glacier.audit.report import SPLIT_ADVICE, count_pairs, describe_masks
 from rock_glacier.faults import severity_of
 from rock_glacier.output import count
 from rock_glacier.sites.mosaic import draw_mosaic, draw_pair
@@ -151,6 +151,7 @@ def render_page(audit: Audit, tiles: TileSet) -> str:
         name=tiles.folder.name,  # without its path, which readers of the page should not see
         style=(folder / "page.css").read_text(encoding="utf-8"),
         splits=SPLIT_NAMES,
+        split_advice=SPLIT_ADVICE,
         largest_split=max(1, *(sum(counts.values()) for counts in audit.counts.values())),
         classes=CLASS_NAMES,
         pairs=count_pairs(audit).to_dict("index"),

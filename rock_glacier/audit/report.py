@@ -18,6 +18,12 @@ _EXAMPLES = 3
 # Sites whose sizes the text lists.
 _LARGEST_SITES = 5
 
+SPLIT_ADVICE = (
+    "To put tiles that share ground into one split, run: rock-glacier build DATA_DIR OUT "
+    "--split sites (--split keep leaves the splits as they are)."
+)
+"""What to do if tiles of different splits share ground."""
+
 
 def report_lines(audit: Audit) -> Iterator[str]:
     """Yield the lines of the report."""
@@ -30,6 +36,8 @@ def report_lines(audit: Audit) -> Iterator[str]:
     yield from _site_lines(audit)
     yield from _fault_lines(audit)
     yield f"{count(audit.errors, 'error')}, {count(audit.warnings, 'warning')}"
+    if audit.has_shared_ground:
+        yield SPLIT_ADVICE
 
 
 def describe_masks(table: pd.DataFrame) -> dict[str, str]:

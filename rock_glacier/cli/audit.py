@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from rock_glacier import output
 from rock_glacier.cli.options import add_data_dir, add_num_proc, output_file
@@ -59,6 +60,7 @@ def run(options: argparse.Namespace) -> int:
     from rock_glacier.sites import find_sites
     from rock_glacier.tiles import TileSet
 
+    _check_archives(options.data_dir)
     workers = Workers(options.num_proc or count_cores(), options.dask)
     with TileSet.read(options.data_dir, workers) as tiles:
         matches = not options.no_matches
@@ -80,3 +82,15 @@ def run(options: argparse.Namespace) -> int:
         if file:
             output.message(f"Wrote {file}")
     return int(audit.errors > 0)
+
+
+def _check_archives(data_dir: str) -> None:
+    """Raise an error if a folder holds PNG files, as `build` reads them, but no archives."""
+    from rock_glacier.faults import InputError
+
+    folder = Path(data_dir)
+    if not any(folder.glob("*.zip")) and any(folder.rglob("*.png")):
+        raise InputError(
+            f"{data_dir}: holds PNG files, not archives. "
+            f"Make archives with: rock-glacier build {data_dir} OUT"
+        )

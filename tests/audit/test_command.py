@@ -63,6 +63,21 @@ def test_report_shows_counts_masks_pairs_and_sites(sample, capsys):
     assert any(line[:5] == ["22", "tiles", "at", "22", "sites;"] for line in lines)
 
 
+def test_shared_ground_points_to_build(data_dir, tmp_path, capsys):
+    replace_member(data_dir / "val.zip", "val/cordillera/7.png", png(0))
+    page = tmp_path / "page.html"
+    assert run_command("audit", data_dir, "--no-matches", "--num-proc", 1, "--html", page) == 1
+    assert "build DATA_DIR OUT --split sites" in capsys.readouterr().out.splitlines()[-1]
+    assert "build DATA_DIR OUT --split sites" in page.read_text()
+
+
+def test_folder_of_png_files_points_to_build(tmp_path, capsys):
+    (tmp_path / "glaciar").mkdir()
+    (tmp_path / "glaciar" / "1.png").write_bytes(png(0))
+    assert run_command("audit", tmp_path) == 1
+    assert f"rock-glacier build {tmp_path} OUT" in capsys.readouterr().err
+
+
 def test_folder_without_archives_is_one_line(tmp_path, capsys):
     assert run_command("audit", tmp_path) == 1
     captured = capsys.readouterr()
