@@ -59,7 +59,14 @@ def run(options: argparse.Namespace) -> None:
         )
         write_index(make_index(truth), folder / INDEX_NAME)
     for file in sorted(options.out.iterdir()):
-        output.text(f"{file}: {file.stat().st_size / 1e6:,.2f} MB")
+        output.text(f"{file}: {_describe_size(file.stat().st_size)}")
     tiles = output.count(len(truth), "synthetic tile")
     sites = output.count(truth["site"].nunique(), "site")
     output.text(f"Made {tiles} of {sites}. They are not tiles of the dataset.")
+
+
+def _describe_size(size: int) -> str:
+    """Return a number of bytes in kB or MB."""
+    if size < 1e6:
+        return f"{size / 1e3:,.1f} kB"
+    return f"{size / 1e6:,.1f} MB"

@@ -175,7 +175,9 @@ def test_command_writes_a_sample_with_its_index(
         out.mkdir()
     sizes = [f"--{split}={size}" for split, size in SIZES.items()]
     assert factories.run_command("sample", out, *sizes, "--overlap=0.5", "--seed=3") == 0
-    assert "synthetic" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "synthetic" in printed
+    assert f"README.md: {(out / 'README.md').stat().st_size / 1000:.1f} kB\n" in printed
     truth = make_sample(tmp_path / "same", **SIZES, overlap=0.5, seed=3)
     index = read_index(out / "true_tiles.parquet")
     made = factories.files_of(out)
