@@ -15,9 +15,20 @@ from pathlib import Path
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class StdoutClosedError(BrokenPipeError):
+    """The reader of standard output has closed the pipe, as `head` does."""
+
+
 def text(line: object) -> None:
-    """Print a result on standard output. Control characters are escaped, except line ends."""
-    print(_printable_lines(str(line)), flush=True)
+    """Print a result on standard output. Control characters are escaped, except line ends.
+
+    Raises:
+        StdoutClosedError: If the reader has closed the pipe.
+    """
+    try:
+        print(_printable_lines(str(line)), flush=True)
+    except BrokenPipeError as error:
+        raise StdoutClosedError from error
 
 
 def message(line: object) -> None:
@@ -83,13 +94,20 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Yields:
         Path in the same folder, which does not exist yet.
+
+    Raises:
+        OSError: If the file cannot be written. It names `path`, not the temporary file.
     """
-    path = Path(path).resolve()
-    temporary = _temporary_sibling(path)
+    target = Path(path).resolve()
+    temporary = _temporary_sibling(target)
     try:
-        with _name_full_disk(path):
+        with _name_full_disk(Path(path)):
             yield temporary
-        temporary.replace(path)
+            temporary.replace(target)
+    except OSError as error:
+        if error.errno is None or error.filename == str(path):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

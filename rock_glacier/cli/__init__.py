@@ -16,7 +16,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from rock_glacier import output
 from rock_glacier.cli.extras import describe_missing_package
@@ -61,25 +61,23 @@ def main(
         interrupted.
 
     Raises:
-        SystemExit: If the usage is wrong (status 2) or for `--help` (status 0).
+        SystemExit: If the usage is wrong (status 2), or for `--help` and `--version` (status 0).
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if commands is None:
             commands = _load_commands(arguments)
-        options = _make_parser(commands).parse_args(arguments)
+        options = _parse(_make_parser(commands), arguments)
         _prepare_streams()
-        status = _run(options)
-        print(end="", flush=True)  # shows here whether the reader has closed the pipe
+        return _run(options)
     except KeyboardInterrupt:
         output.message("Interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has closed the pipe, as `head` does. Python flushes standard output at exit:
+    except output.StdoutClosedError:
+        # Python flushes standard output at exit:
         # https://docs.python.org/3/library/signal.html#note-on-sigpipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
-    return status
 
 
 def _load_commands(arguments: Sequence[str]) -> dict[str, Command]:
@@ -96,11 +94,13 @@ def _make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         prog="rock-glacier",
         description="Build, check, publish and score the Rock Glacier dataset.",
         epilog="Exit status: 0 for success, 1 for findings or a failure, 2 for wrong usage.",
+        allow_abbrev=False,
     )
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in commands.items():
         command_parser = subparsers.add_parser(
-            name, help=command.HELP, description=f"{command.HELP}."
+            name, help=command.HELP, description=f"{command.HELP}.", allow_abbrev=False
         )
         command.add_arguments(command_parser)
         command_parser.add_argument(
@@ -108,6 +108,24 @@ def _make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         )
         command_parser.set_defaults(command=name, run=command.run, parser=command_parser)
     return parser
+
+
+def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse arguments; if one is unknown, show the usage of the command, not the overview."""
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options
+
+
+class _ShowVersion(argparse.Action):
+    """Print the version. The action `version` of argparse would import it for each command."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from rock_glacier_dataset import RockGlacierDataset
+
+        output.text(f"{parser.prog} {RockGlacierDataset.VERSION}")
+        parser.exit()
 
 
 def _prepare_streams() -> None:
@@ -128,7 +146,7 @@ def _run(options: argparse.Namespace) -> int:
         output.message(f"{options.parser.prog}: error: {error}")
         return WRONG_USAGE
     except BrokenPipeError:
-        raise
+        raise  # Either the reader has closed standard output, or it is a bug.
     except Exception as error:
         description = _describe(error, options.command)
         if description is None or options.debug:

@@ -50,7 +50,11 @@ def _network_errors() -> tuple[type[Exception], ...]:
 
 def _describe_os_error(error: OSError) -> str:
     if error.filename is None or error.strerror is None:
-        return str(error) or type(error).__name__
+        text = str(error) or type(error).__name__
+        if isinstance(error, FileNotFoundError) and " " not in text:
+            # pyarrow and fsspec give only the name of the file.
+            return f"{text}: No such file or directory."
+        return text
     return f"{error.filename}: {error.strerror}."
 
 

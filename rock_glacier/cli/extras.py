@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
+from pathlib import Path
+
 EXTRAS = {
     "sample": "geo",
     "build": "curate",
@@ -26,6 +31,17 @@ def describe_missing_package(error: ModuleNotFoundError, command: str) -> str | 
     package = (error.name or "").partition(".")[0]
     if package in ("", "rock_glacier", "rock_glacier_dataset"):
         return None
+    problem = f"The package {package} is not installed."
+    python = shlex.quote(_name_interpreter())
     extra = EXTRAS.get(command)
-    requirement = f"'rock-glacier-dataset[{extra}]'" if extra else package
-    return f"The package {package} is not installed. Run: pip install {requirement}"
+    if extra:
+        return f"{problem} Run in the clone: {python} -m pip install -e '.[{extra}]'"
+    return f"{problem} Run: {python} -m pip install {package}"
+
+
+def _name_interpreter() -> str:
+    """Return the path of this Python, relative to the working directory if it is below it."""
+    python = Path(sys.executable)
+    if python.is_relative_to(os.getcwd()):
+        python = python.relative_to(os.getcwd())
+    return str(python)

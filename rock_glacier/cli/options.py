@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import tempfile
 from pathlib import Path
 
 # The same as in rock_glacier_dataset, which takes too long to import for --help.
@@ -85,19 +86,44 @@ def not_negative(text: str) -> int:
 
 def fraction(text: str) -> float:
     """Read a number from 0 to 1 from the command line."""
-    number = float(text)
+    number = to_number(text)
     if not 0 <= number <= 1:  # also true for NaN
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return number
 
 
+def to_number(text: str) -> float:
+    """Read a number from the command line."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def input_file(text: str) -> Path:
+    """Read the name of an existing file from the command line."""
+    file = Path(text)
+    if file.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder; name a file")
+    if not file.exists():
+        raise argparse.ArgumentTypeError(f"the file {text!r} does not exist")
+    return file
+
+
 def output_file(text: str) -> Path:
-    """Read the name of a file to write from the command line. Its folder must exist."""
+    """Read the name of a file to write from the command line. Its folder must be writable."""
     file = Path(text)
     if file.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is a folder; name a file")
     if not file.parent.is_dir():
         raise argparse.ArgumentTypeError(f"the folder {str(file.parent)!r} does not exist")
+    if file.is_file() or not file.exists():  # neither a device nor a pipe
+        try:
+            tempfile.TemporaryFile(dir=file.resolve().parent).close()
+        except OSError as error:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} cannot be written: {error.strerror}"
+            ) from None
     return file
 
 
@@ -111,7 +137,10 @@ def repo_id(text: str) -> str:
 
 
 def _at_least(smallest: int, text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
     if number < smallest:
         raise argparse.ArgumentTypeError(f"{text} is less than {smallest}")
     return number

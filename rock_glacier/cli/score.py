@@ -12,6 +12,7 @@ from rock_glacier.cli.options import (
     SPLIT_NAMES,
     UsageError,
     fraction,
+    input_file,
     output_file,
 )
 
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--index",
         metavar="FILE",
-        type=Path,
+        type=input_file,
         help="tile index (default: tiles.parquet next to the data, if it exists)",
     )
     parser.add_argument(

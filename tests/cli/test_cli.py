@@ -106,12 +106,18 @@ def test_each_command_is_a_script_of_its_name(command: str) -> None:
         ["audit"],
         ["audit", "data", "--json", "missing/report.json"],
         ["audit", "data", "--html", "."],
+        pytest.param(
+            ["audit", "data", "--index", "/proc/tiles.parquet"],
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="/proc is part of Linux"),
+        ),
+        ["audit", "data", "--no-match"],
         ["audit", "data", "--num-proc", "0"],
         ["stage", "data"],
         ["stage", "data", "out", "--repo-id", "name"],
         ["upload"],
         ["score", "predictions"],
         ["score", "predictions", "--name", "unknown"],
+        ["score", "predictions", "--name", "image-classification", "--index", "missing.parquet"],
     ],
     ids=" ".join,
 )
@@ -123,6 +129,23 @@ def test_wrong_usage_has_status_2(
     assert captured.out == ""
     assert captured.err.startswith("usage: rock-glacier")
     assert not list(tmp_path.iterdir())
+
+
+def test_unknown_option_shows_the_usage_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert factories.run_command("sample", "out", "--sead", "1") == 2
+    assert capsys.readouterr().err.startswith("usage: rock-glacier sample ")
+
+
+@pytest.mark.parametrize("read", [options.positive, options.not_negative, options.fraction])
+def test_value_that_is_not_a_number_is_a_sentence(read: Any) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="'ten' is not a"):
+        read("ten")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert factories.run_command("--version") == 0
+    version = str(rock_glacier_dataset.RockGlacierDataset.VERSION)
+    assert capsys.readouterr().out == f"rock-glacier {version}\n"
 
 
 def test_options_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,10 +162,11 @@ def test_options_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> 
         (wrapped_by_datasets(ArchiveError(FAULT)), "train.zip: train/glaciar/007.png"),
         (InputError("scores.csv: has no column score.\nAdd it."), "scores.csv"),
         (FileNotFoundError(2, "No such file or directory", "data"), "data"),
+        (FileNotFoundError("data/tiles.parquet"), "data/tiles.parquet: No such file or directory"),
         (PermissionError(13, "Permission denied", "out\x1b"), "out\\x1b"),
         (ConnectionError("cannot reach huggingface.co"), "huggingface.co"),
         (huggingface_hub.errors.LocalTokenNotFoundError("token"), "hf auth login"),
-        (ModuleNotFoundError("No module", name="tqdm.auto"), "pip install tqdm"),
+        (ModuleNotFoundError("No module", name="tqdm.auto"), "-m pip install tqdm"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
@@ -159,12 +183,25 @@ def test_known_error_is_one_line(
 
 
 @pytest.mark.parametrize("command", extras.EXTRAS)
-def test_missing_package_names_the_extra(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_package_names_the_extra(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
     extra = extras.EXTRAS[command]
     assert run_failing(ModuleNotFoundError("No module", name="scipy.linalg"), name=command) == 1
-    assert f"pip install 'rock-glacier-dataset[{extra}]'" in capsys.readouterr().err
+    assert f"{sys.executable} -m pip install -e '.[{extra}]'" in capsys.readouterr().err
     project = (factories.REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     assert f"\n{extra} = [" in project
+
+
+def test_install_hint_shortens_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(sys.executable).parent.parent)
+    hint = extras.describe_missing_package(ModuleNotFoundError(name="scipy"), "audit")
+    assert hint is not None
+    assert f" bin/{Path(sys.executable).name} -m pip install" in hint
 
 
 def test_error_of_the_http_client_is_known(capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,6 +224,7 @@ def test_debug_raises_a_known_error() -> None:
         ValueError("shapes do not match"),
         wrapped_by_datasets(KeyError("site")),
         ModuleNotFoundError("No module", name="rock_glacier.missing"),
+        BrokenPipeError(32, "Broken pipe"),  # for example of a worker that died
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -205,11 +243,11 @@ def test_interruption_has_status_130(capsys: pytest.CaptureFixture[str]) -> None
 def test_closed_pipe_ends_a_command_quietly() -> None:
     code = """
 import sys, types
-from rock_glacier import cli
+from rock_glacier import cli, output
 
 def run(options):
     sys.stdin.read()  # until the reader has closed the pipe
-    print("line")
+    output.text("line")
 
 command = types.SimpleNamespace(HELP="Print", add_arguments=lambda parser: None, run=run)
 sys.exit(cli.main(["print"], {"print": command}))

@@ -62,6 +62,13 @@ def test_full_disk_leaves_the_old_file_and_names_it(tmp_path: Path) -> None:
     assert factories.files_of(tmp_path) == {"report.json": b"old"}
 
 
+def test_error_of_new_file_names_the_file_of_the_user(tmp_path: Path) -> None:
+    file = tmp_path / "missing" / "report.json"
+    with pytest.raises(FileNotFoundError) as raised:
+        output.write_file(file, "content")
+    assert raised.value.filename == str(file)
+
+
 @pytest.mark.parametrize("name", ["out", "missing/out", "empty"])
 def test_new_folder_is_complete_at_the_end(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
