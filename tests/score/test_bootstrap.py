@@ -25,7 +25,7 @@ def test_replicates_and_interval_equal_those_of_a_plain_loop():
         for cluster, times in enumerate(generator.multinomial(4, [0.25] * 4)):
             tiles += [*values[CLUSTERS.ids == cluster]] * times
         expected.append(np.mean(tiles))
-    means = replicate(mean_of(values), CLUSTERS, replicates=300, seed=5)["mean"]
+    means = replicate(mean_of(values), CLUSTERS, replicates=300, seed=5)["mean"].to_numpy()
     np.testing.assert_allclose(means, expected)
     tail = stats.norm.cdf(-np.sqrt(4 / 3) * stats.t.ppf(0.975, 3))
     interval = find_interval(means, CLUSTERS)
@@ -35,7 +35,7 @@ def test_replicates_and_interval_equal_those_of_a_plain_loop():
 def test_the_interval_of_a_mean_is_that_of_theory():
     values = np.random.default_rng(0).normal(size=400)
     clusters = Clusters("tile", np.arange(400))
-    interval = find_interval(replicate(mean_of(values), clusters)["mean"], clusters)
+    interval = find_interval(replicate(mean_of(values), clusters)["mean"].to_numpy(), clusters)
     half = 1.96 * values.std() / 20
     assert interval.low == pytest.approx(values.mean() - half, abs=half / 15)
     assert interval.high == pytest.approx(values.mean() + half, abs=half / 15)
@@ -50,7 +50,7 @@ def test_intervals_over_clusters_cover_the_truth():
         values = np.repeat(generator.normal(size=30), 5) + generator.normal(size=150) / 2
         for unit, ids in units.items():
             clusters = Clusters(unit, ids)
-            means = replicate(mean_of(values), clusters, replicates=400)["mean"]
+            means = replicate(mean_of(values), clusters, replicates=400)["mean"].to_numpy()
             interval = find_interval(means, clusters)
             covered[unit] += interval.low <= 0 <= interval.high
     assert 180 <= covered["site"] <= 200
