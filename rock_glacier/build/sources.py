@@ -193,7 +193,7 @@ def _make_source(tile: PngFile, classes: Mapping[str, str], faults: list[Fault])
     if not labels:
         beginning = re.split(r"[_0-9]", tile.path.stem)[0] or tile.path.stem
         problem = f"neither its folders nor its name begin with {' or '.join(sorted(classes))}"
-        fix = f"Give its class, for example --class {beginning}={GLACIAR}"
+        fix = f"Give its class: --class {beginning}=CLASS, with {' or '.join(CLASS_NAMES)}"
         faults.append(Fault("member-name", tile.place, problem, fix))
     elif len(labels) > 1:
         problem = f"its folders and its name say {' and '.join(sorted(labels))}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rock_glacier import output
-from rock_glacier.cli.options import UsageError, add_num_proc, add_out, add_seed
+from rock_glacier.cli.options import UsageError, add_num_proc, add_out, add_seed, to_number
 
 if TYPE_CHECKING:
     from rock_glacier.build.build import Built, SplitOptions
@@ -170,7 +170,7 @@ def _print_notes(built: Built, options: SplitOptions) -> None:
 
 def _ratios(text: str) -> tuple[float, ...]:
     """Read three numbers above 0 with colons between them."""
-    ratios = tuple(float(part) for part in text.split(":"))
+    ratios = tuple(to_number(part) for part in text.split(":"))
     if len(ratios) != 3 or not all(0 < ratio < math.inf for ratio in ratios):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not three numbers above 0 with colons between them, such as 70:10:20"
@@ -179,7 +179,7 @@ def _ratios(text: str) -> tuple[float, ...]:
 
 
 def _metres(text: str) -> float:
-    metres = float(text)
+    metres = to_number(text)
     if not 0 <= metres < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a distance in metres")
     return metres

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from rock_glacier.cli.options import REPO_ID, add_data_dir, add_num_proc, add_out, add_repo_id
+from rock_glacier.cli.options import (
+    REPO_ID,
+    add_data_dir,
+    add_num_proc,
+    add_out,
+    add_repo_id,
+    input_file,
+)
 
 HELP = "Write the folders of the Hub repository: card, Parquet and pictures; archives and script"
 
@@ -18,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--index",
         metavar="FILE",
-        type=Path,
+        type=input_file,
         help="tile index of the archives (default: DATA_DIR/tiles.parquet; if it is missing, "
         "sites are searched for)",
     )
