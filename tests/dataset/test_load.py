@@ -31,6 +31,7 @@ from rock_glacier_dataset import (
     CONFIG_NAMES,
     EMPTY_MASK,
     SPLIT_NAMES,
+    ArchiveError,
     RockGlacierDataset,
     load_archives,
 )
@@ -289,6 +290,21 @@ def test_url_is_read_again_after_a_change(streaming, sample_copy, tmp_path, onli
             assert_holds_all(load_archives(streaming=streaming, **options), sample_copy)
     finally:
         memory.rm("/rock", recursive=True)
+
+
+@both_ways
+def test_fault_of_a_url_names_the_archive(streaming, sample_copy, tmp_path, online):
+    """A download has another file name."""
+    replace_member(sample_copy / "test.zip", "test/cordillera/99.png", b"")
+    memory = fsspec.filesystem("memory")
+    memory.put(f"{sample_copy}/", "/rock/faulty/", recursive=True)
+    options = {"split": "test", "streaming": streaming, "cache_dir": tmp_path / "cache"}
+    try:
+        with pytest.raises(ArchiveError) as caught:
+            list(load_archives(data_dir="memory://rock/faulty", **options))
+    finally:
+        memory.rm("/rock", recursive=True)
+    assert caught.value.fault.place == "test.zip: test/cordillera/99.png"
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
