@@ -179,7 +179,8 @@ def test_a_fault_says_how_to_give_the_class(tmp_path: Path) -> None:
         find_sources(tmp_path)
     assert str(raised.value) == (
         f"{tmp_path}/hielo_1.png: neither its folders nor its name begin with cordillera or "
-        "glaciar (and one more fault). Give its class: --class hielo=CLASS, with cordillera or glaciar."
+        "glaciar (and one more fault). "
+        "Give its class: --class hielo=CLASS, with cordillera or glaciar."
     )
 
 
