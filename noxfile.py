@@ -17,8 +17,8 @@ DATASETS_VERSIONS = ["2.14.7", "2.21.0", "3.6.0", "4.0.0", "4.8.5", "5.2.0"]
 VERSIONS_FOR_ALL_TESTS = ["2.14.7", "5.2.0"]
 
 LOADING_TESTS = [
-    "tests/dataset/test_rock_glacier_dataset.py",
-    "tests/dataset/test_loading_script.py",
+    "tests/dataset/test_load.py",
+    "tests/dataset/test_script.py",
     "tests/core/test_arrays.py",
     "tests/hub/test_published.py",
 ]
