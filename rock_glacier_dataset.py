@@ -78,15 +78,16 @@ MEMBER_NAME = re.compile(
     r"(?:.*/)?((train|validation|val|test)/(cordillera|glaciar|masks)/[0-9]{1,18}\.(?:png|PNG))"
 )
 
-MANIFEST_NAME = "manifest.json"  # an optional file next to the archives, which the audit reads
+MANIFEST_NAME = "manifest.json"  # an optional file next to the archives, read by the audit
 
-# What operating systems, GIS and notebooks leave behind, and the curators' empty mask.
+# Files and folders that operating systems, GIS and notebooks leave behind, and the curators' empty
+# mask.
 _IGNORED_FOLDERS = {"__macosx", "@eadir", ".ipynb_checkpoints", ".git"}
 _IGNORED_FILES = re.compile(
     r"\.ds_store|\._.*|thumbs\.db|desktop\.ini|.*\.aux\.xml|.*\.(pgw|pngw|wld|ovr)|zeros\.png"
 )
 
-# The codes of faults in the order of reports.
+# Fault codes, in the order of reports.
 FAULT_CODES = (
     "archive-unreadable",
     "member-name",
@@ -122,18 +123,18 @@ _HUB_PAGE = re.compile(
     r"(?P<revision>[^/?]+)(?P<path>(?:/[^/?]+)*?)(?:/[^/?]*\.zip)?/?(?:\?.*)?"
 )
 
-_BLOCK_SIZE = 2**20  # bytes that a request to a remote archive asks for
-_MASK_BLOCK_SIZE = 2**14  # the same for masks, which are scattered
+_BLOCK_SIZE = 2**20  # bytes per request to a remote archive
+_MASK_BLOCK_SIZE = 2**14  # bytes per request for masks, which are scattered
 _MAX_MEMBER_SIZE = 2**20  # bytes; the pixels of a tile are 64 KiB
 
-# What `zipfile` raises for damaged archives.
+# Errors that `zipfile` raises for damaged archives.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError)
 
 _COPY_AGAIN = "Copy or download the archive again, or build it again"
 _JOIN_PARTS = "If it was split, join its parts with `zip -s 0 PARTS.zip --out train.zip`"
 _SAVE_AGAIN = "Save it as an 8-bit RGBA PNG file of 128 x 128 pixels"
 
-# How a file that is not an archive starts, what is wrong, and the fix. The first that fits counts.
+# First bytes of a file that is not an archive, with problem and fix. The first match is reported.
 _NOT_ARCHIVES = {
     b"version https://git-lfs": ("is a Git LFS pointer, not the archive", "Run `git lfs pull`"),
     b"<": ("is a web page, not the archive", "Log in if the page asks for it, and download again"),
@@ -167,7 +168,7 @@ class Fault:
 
 
 class ArchiveError(ValueError):
-    """The archives have a fault, which is the attribute `fault`."""
+    """Raised if archives have a fault, which is in the attribute `fault`."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault)
@@ -175,7 +176,7 @@ class ArchiveError(ValueError):
 
 
 def features_of(config_name: str) -> datasets.Features:
-    """Return the features of a config, in their order."""
+    """Return the features of a config, in order."""
     features = {"image": datasets.Image()}
     if config_name == "image-classification":
         features["labels"] = datasets.ClassLabel(names=list(CLASS_NAMES))
@@ -197,15 +198,15 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
     `cordillera` tile is all background.
 
     Configs: `image-classification` (default) with `image`, `labels` and `path`;
-    `image-segmentation` with `image`, `masks` and `path`. Images and masks are the bytes of the
-    archives, and examples are in the order of the archives.
+    `image-segmentation` with `image`, `masks` and `path`. Images and masks are the bytes in the
+    archives, unchanged, and examples are in the order of the archives.
 
     Args:
         data_dir: Folder of archives, local or any URL that fsspec opens. By default the folder
             `data` next to the loading script, or else on the branch `script` of the Hub dataset.
         splits: Names of the splits to prepare. Only their archives are needed.
         base_path: Folder of the loading script.
-        **kwargs: As in `datasets.DatasetBuilder`.
+        **kwargs: Other arguments of `datasets.DatasetBuilder`.
 
     Raises:
         ArchiveError: If an archive is missing or faulty.
@@ -229,14 +230,14 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
     ) -> None:
         if kwargs.pop("data_files", None) is not None:
             raise ValueError("Pass the folder of archives as data_dir, instead of data_files")
-        # `datasets` < 2.16 passes this option on, and its first versions forget the default config.
+        # `datasets` < 2.16 passes this option on, and some versions do not set the default config.
         kwargs.pop("trust_remote_code", None)
         kwargs["config_name"] = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME
-        # Unlike `datasets`, huggingface_hub drops a slash at the end of the Hub's address.
+        # Unlike `datasets`, huggingface_hub drops a trailing slash from the Hub's address.
         hub_options = {"endpoint": huggingface_hub.constants.ENDPOINT}
         kwargs["storage_options"] = {"hf": hub_options, **(kwargs.get("storage_options") or {})}
         self.download_config = datasets.DownloadConfig(
-            force_download=True,  # What is at a URL may have changed since the last download.
+            force_download=True,  # The file at a URL may have changed since the last download.
             use_etag=False,
             token=kwargs.get("token"),
             storage_options=kwargs["storage_options"],
@@ -280,7 +281,7 @@ class RockGlacierDataset(datasets.GeneratorBasedBuilder):
                 if faults:
                     raise ArchiveError(faults[0])
                 for tile in archive.tiles:
-                    # Only the bytes: `datasets` would look for a file of the name given as path.
+                    # Give bytes without a path: `datasets` would look for a file at that path.
                     example: dict[str, Any] = {"image": archive.read(tile), "path": tile}
                     label = class_of(tile)
                     if not with_masks:
@@ -306,10 +307,10 @@ def load_archives(
     Args:
         name: `image-classification` (default) or `image-segmentation`.
         data_dir: Folder of archives, local or any URL that fsspec opens. By default the folder
-            `data` on the branch `script` of the Hub dataset. If the Hub cannot be reached, the
-            archives that were downloaded before are used.
-        split: Such as `train` or `train+test[:10%]`; while streaming, the name of one split.
-            By default all splits. The archives of other splits are not needed.
+            `data` on the branch `script` of the Hub dataset. If the Hub cannot be reached,
+            previously downloaded archives are used.
+        split: Split, such as `train` or `train+test[:10%]`; with `streaming`, the name of one
+            split. Default: all splits. The archives of other splits are not needed.
         streaming: Read examples on demand, without preparing the dataset.
         num_proc: Number of processes that prepare the dataset; useful if archives are sharded.
         **options: `cache_dir`, `token`, `storage_options`, as in `datasets.load_dataset`.
@@ -355,11 +356,11 @@ def download_archives(
         token: As in `datasets.load_dataset`.
 
     Returns:
-        The folder in the Hub's cache. If the Hub cannot be reached, it is the last one that was
-        downloaded from that revision.
+        Folder in the local cache of the Hub. If the Hub cannot be reached, it is the last one that
+        was downloaded from that revision.
 
     Raises:
-        ArchiveError: If there are no such archives.
+        ArchiveError: If the archives cannot be found.
     """
     place = _parse_address(address)
     patterns = [MANIFEST_NAME, "tiles.parquet"]
@@ -384,7 +385,7 @@ def download_archives(
         locate(address, token=token)
     except ArchiveError as error:
         commit = os.path.basename(snapshot)
-        logger.warning(f"{error} Using the archives of commit {commit}, downloaded before.")
+        logger.warning(f"{error} Using the archives of commit {commit}, downloaded earlier.")
     return folder
 
 
@@ -497,7 +498,7 @@ def mask_path(path: str) -> str:
 
 
 def is_ignored(name: str) -> bool:
-    """Say whether a file is not part of the dataset but harmless; its name may have folders."""
+    """Return whether a file is harmless but not part of the dataset; its name may have folders."""
     *folders, file = name.lower().split("/")
     return not _IGNORED_FOLDERS.isdisjoint(folders) or bool(_IGNORED_FILES.fullmatch(file))
 
@@ -510,8 +511,8 @@ def find_archives(
     """Find the archives of splits in a folder that `locate` returned.
 
     Returns:
-        The paths or URLs of each split, sorted by name. The cache of prepared datasets depends on
-        their ETags or modification times, and sizes.
+        The paths or URLs of each split, sorted by name. The key of a prepared dataset in the cache
+        depends on their sizes and on their ETags or modification times.
 
     Raises:
         ArchiveError: If the folder cannot be listed.
@@ -533,11 +534,11 @@ def find_archives(
 def _list_zip_files(
     folder: str, download_config: datasets.DownloadConfig | None
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the paths or URLs of the zip files in a folder, and when they changed."""
+    """Return the paths or URLs of the zip files in a folder, with ETags or modification times."""
     if "://" in folder:
         files = DataFilesList.from_patterns(["*.zip"], folder, download_config=download_config)
         return sorted(zip(files, files.origin_metadata, strict=True))
-    # Early versions of `datasets` do not follow links, which the Hub's cache consists of.
+    # The Hub's cache consists of links, which early versions of `datasets` do not follow.
     paths = glob.glob(os.path.join(glob.escape(folder), "*.zip"))
     return [
         (path, (str(os.path.getmtime(path)),)) for path in sorted(paths) if os.path.isfile(path)
@@ -545,7 +546,7 @@ def _list_zip_files(
 
 
 def find_archive_faults(split: str, names: Sequence[str], folder: str) -> list[Fault]:
-    """Find faults of a split's set of archives, which is one archive or all its shards."""
+    """Find faults in a split's set of archives: one archive, or all of its shards."""
     first = names[0] if names else f"{split}.zip"
     match = ARCHIVE_NAME.fullmatch(first)
     expected = {first}
@@ -571,7 +572,7 @@ class ArchiveReader:
         split: Name of the split.
         path: Local path or URL of the archive.
         download_config: Token and storage options of a URL.
-        name: File name of the archive, if the path has another one.
+        name: File name of the archive, if it differs from the one in the path.
 
     Attributes:
         name: File name of the archive.
@@ -656,7 +657,7 @@ class ArchiveReader:
                 problem = f"is compressed by method {info.compress_type}"
                 fix = "Make the archive with stored members"
             elif info.header_offset < 0 or info.file_size > _MAX_MEMBER_SIZE:
-                problem = "has a place or size in the archive that cannot be right"
+                problem = "has an impossible position or size in the archive"
             else:
                 self.members[match[1]] = info
                 continue
@@ -691,7 +692,7 @@ class ArchiveReader:
         archive = self._open_masks() if is_mask else self._zip
         try:
             with archive.open(info) as file:
-                # Never more than the directory says, whatever the member inflates to.
+                # Never read more than the directory declares: a zip bomb would fill the memory.
                 png = file.read(info.file_size)
         except _ZIP_ERRORS as error:
             fault = Fault("png-corrupt", place, f"cannot be read ({error})", _COPY_AGAIN)
@@ -704,7 +705,7 @@ class ArchiveReader:
     def _open_masks(self) -> zipfile.ZipFile:
         """Open a URL a second time for the masks, which may be far from their tiles.
 
-        To read them from the file of the tiles would discard the bytes read ahead of the tiles.
+        Reading them through the handle of the tiles would discard the bytes that it read ahead.
         """
         if "://" not in self._path:
             return self._zip
@@ -721,12 +722,12 @@ def check_png(
 
     Args:
         png: Content of the file.
-        place: Place of the fault.
-        format_code: Code of a fault of the format; `mask-format` for a mask.
+        place: Where the file is, for the fault.
+        format_code: Code of a format fault; `mask-format` for a mask.
         any_colours: Whether other colour types, of 1 to 8 bits per channel, are accepted too.
 
     Returns:
-        A fault of the code `png-corrupt` or `format_code`, or None.
+        A fault with the code `png-corrupt` or `format_code`, or None.
     """
     code = "png-corrupt"
     fix = _SAVE_AGAIN
@@ -741,7 +742,7 @@ def check_png(
         has_format = (depth, colour_type) == (8, 6) or (any_colours and depth <= 8)
         if b"eXIf" in chunks and _find_orientation(png) != 1:
             problem = "has an EXIF orientation, which some programs apply and others do not"
-            fix = "Rotate its pixels as they should be, and save it without EXIF data"
+            fix = "Rotate the pixels themselves, and save the file without EXIF data"
         elif width != TILE_SIZE or height != TILE_SIZE or not has_format:
             colours = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
             problem = f"is {width} x {height}, {depth}-bit {colours.get(colour_type, 'unknown')}"
@@ -764,7 +765,7 @@ def _chunk_types(png: bytes) -> list[bytes]:
 
 
 def _find_orientation(png: bytes) -> int:
-    """Return the orientation that the EXIF chunk gives, 1 to 8, or 0 if it cannot be read."""
+    """Return the orientation in the EXIF chunk, 1 to 8, or 0 if it cannot be read."""
     start = png.index(b"eXIf")
     (length,) = struct.unpack_from(">L", png, start - 4)
     tags = Image.Exif()

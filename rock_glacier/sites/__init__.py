@@ -1,4 +1,4 @@
-"""Which tiles show the same ground, and where they are relative to each other."""
+"""Find tiles that show the same ground, and their positions relative to each other."""
 
 from rock_glacier.sites.search import Sites, find_sites
 

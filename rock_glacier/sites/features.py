@@ -1,4 +1,4 @@
-"""Local features of a tile, which light and orientation change little."""
+"""Local features of a tile, which depend little on light and orientation."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ FEATURE = np.dtype(
 """A feature: position and diameter in pixels, angle in degrees clockwise from the right, and the
 RootSIFT descriptor times 255."""
 
-# A SIFT descriptor is a histogram over 4 x 4 fields and 8 angles. This is the order of its numbers
-# in a transposed tile.
+# A SIFT descriptor is a histogram over 4 x 4 fields and 8 angles. In a transposed tile, its numbers
+# have this order.
 _TRANSPOSED = np.arange(128).reshape(4, 4, 8)[::-1, :, -np.arange(8) % 8].ravel()
 
 
@@ -54,5 +54,5 @@ def detect_features(rgba: npt.NDArray[np.uint8]) -> np.ndarray:
 
 
 def transpose_descriptors(descriptors: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the descriptors that the features have in the transposed tile: shape (n, 128)."""
+    """Return the descriptors of the same features in the transposed tile: shape (n, 128)."""
     return descriptors[:, _TRANSPOSED]

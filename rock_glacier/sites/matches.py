@@ -1,23 +1,23 @@
 """Find pairs of tiles that show the same ground, on one date or on two, in any orientation.
 
-1. Local features of all tiles go into an index of nearest neighbours.
-2. Each feature is searched in the index, as it is and as in the transposed tile. A neighbour of
-   similar size, within 12 degrees of a quarter turn, votes for a link: an orientation and an
-   offset, in fields of 3 x 3 pixels. Votes from one location count once, because one spot often
-   yields several features.
+1. The local features of all tiles are put into a nearest-neighbour index.
+2. The nearest neighbours of each feature are searched, as it is and as in the transposed tile. A
+   neighbour votes for a link (an orientation and an offset) if it has a similar size and its angle
+   differs by a multiple of 90 degrees, within 12 degrees. Offsets are counted in fields of 3 x 3
+   pixels. Votes from one location count once, because one spot often yields several features.
 3. A link with at least 4 votes is a candidate. It is confirmed if the gradient magnitudes of the
    two tiles correlate over the common rectangle, at the best offset within 3 pixels: at least 0.25,
    and at least 18 / sqrt(pixels), which is more if the rectangle has fewer than 5,184 pixels.
 
-How the thresholds were chosen: a false pair costs tiles in the splits, a missed pair leaks. On the
-300 early tiles, as they are and in three runs with each tile in a random orientation, no pair of
-two places was confirmed, of 26,588 such pairs; 872 to 876 pairs of `glaciar` tiles on two dates
-were. On 11,700 synthetic tiles of different scenes no pair was confirmed. When votes from one
-location counted more than once, 8 pairs of 2,900 synthetic tiles were false; with at least 5 votes,
-about 80 true pairs were lost.
+How the thresholds were chosen: a false pair costs tiles in the splits, and a missed pair is a leak.
+The search ran four times on the 300 early tiles: as they are, and three times with each tile in a
+random orientation. It confirmed none of the 26,588 pairs of tiles of two places, and 872 to 876
+pairs of `glaciar` tiles on two dates. On 11,700 synthetic tiles of different scenes, it confirmed
+no pair. When votes from one location counted more than once, 8 pairs of 2,900 synthetic tiles were
+false; with at least 5 votes, about 80 true pairs were lost.
 
-The index is searched in part if there are many features, so a different order of the tiles changes
-about 30 of 1,970 pairs.
+If there are many features, only part of the index is searched, so a different order of the tiles
+changes about 30 of 1,970 pairs.
 
 Not detected: flat snow or shadow, other scales, rotations other than multiples of 90 degrees, and
 two dates that have nothing in common, unless other dates connect them.
@@ -56,9 +56,9 @@ _MIN_DEVIATION = 18  # correlation times the square root of the pixels, for smal
 _NEIGHBOURS = 32  # neighbours of each feature
 _MIN_SIZE_RATIO = 0.8  # of the sizes of two features that vote
 _MAX_SIZE_RATIO = 1.25
-_MAX_ANGLE = 12  # degrees between a rotation and the next quarter turn
+_MAX_ANGLE = 12  # degrees between a rotation and the nearest multiple of 90 degrees
 _FIELD = 3  # pixels; votes for offsets in one field are counted together
-_LOCATION = 4  # pixels; features of a tile within this are at one location
+_LOCATION = 4  # pixels; features of a tile in one square of this size are at one location
 _SEARCH = 3  # pixels; how far a link is moved to find the best correlation
 _EXACT_SEARCH = 20_000  # features; above this, only the nearest clusters are searched
 _PROBES = 8  # clusters that are searched
@@ -73,7 +73,7 @@ _LINK = np.dtype(
 
 @dataclass(frozen=True)
 class _Features:
-    """The features of all tiles, those of one tile together.
+    """The features of all tiles, grouped by tile.
 
     Attributes:
         descriptors: uint8 array of shape (features, 128).
@@ -94,7 +94,7 @@ def find_matches(files: ArrayFiles, workers: Workers, overlaps: pd.DataFrame) ->
     Args:
         files: The decoded tiles.
         workers: Processes to use.
-        overlaps: The pairs that overlap, which are skipped: columns `a` and `b`.
+        overlaps: The pairs that overlap, to skip: columns `a` and `b`.
 
     Returns:
         A row for each pair, sorted by `a` and `b` (row numbers of the tiles, `a` < `b`), with the
@@ -142,7 +142,7 @@ def _collect(files: ArrayFiles, parts: Iterable[list[np.ndarray]]) -> _Features:
 
 
 def _vote(features: _Features, *, threads: int) -> np.ndarray:
-    """Return the link with most votes of each pair, if they are enough: array of `_LINK`."""
+    """Return each pair's link with the most votes, if there are enough: array of `_LINK`."""
     faiss.omp_set_num_threads(threads)
     index = _make_index(features.descriptors)
     number = len(features.ends) - 1
@@ -161,7 +161,7 @@ def _vote(features: _Features, *, threads: int) -> np.ndarray:
 
 
 def _make_index(descriptors: npt.NDArray[np.uint8]) -> Any:
-    """Index descriptors for nearest neighbours; many are compressed to 32 bytes each."""
+    """Make a nearest-neighbour index; many descriptors are compressed to 32 bytes each."""
     index: Any = faiss.IndexFlatL2(128)
     if len(descriptors) > _EXACT_SEARCH:
         clusters = int(len(descriptors) ** 0.5 / 2)
@@ -178,7 +178,7 @@ def _make_index(descriptors: npt.NDArray[np.uint8]) -> Any:
 def _search(
     index: Any, features: _Features, span: slice, *, mirrored: bool
 ) -> npt.NDArray[np.float64]:
-    """Search some features, as they are or as in the transposed tile.
+    """Search the neighbours of some features, as they are or as in the transposed tile.
 
     Returns:
         A row for each vote: a, b, orientation, dx, dy, location in a.
@@ -259,7 +259,7 @@ def _order(links: np.ndarray) -> np.ndarray:
 
 
 def _best_of_pairs(links: np.ndarray) -> np.ndarray:
-    """Return the link with most votes of each pair, in the order of the pairs."""
+    """Return each pair's link with the most votes, in the order of the pairs."""
     # The last key is the most important one.
     keys = [links[name] for name in ("dy", "dx", "orientation")]
     links = links[np.lexsort((*keys, -links["votes"], links["b"], links["a"]))]
@@ -305,13 +305,13 @@ def _compute_gradients(rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 def _best_correlation(
     a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], dx: int, dy: int
 ) -> tuple[float, int, int]:
-    """Return the highest correlation within 3 pixels of an offset, and the offset of it.
+    """Return the highest correlation within 3 pixels of an offset, and its offset.
 
     Args:
         a: Gradients of the first tile.
         b: Gradients of the second tile, already in its orientation.
-        dx: Offset of the link.
-        dy: See `dx`.
+        dx: Horizontal offset of the link.
+        dy: Vertical offset of the link.
     """
     top = max(dy, 0)
     bottom = TILE_SIZE + min(dy, 0)

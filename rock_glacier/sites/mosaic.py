@@ -24,8 +24,8 @@ def draw_mosaic(tiles: TileSet, placed: pd.DataFrame, largest: int = 800) -> Ima
 
     Args:
         tiles: The decoded tiles.
-        placed: A row for each tile of the site, its index the row number in `tiles`, with `x`, `y`,
-            `orientation` and `block`.
+        placed: A row for each tile of the site, with the columns `x`, `y`, `orientation` and
+            `block`. Its index is the row number in `tiles`.
         largest: Largest width and height of the picture, in pixels.
 
     Returns:

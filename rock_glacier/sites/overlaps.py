@@ -9,7 +9,7 @@ Method:
 1. The common rectangle contains a corner of each tile. So the window of 16 x 16 pixels at one of
    the four corners of a tile is also somewhere in the other tile. These windows are the anchors.
    They are stored by a hash that is the same in all orientations.
-2. Every window of every tile is searched among the anchors. The sums over the quadrants of a window
+2. Every window of every tile is compared with the anchors. The sums over the quadrants of a window
    show which orientations are possible, and a few pixels of the common rectangle rule out most
    windows that are equal by chance. What remains is a candidate: a pair of tiles, an orientation
    and an offset.
@@ -49,7 +49,7 @@ MIN_COLOURS = 16
 """Smallest number of colours in the common rectangle."""
 
 _LAST = TILE_SIZE - WINDOW  # start of the last window in a row or column
-_MIN_CHANGES = 96  # below this, of its 480 pairs of neighbouring pixels, a window is flat
+_MIN_CHANGES = 96  # a window is flat if fewer of its 480 pairs of neighbouring pixels differ
 _BITMAP_BITS = 22  # 4 MiB; with 50,000 anchors it leaves about 1 % of the windows
 _CORNERS = np.r_[:WINDOW, _LAST:TILE_SIZE]  # rows and columns of the windows at the corners
 _HITS = 1 << 16  # hits that are filtered at once
@@ -57,7 +57,7 @@ _PAIRS_PER_TASK = 2_000
 _SAMPLED = np.arange(8, TILE_SIZE, 16)  # rows and columns of the pixels that rule out candidates
 _CACHED_TILES = 500  # packed tiles that a worker keeps, 64 KiB each
 
-# For each orientation, which of the four quadrants of a window is where afterwards.
+# For each orientation, the quadrants of a window in their new order.
 _QUADRANTS = np.array(
     [oriented(np.arange(4).reshape(2, 2), orientation).ravel() for orientation in ORIENTATIONS]
 )
@@ -80,7 +80,7 @@ def find_overlaps(files: ArrayFiles, workers: Workers) -> pd.DataFrame:
     Returns:
         A row for each pair, sorted by `a` and `b` (row numbers of the tiles, `a` < `b`), with the
         link from a to b in `orientation`, `dx`, `dy`, and the size of the common rectangle in
-        `pixels`. If a pair has several overlaps, the largest.
+        `pixels`. If a pair has several overlaps, it is the largest.
     """
     ranges = _cut(files.tiles, workers.parts)
     tasks = [(files, first, last) for first, last in ranges]
@@ -125,7 +125,7 @@ def _search_tiles(files: ArrayFiles, first: int, last: int, table: _AnchorTable)
 
 
 def _integrate(values: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return the sums over all rectangles at the upper left, shape (height + 1, width + 1)."""
+    """Return the integral image: sums from the upper left, shape (height + 1, width + 1)."""
     integral = np.zeros((values.shape[0] + 1, values.shape[1] + 1), dtype)
     np.cumsum(values, 0, out=integral[1:, 1:])
     np.cumsum(integral[1:, 1:], 1, out=integral[1:, 1:])
@@ -139,7 +139,7 @@ def _sum_rectangles(integral: npt.NDArray[Any], height: int, width: int) -> npt.
 
 
 def _integrate_mixed(pixels: Pixels) -> npt.NDArray[np.uint32]:
-    """Integrate the colours, mixed first: sums of different colours are then rarely equal."""
+    """Mix and integrate the colours, so sums of different colours are rarely equal."""
     mixed = pixels * np.uint32(0x9E3779B1)
     mixed ^= mixed >> np.uint32(15)
     mixed *= np.uint32(0x85EBCA6B)
@@ -178,7 +178,7 @@ def _sum_quadrants(
 
 def _choose_anchors(tile: int, pixels: Pixels) -> np.ndarray:
     """Return the anchors of a tile: one for each corner, or several if a corner is flat."""
-    # If no corner is flat, the four windows next to each other are all that is needed.
+    # If no corner is flat, only the four windows are needed, side by side in a small image.
     image = pixels[np.ix_(_CORNERS, _CORNERS)]
     y = np.array([0, 0, WINDOW, WINDOW])
     x = np.array([0, WINDOW, 0, WINDOW])
@@ -330,7 +330,7 @@ class _AnchorTable:
 
 
 def _sort_candidates(candidates: np.ndarray) -> np.ndarray:
-    """Sort candidates by pair; of a pair, the largest overlap comes first."""
+    """Sort candidates by pair, and those of a pair by the size of the overlap, largest first."""
     dx = candidates["dx"].astype(np.int32)
     dy = candidates["dy"].astype(np.int32)
     areas = (TILE_SIZE - np.abs(dx)) * (TILE_SIZE - np.abs(dy))
@@ -340,7 +340,7 @@ def _sort_candidates(candidates: np.ndarray) -> np.ndarray:
 
 
 def _split_by_pair(candidates: np.ndarray) -> Sequence[np.ndarray]:
-    """Split sorted candidates into tasks; those of one pair stay together."""
+    """Split sorted candidates into tasks; the candidates of a pair stay together."""
     pairs = candidates["a"].astype(np.int64) << 32 | candidates["b"]
     starts = np.flatnonzero(np.diff(pairs, prepend=-1))
     return np.split(candidates, starts[_PAIRS_PER_TASK::_PAIRS_PER_TASK])

@@ -1,4 +1,4 @@
-"""Pixels as one number each, the form in which tiles are compared."""
+"""Pack each pixel into one number, to compare tiles."""
 
 from __future__ import annotations
 

@@ -14,14 +14,14 @@ from scipy.sparse.linalg import lsqr
 from rock_glacier.sites.orientations import COMPOSED, MATRICES, inverse_link
 
 TOLERANCE = 6
-"""Largest distance, in pixels, between a link and the position that the other links give a tile."""
+"""Largest difference along an axis, in pixels, between a link and the positions of its tiles."""
 
 _MAX_ROUNDS = 5  # of least squares; real data need two or three
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where tiles are.
+    """Positions and orientations of tiles.
 
     Attributes:
         table: A row for each tile: `site` (numbered in the order of the first tiles), `x` and `y`
@@ -68,7 +68,7 @@ def number_sites(tiles: int, pairs: pd.DataFrame) -> npt.NDArray[np.int64]:
 
 def _make_graph(weights: npt.NDArray[np.float64], pairs: pd.DataFrame, tiles: int) -> coo_array:
     """Return the graph of tiles with an edge for each pair."""
-    # Some versions of scipy accept no indices of 64 bits.
+    # Some versions of scipy do not accept 64-bit indices.
     ends = (pairs["a"].to_numpy(np.int32), pairs["b"].to_numpy(np.int32))
     return coo_array((weights, ends), shape=(tiles, tiles))
 
@@ -77,14 +77,14 @@ def place_tiles(tiles: int, pairs: pd.DataFrame) -> Placement:
     """Place tiles in sites, which are the connected components of tiles under the pairs.
 
     The strongest links that connect all tiles of a site give orientations and first positions.
-    Links that miss these by more than `TOLERANCE` are not used, and the positions are the least
-    squares of all others. Links that fit the new positions are used again, until nothing changes.
-    Tiles that overlap are exact relative to each other.
+    Links that differ from these by more than `TOLERANCE` are not used, and the positions are fitted
+    to all others by least squares. Links that fit the new positions are used again, until nothing
+    changes. Tiles that overlap are placed exactly relative to each other.
 
     Args:
         tiles: Number of tiles.
         pairs: A row for each pair: `a`, `b`, `kind` ("overlap" or "match"), `orientation`, `dx`,
-            `dy`, `pixels`, and of matches `votes` and `correlation`.
+            `dy`, `pixels` and, for matches, `votes` and `correlation`.
     """
     site = number_sites(tiles, pairs)
     is_exact = (pairs["kind"] == "overlap").to_numpy(bool)
@@ -122,8 +122,8 @@ def _place_along_tree(
 ) -> _Poses:
     """Place the tiles of each site along the spanning tree of its strongest links."""
     tiles = len(site)
-    # Every overlap is stronger than any match; among overlaps the larger, among matches the one
-    # with more votes and higher correlation.
+    # Every overlap is stronger than any match. Larger overlaps are stronger, and so are matches
+    # with more votes and a higher correlation.
     strength = np.where(is_exact, pairs["pixels"], pairs["votes"] * pairs["correlation"])
     rank = np.empty(len(pairs))
     rank[np.lexsort((strength, is_exact))[::-1]] = np.arange(1, len(pairs) + 1)

@@ -1,4 +1,4 @@
-"""Find which tiles show the same ground, and where they are relative to each other."""
+"""Find tiles that show the same ground, and place them relative to each other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PAIR_TYPES = {
 
 @dataclass(frozen=True)
 class Sites:
-    """The sites of some tiles.
+    """The sites of a set of tiles.
 
     Attributes:
         pairs: A row for each pair of tiles that show the same ground, sorted by `a` and `b`, which
