@@ -1,4 +1,4 @@
-"""Folders of archives: find them, write them, and their manifest.
+"""Find, write and describe folders of archives.
 
 The same tiles give the same bytes on every system: members are stored, ordered by the SHA-256 of
 their paths, and carry no date or owner.
@@ -30,7 +30,7 @@ from rock_glacier_dataset import (
 SAMPLE_VERSION = "0.0.0"
 """Version in the manifest of a synthetic sample."""
 
-_EARLIEST_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can state
+_EARLIEST_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip archive can hold
 _UNIX = 3  # code of the system that a member's file attributes belong to
 _FILE_MODE = stat.S_IFREG | 0o644
 _COPY_AGAIN = "Copy or download the folder again, or build the archives again"
@@ -61,7 +61,7 @@ def archive_name(split: str, shard: int = 0, shards: int = 1) -> str:
 
 
 def sort_key(path: str) -> bytes:
-    """Return the SHA-256 of a path: the sort key of members and rows, which mixes the classes."""
+    """Return the SHA-256 of a path, by which members and rows are sorted: it mixes the classes."""
     return hashlib.sha256(path.encode()).digest()
 
 
@@ -73,13 +73,13 @@ def write_archives(
     *,
     shards: int = 1,
 ) -> None:
-    """Write the archives of a split; memory does not grow with them.
+    """Write the archives of a split; memory does not grow with their size.
 
     Args:
         folder: Folder of the archives.
         split: Name of the split.
         tiles: Paths of the tiles, such as `train/glaciar/007.png`. A `glaciar` tile has a mask.
-        read: Returns the PNG file of a tile or a mask, given its path.
+        read: Function that returns the PNG file of a tile or a mask, given its path.
         shards: Number of archives, at most the number of tiles. A mask is in the same archive as
             its tile.
     """
@@ -157,7 +157,7 @@ def find_manifest_faults(folder: Path, counts: dict[str, dict[str, int]]) -> lis
 
     Args:
         folder: Folder of the archives.
-        counts: Number of tiles of each class in each split, as found.
+        counts: Number of tiles of each class in each split of the archives.
 
     Returns:
         A `manifest-mismatch` for each split and each archive that differs.
@@ -205,6 +205,6 @@ def local_folder(data_dir: str | os.PathLike[str]) -> Path:
     else:
         folder = Path(locate(place))
     if not any(ARCHIVE_NAME.fullmatch(name) for name in os.listdir(folder)):
-        fix = "Give the folder that holds train.zip"
+        fix = "Pass the folder that holds train.zip"
         raise ArchiveError(Fault("archive-unreadable", place, "holds no archives", fix))
     return folder

@@ -25,7 +25,7 @@ from rock_glacier_dataset import TILE_SIZE, ArchiveError
 
 _COLUMNS = ("image", "labels", "masks", "path")
 _BATCH_SIZE = 64  # rows that a thread decodes at once, about 4 MiB
-_FORMAT = "2"  # of the cached files; a new number makes them again
+_FORMAT = "2"  # format of the cached files; change it to write them again
 
 
 def to_arrays(
@@ -37,8 +37,8 @@ def to_arrays(
 ) -> dict[str, npt.NDArray[Any]]:
     """Decode a dataset into arrays, once: later calls map the files that the first call wrote.
 
-    The files are found by the content of the dataset, so a filtered or shuffled dataset has its
-    own. Forked workers share the arrays; spawned ones should call this function themselves.
+    The files are identified by the content of the dataset, so a filtered or shuffled dataset has
+    its own. Forked workers share the arrays; spawned ones should call this function themselves.
 
     Args:
         dataset: One split of either config, or any selection of its rows, with RGB or RGBA images.
@@ -81,7 +81,7 @@ def to_arrays(
     folder = cache.expanduser().resolve() / _digest(rows, rgb=rgb)
     if not folder.is_dir():
         _write_arrays(rows, folder, rgb=rgb, num_workers=num_workers or count_cores())
-    # Copy on write, because PyTorch warns of read-only arrays.
+    # Copy on write, because PyTorch warns about read-only arrays.
     return {name: np.lib.format.open_memmap(folder / f"{name}.npy", "c") for name in columns}
 
 
@@ -98,7 +98,7 @@ def _digest(rows: datasets.Dataset, *, rgb: bool) -> str:
 
 
 def _encoded(image: dict[str, Any]) -> bytes:
-    """Return the bytes of an encoded image, which may be in a file of its own."""
+    """Return the bytes of an encoded image, which may be a separate file."""
     if image["bytes"] is not None:
         content: bytes = image["bytes"]
         return content
@@ -106,7 +106,7 @@ def _encoded(image: dict[str, Any]) -> bytes:
 
 
 def _write_arrays(rows: datasets.Dataset, folder: Path, *, rgb: bool, num_workers: int) -> None:
-    """Write the arrays to a temporary folder and rename it: no reader sees unfinished files."""
+    """Write the arrays to a temporary folder and rename it, so readers see only complete files."""
     shapes: dict[str, tuple[int, ...]] = {
         "image": (len(rows), TILE_SIZE, TILE_SIZE, 3 if rgb else 4)
     }
@@ -116,8 +116,8 @@ def _write_arrays(rows: datasets.Dataset, folder: Path, *, rgb: bool, num_worker
     needed = sum(math.prod(shape) for shape in shapes.values())
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
-        problem = f"arrays need {needed / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB are free"
-        fix = "Make room, or pass another folder as cache_dir"
+        problem = f"arrays need {needed / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB is free"
+        fix = "Free some space, or pass another folder as cache_dir"
         raise OSError(errno.ENOSPC, f"{problem}. {fix}", str(folder.parent))
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unfinished-") as temporary:
         unfinished = Path(temporary, "arrays")
@@ -149,7 +149,7 @@ def _decode_batch(rows: datasets.Dataset, folder: Path, rgb: bool, start: int) -
         pixels = np.stack([_decode(row, name) for row in batch])
         if name == "image" and rgb:
             pixels = np.ascontiguousarray(pixels[..., :3])
-        # Written, not assigned to a mapped array: on a full disk that would kill the process.
+        # Write to the file: on a full disk, assigning to a mapped array would kill the process.
         with open(folder / f"{name}.npy", "r+b") as file:
             file.seek(-(len(rows) - start) * pixels[0].nbytes, os.SEEK_END)
             file.write(pixels.data)
@@ -176,7 +176,7 @@ def _decode(row: dict[str, Any], column: str) -> npt.NDArray[np.uint8]:
 
 
 def _mask_of(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Convert a decoded mask to class indices; masks of grey levels 0 and 1 hold them already."""
+    """Convert a decoded mask to class indices; a mask of grey levels 0 and 1 already holds them."""
     if pixels[..., :3].max() <= 1:
         return pixels[..., 0]
     return mask_to_class_indices(pixels)

@@ -1,4 +1,4 @@
-"""The tile index, `tiles.parquet`: one row for everything known about each tile.
+"""The tile index, `tiles.parquet`: one row per tile, with everything known about it.
 
 The file is GeoParquet 1.1. It is written by geopandas and can be read by pandas, Polars, DuckDB and
 QGIS. Reading it here needs only pandas and pyarrow.
@@ -69,8 +69,8 @@ def make_index(table: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         table: A row for each tile, with the columns `path`, `split`, `label`, `mask_share`, `site`,
-            `x`, `y` and `orientation`. Other columns of the index are optional: `block` is 0 and
-            all else is null without them. Columns that the index does not have are dropped.
+            `x`, `y` and `orientation`. Other columns of the index are optional; a missing `block`
+            becomes 0, all others null. Columns that the index does not have are dropped.
 
     Returns:
         The columns of the index in their order and types, with rows in the order of the published
@@ -107,7 +107,7 @@ def write_index(index: pd.DataFrame, file: str | os.PathLike[str]) -> None:
     frame = geopandas.GeoDataFrame(index.drop(columns="geometry"), geometry=geometry)
     with new_file(file) as unfinished:
         frame.to_parquet(unfinished, index=False, schema_version="1.1.0")
-        # A column that holds only nulls would get a type of its own.
+        # Cast, because a column of nulls has another type.
         table = pq.read_table(unfinished)
         schema = _SCHEMA.with_metadata(table.schema.metadata)
         pq.write_table(table.cast(schema), unfinished)
@@ -139,7 +139,7 @@ def read_index(file: str | os.PathLike[str]) -> pd.DataFrame:
     try:
         table = table.select(_SCHEMA.names).cast(_SCHEMA)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        problem = f"has columns of other types ({error})"
+        problem = f"has columns of the wrong type ({error})"
         raise ArchiveError(Fault("index-mismatch", place, problem, _GET_AGAIN)) from None
     _check_values(table, place)
     return table.to_pandas().astype(_PANDAS_TYPES)
@@ -164,7 +164,7 @@ def _check_values(table: pa.Table, place: str) -> None:
 
 
 def check_index(index: pd.DataFrame, paths: Iterable[str]) -> list[Fault]:
-    """Return an `index-mismatch` if an index does not list exactly these tiles."""
+    """Return `index-mismatch` faults if an index does not list exactly these tiles."""
     listed = set(index["path"])
     expected = set(paths)
     faults = []
@@ -174,6 +174,6 @@ def check_index(index: pd.DataFrame, paths: Iterable[str]) -> list[Fault]:
         faults.append(Fault("index-mismatch", INDEX_NAME, problem, _GET_AGAIN))
     unknown = sorted(listed - expected)
     if unknown:
-        problem = f"lists {len(unknown):,} tiles that no archive holds, such as {unknown[0]}"
+        problem = f"lists {len(unknown):,} tiles that are not in the archives, such as {unknown[0]}"
         faults.append(Fault("index-mismatch", INDEX_NAME, problem, _GET_AGAIN))
     return faults

@@ -55,7 +55,7 @@ class Workers:
         """Call a function with each task's arguments.
 
         Args:
-            function: A function of a module, because it is sent to other processes by name.
+            function: A module-level function, because it is sent to other processes by name.
             tasks: Positional arguments of each call.
             description: Label of the progress bar, which is shown if stderr is a terminal.
 

@@ -72,10 +72,10 @@ class TileSet:
         folder: Local folder of the archives.
         table: A row for each tile that could be decoded, in the order of splits and members. Its
             index counts from 0. Columns: `path`, `split`, `label` (class name), `archive` (file
-            name), `has_mask` (bool), `mask_share` (float32, share that the mask covers).
+            name), `has_mask` (bool), `mask_share` (float32, share of the tile that is masked).
         files: Scratch files that hold the arrays.
         counts: Number of tiles of each class in each split, faulty ones included.
-        faults: Everything that is wrong with archives, members, PNG files, masks and manifest.
+        faults: Faults of the archives, their members, PNG files, masks and the manifest.
     """
 
     folder: Path
@@ -147,7 +147,7 @@ class TileSet:
         return self.files.open_masks()
 
     def place(self, row: int) -> str:
-        """Return where a tile is, as faults state it: `train.zip: train/glaciar/007.png`."""
+        """Return the place of a tile in faults, such as `train.zip: train/glaciar/007.png`."""
         tile = self.table.loc[row]
         return f"{tile['archive']}: {tile['path']}"
 
@@ -185,7 +185,7 @@ class _ListedTile:
 
 @dataclass(frozen=True)
 class _DecodedTile:
-    """What is known about a tile after decoding; see `TileSet`."""
+    """The result of decoding a tile; see `TileSet`."""
 
     is_readable: bool
     has_mask: bool
@@ -199,7 +199,7 @@ class _Listing:
     Attributes:
         tiles: The tiles, in the order of splits, archives and members.
         counts: Number of tiles of each class in each split.
-        faults: What is wrong with archives, names and pairs, and with the manifest.
+        faults: Faults of archives, names, missing masks or tiles, and the manifest.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -220,7 +220,7 @@ class _Listing:
             self.faults += find_manifest_faults(folder, self.counts)
 
     def _list_archive(self, split: str, archive: Path, known: set[str]) -> bool:
-        """List the tiles of an archive that are not known yet; returns whether it can be read."""
+        """List the tiles of an archive that are not known yet; return whether it can be read."""
         try:
             reader = ArchiveReader(split, str(archive))
         except ArchiveError as error:
@@ -243,7 +243,7 @@ class _Listing:
 
 
 def _find_foreign_archives(folder: Path) -> list[Fault]:
-    """Return a fault for each zip archive that belongs to no split."""
+    """Return a fault for each zip archive that does not belong to a split."""
     fix = "Rename it to train.zip, validation.zip or test.zip, or remove it"
     return [
         Fault("archive-unreadable", name, "is not named like the archive of a split", fix)
@@ -257,8 +257,8 @@ def _make_scratch_folder(tiles: int) -> tempfile.TemporaryDirectory[str]:
     needed = tiles * _BYTES_PER_TILE
     free = shutil.disk_usage(place).free
     if needed > free:
-        problem = f"decoded tiles need {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free"
-        fix = "Make room, or set TMPDIR to a folder on a larger disk"
+        problem = f"decoded tiles need {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB is free"
+        fix = "Free some space, or set TMPDIR to a folder on a larger disk"
         raise OSError(errno.ENOSPC, f"{problem}. {fix}", place)
     return tempfile.TemporaryDirectory(prefix="rock-glacier-", ignore_cleanup_errors=True)
 
@@ -272,7 +272,7 @@ def _cut(tiles: list[_ListedTile], parts: int) -> Iterator[tuple[int, list[_List
 
 def _decode_tiles(files: ArrayFiles, first: int, tiles: list[_ListedTile]) -> list[_DecodedTile]:
     """Decode tiles and write them into the files, from row `first` on."""
-    # Written, not assigned to a mapped array: on a full disk that would kill the process.
+    # Write to the files: on a full disk, assigning to a mapped array would kill the process.
     with files.images.open("r+b") as images, files.masks.open("r+b") as masks:
         images.seek(first * int(np.prod(_IMAGE_SHAPE)))
         masks.seek(first * int(np.prod(_MASK_SHAPE)))
@@ -327,7 +327,7 @@ def _read_mask(
         faults.append(error.fault)
         return None
     except ValueError as error:
-        fix = "Use these two colours only; `build` cuts greys at half"
+        fix = "Use only these two colours, or convert greys with `build`"
         faults.append(Fault("mask-values", place, str(error), fix))
         return None
     if not mask.any():

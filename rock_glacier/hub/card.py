@@ -32,7 +32,7 @@ from rock_glacier_dataset import (
     Fault,
 )
 
-# The Hub's size categories, by the number of tiles that they are below.
+# The Hub's size categories, by upper limit of the number of tiles.
 _SIZE_CATEGORIES = {
     10**3: "n<1K",
     10**4: "1K<n<10K",
@@ -167,7 +167,7 @@ def _make_split_table(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def describe_sites(index: pd.DataFrame) -> str:
-    """Say how many sites the tiles show, and how many test tiles are in a block with train tiles.
+    """Describe how many sites there are, and how many test tiles share a block with train tiles.
 
     Args:
         index: The tile index.

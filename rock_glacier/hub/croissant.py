@@ -1,7 +1,7 @@
-"""The dataset's metadata as Croissant, with the responsible-AI fields that the Hub's own lacks.
+"""The dataset's metadata as Croissant, with responsible-AI fields that the Hub's own file lacks.
 
 Formats: https://docs.mlcommons.org/croissant/docs/croissant-spec.html (version 1.0) and
-https://docs.mlcommons.org/croissant/docs/croissant-rai-spec.html. The file `croissant.json` of this
+https://docs.mlcommons.org/croissant/docs/croissant-rai-spec.html. The file `croissant.json` in this
 folder holds the constant part. It describes the files as the Hub does: the repository has an
 address instead of a checksum (https://huggingface.co/docs/dataset-viewer/croissant). The texts are
 sections of the card.
@@ -31,7 +31,7 @@ SECTIONS = {
     "rai:dataSocialImpact": "Social Impact of Dataset",
     "rai:personalSensitiveInformation": "Personal and Sensitive Information",
 }
-"""Headings of the card whose text a field holds, by field."""
+"""For each field, the heading of the card's section that it holds."""
 
 
 def describe(card: DatasetCard, repo_id: str) -> str:

@@ -1,8 +1,8 @@
 """Rows of both configs, and their Parquet files for the Hub.
 
-A row group holds at most 100 rows, one page of the dataset viewer, and has a page index, from which
+A row group holds at most 100 rows, one page of the dataset viewer. It has a page index, with which
 the viewer reads single rows. Pages are cut by content, so versions of a file share unchanged pages
-in the Hub's storage. The schema holds the `huggingface` features, from which every version of
+in the Hub's storage. The schema holds the `huggingface` features, by which every version of
 `datasets` recognises an image. Images keep their bytes and are not compressed again. The same rows
 give the same file.
 """
@@ -64,8 +64,8 @@ def plan_files(tiles: pd.DataFrame) -> dict[str, pd.DataFrame]:
         tiles: Columns `path`, `split` and `archive`.
 
     Returns:
-        The tiles of each file, such as `train-00000-of-00001.parquet`, in the order of the rows:
-        by the SHA-256 of their paths, within a split.
+        The tiles of each file, such as `train-00000-of-00001.parquet`, by split and then by the
+        SHA-256 of the path.
     """
     files = {}
     for split, group in tiles.groupby("split", sort=False):

@@ -1,7 +1,8 @@
-"""The pictures of the card, drawn from the tiles that are staged, with their texts.
+"""The pictures of the card, drawn from the staged tiles, with their texts.
 
-The background is dark and opaque: snow and shadow show, and a picture looks the same on a light and
-on a dark page. The letters are large, because a phone shows a picture at a quarter of its width.
+The background is dark and opaque: snow and shadow are visible, and a picture looks the same on a
+light and on a dark page. The letters are large, because a phone shows a picture at a quarter of its
+width.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _BACKGROUND = "#161b26"
 _TEXT_COLOUR = "#f2f4f8"
 _FAINT_COLOUR = "#aab2c0"
 
-# From the palette of Okabe and Ito (Color Universal Design, 2008), for all kinds of colour vision.
+# Distinguishable with all kinds of colour vision: Okabe and Ito, Color Universal Design (2008).
 _YELLOW = "#f0e442"
 _CLASS_COLOURS = {"cordillera": "#e69f00", "glaciar": "#56b4e9"}
 
@@ -79,7 +80,7 @@ class Picture:
     """A picture of the card.
 
     Attributes:
-        name: Name of its section of the README, such as `portrait`.
+        name: Name of its section in the README, such as `portrait`.
         file_name: Name of its file.
         figure: What it shows.
         alt: Alternative text.
@@ -110,8 +111,9 @@ def draw_pictures(
         is_sample: Whether to mark the pictures as synthetic.
 
     Returns:
-        Portrait, example of a mask, splits, overlap and sites, in this order. A picture is omitted
-        if no tile has a mask, no two tiles overlap, or no two tiles show the same site.
+        Portrait, example of a mask, splits, overlap and sites, in this order. The example, the
+        overlap or the sites are omitted if no tile has a mask, no tiles overlap, or no site has two
+        tiles.
     """
     # The rows of the index, in the order of the arrays.
     placed = index.set_index("path").loc[tiles.table["path"]].reset_index()
@@ -144,7 +146,7 @@ def _mark_as_synthetic(picture: Picture) -> Picture:
 
 def _save(figure: Figure, file: Path) -> None:
     if file.suffix == ".png":
-        # Without the name of the software, whose version would change the bytes.
+        # Omit the name of the software, because its version would change the bytes.
         figure.savefig(file, metadata={"Software": None})
     else:
         figure.savefig(file, pil_kwargs={"quality": 80, "method": 6})
@@ -163,7 +165,7 @@ def _draw_portrait(tiles: TileSet, placed: pd.DataFrame) -> Picture:
         part.suptitle(titles[label], color=_CLASS_COLOURS[label], fontweight="bold")
         part.get_layout_engine().set(w_pad=0.05, h_pad=0.05, wspace=0, hspace=0)
         candidates = placed[placed["label"] == label].sample(frac=1, random_state=0)
-        # First one tile of each site, then the second of each site, and so on.
+        # Take one tile of each site, then a second tile of each site, and so on.
         rank = candidates.groupby("site").cumcount()
         rows = candidates.index[rank.argsort(kind="stable")]
         panels = part.subplots(_PORTRAIT_ROWS, _PORTRAIT_COLUMNS).ravel()
@@ -190,7 +192,7 @@ def _draw_example(tiles: TileSet, placed: pd.DataFrame) -> Picture | None:
     if masked.empty:
         return None
     masks = tiles.masks
-    # The border of the tile should not cut the mask.
+    # Prefer masks that the border of the tile does not cut.
     borders = [masks[row][[0, -1]].mean() + masks[row][:, [0, -1]].mean() for row in masked.index]
     distance = (masked["mask_share"] - _EXAMPLE_SHARE).abs() + borders
     candidates = masked.index[distance.argsort(kind="stable")][:_CANDIDATES]
@@ -332,10 +334,13 @@ def _draw_sites(tiles: TileSet, placed: pd.DataFrame) -> Picture | None:
         _show(axes, mosaic, title)
     numbers = " and ".join(count(len(site), "tile") for site in sites)
     alt = (
-        f"The largest sites, of {numbers}: the tiles of each are oriented and in place, so "
-        f"ridges continue from one tile to the next{tint}."
+        f"Mosaics of the largest sites, of {numbers}. Each tile is drawn in its orientation and "
+        f"place, over its neighbours{tint}. Tiles may be of different dates."
     )
-    caption = f"The largest sites, of {numbers}, each tile in its place{tint}."
+    caption = (
+        f"The largest sites, of {numbers}, each tile in its place{tint}. Tiles may be of different "
+        "dates."
+    )
     return Picture("sites", "sites.webp", figure, alt, caption)
 
 
@@ -364,7 +369,7 @@ def _outline(axes: Axes, mask: npt.NDArray[np.uint8]) -> None:
 
 
 def _brighten(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Brighten a tile until 2 % of its values are the largest; its hue is kept."""
+    """Brighten a tile until 2 % of its values are saturated; other pixels keep their hue."""
     factor = 255 / max(float(np.quantile(rgb, 0.98)), 1.0)
     return np.clip(rgb * factor, 0, 255).astype(np.uint8)
 

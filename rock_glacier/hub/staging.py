@@ -34,7 +34,7 @@ from rock_glacier_dataset import (
     features_of,
 )
 
-# The clone of the project, with README, pictures, licence and citation.
+# A clone of the project, with README, pictures, licence and citation.
 PROJECT = Path(__file__).resolve().parents[2]
 
 # Folders of a staged repository, named like its branches.
@@ -103,7 +103,7 @@ def stage(
 def _find_index(
     tiles: TileSet, index_file: str | os.PathLike[str] | None, workers: Workers
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[Fault] | None]:
-    """Return the tile index, overlaps, and the faults of the audit if one was necessary."""
+    """Return the tile index, the pairs, and the faults of the audit if one was necessary."""
     paths = tiles.table["path"]
     own_file = tiles.folder / INDEX_NAME
     index = None
@@ -140,7 +140,7 @@ def _write_parquet(branch: Path, data: Path, tiles: pd.DataFrame, workers: Worke
 
 
 def _describe_config(branch: Path, config: str) -> datasets.DatasetInfo:
-    """Read from the Parquet files of a config what its card says about it."""
+    """Read the splits and sizes of a config from its Parquet files, for the card."""
     info = datasets.DatasetInfo(features=features_of(config), splits=datasets.SplitDict())
     info.download_size = 0
     info.dataset_size = 0

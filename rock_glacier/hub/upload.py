@@ -25,9 +25,9 @@ from rock_glacier_dataset import CLASS_NAMES, CONFIG_NAMES, REPO_ID, SPLIT_NAMES
 # The Hub adds this file to a new repository; it says which files are stored with LFS.
 _HUB_FILES = {".gitattributes"}
 
-_CONFLICT = "Someone else has committed meanwhile. Nothing was overwritten. Run the command again."
+_CONFLICT = "Someone else has just committed. Nothing was overwritten. Run the command again."
 
-# What to do about an answer of the Hub, by its status.
+# Fixes by HTTP status of the Hub's answer.
 _FIXES = {
     400: "Check the tag and the card's metadata.",
     401: "Log in with `hf auth login`, or set HF_TOKEN to a token with write access.",
@@ -86,14 +86,14 @@ def upload(
     Args:
         staged: A folder that `stage` wrote.
         repo_id: Repository on the Hub, created if necessary. Default: the one it was staged for.
-        options: What else to do.
+        options: Tag, dry run, pull request, and whether a synthetic sample is accepted.
         api: Client of the Hub. Default: the one with the user's token.
 
     Yields:
         A line for each step.
 
     Raises:
-        InputError: If the folder is faulty or the Hub refuses a step.
+        InputError: If the folder has an error, or the Hub refuses a step.
         ArchiveError: If an archive cannot be read.
     """
     options = options or UploadOptions()
@@ -223,11 +223,11 @@ def find_changes(api: HfApi, repo_id: str, commit: str, folder: Path) -> Changes
 
 @contextlib.contextmanager
 def _explain_errors(place: str) -> Iterator[None]:
-    """Add what to do to an error of the Hub."""
+    """Turn an error of the Hub into an InputError with a fix."""
     try:
         yield
     except HfHubHTTPError as error:
         status = error.response.status_code
         fix = _FIXES.get(status, "Run the command again.")
         said = error.server_message or "no message"
-        raise InputError(f"{place}: the Hub answers {status} ({said}). {fix}") from error
+        raise InputError(f"{place}: the Hub answered {status} ({said}). {fix}") from error
