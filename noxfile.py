@@ -13,7 +13,7 @@ nox.options.reuse_existing_virtualenvs = True
 # The oldest supported version, the last 2, the last 3, the first and the last 4, and the newest.
 DATASETS_VERSIONS = ["2.14.7", "2.21.0", "3.6.0", "4.0.0", "4.8.5", "5.2.0"]
 
-# The other versions take bad archives as these two do.
+# The other versions handle bad archives as these two do.
 VERSIONS_FOR_ALL_TESTS = ["2.14.7", "5.2.0"]
 
 LOADING_TESTS = [
