@@ -96,7 +96,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         Path in the same folder, which does not exist yet.
 
     Raises:
-        OSError: If the file cannot be written. It names `path`, not the temporary file.
+        OSError: If the file cannot be written. The error names `path`, not the temporary file.
     """
     target = Path(path).resolve()
     temporary = _temporary_sibling(target)
@@ -114,10 +114,10 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary folder, whose content is in `path` on success and removed on failure.
+    """Yield a temporary folder, which becomes `path` on success and is removed on failure.
 
-    A folder that does not exist is created by renaming the temporary folder. An existing empty
-    folder, such as a mount point, is kept: the temporary folder is inside it.
+    If `path` does not exist, the temporary folder is renamed to it. If `path` is an empty folder,
+    such as a mount point, the temporary folder is inside it, and its content is moved up.
 
     Args:
         path: Folder to create or to fill. Missing parents are created.
@@ -165,7 +165,7 @@ def _check_is_empty(path: Path) -> None:
 
 @contextlib.contextmanager
 def _name_full_disk(path: Path) -> Iterator[None]:
-    """Name the output in the error of a full disk, which names a temporary file or none."""
+    """Name the output in the error of a full disk, which may name a temporary file or none."""
     try:
         yield
     except OSError as error:

@@ -28,8 +28,8 @@ from rock_glacier.masks import class_indices_to_mask
 from rock_glacier.png import encode
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE, mask_path, split_of
 
-Field = npt.NDArray[np.float32]  # of shape (size, size)
-# 8-bit RGB in the shade and in the sun; above 255 is saturated
+Field = npt.NDArray[np.float32]  # shape (size, size)
+# 8-bit RGB in the shade and in the sun; values above 255 are saturated
 Colours = tuple[tuple[int, int, int], tuple[int, int, int]]
 
 DEFAULT_SIZES = {"train": 70, "validation": 10, "test": 24}
@@ -38,16 +38,16 @@ DEFAULT_SIZES = {"train": 70, "validation": 10, "test": 24}
 # Width and height of a scene that the splits share. Two of its tiles overlap by half on average.
 _SHARED_SIZE = 2 * TILE_SIZE
 
-# Most tiles of a scene that the splits share: 600 such tiles are 30 sites.
+# Largest number of tiles of a scene that the splits share: 600 such tiles are 30 sites.
 _TILES_PER_SCENE = 20
 
 # Dates of a scene that the splits share.
 _DATES = 3
 
-# Least share of a glaciar tile that is rock glacier.
+# Smallest share of a glaciar tile that is rock glacier.
 _LEAST_COVERAGE = 0.09
 
-# Level of zlib. Synthetic tiles are hardly smaller at the usual 6, which takes three times as long.
+# Level of zlib. The usual 6 takes three times as long and makes hardly smaller files.
 _COMPRESSION = 2
 
 
@@ -62,8 +62,8 @@ def make_sample(
 ) -> pd.DataFrame:
     """Make a folder of archives with synthetic tiles and masks.
 
-    Half of the tiles of each split are of each class. The same arguments give the same bytes, as
-    long as the versions of numpy, Pillow and zlib are the same.
+    Half of the tiles of each split are of each class. The same arguments give the same bytes with
+    the same versions of numpy, Pillow and zlib.
 
     Args:
         out: Folder to create, or an empty folder to fill.
@@ -76,8 +76,8 @@ def make_sample(
         seed: Seed of the random numbers, at least 0.
 
     Returns:
-        The truth, one row per tile, with the columns path, split, label, mask_share, site, x, y and
-        orientation of the tile index.
+        The truth, one row per tile, with the columns `path`, `split`, `label`, `mask_share`,
+        `site`, `x`, `y` and `orientation` of the tile index.
 
     Raises:
         FileExistsError: If `out` is neither new nor empty.
@@ -123,7 +123,7 @@ class _Scene:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where to cut a tile: after applying `orientation`, it is the square at (x, y)."""
+    """Where to cut a tile: after `orientation` was applied to it, it is the square at (x, y)."""
 
     x: int = 0
     y: int = 0
@@ -133,13 +133,13 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Ground:
-    """What is the same on all dates of a scene.
+    """The features of a scene that are the same on all dates.
 
     Attributes:
         height: Relief with rock glaciers.
         mask: Whether a pixel is rock glacier.
-        snow: How well snow holds, about -1 to 1.
-        earth: How early brown ground shows, about -1 to 1.
+        snow: Tendency to hold snow, about -1 to 1.
+        earth: Tendency to be bare brown ground, about -1 to 1.
     """
 
     height: Field
@@ -169,7 +169,7 @@ _HAZE = (130, 145, 160)  # 8-bit RGB
 
 
 def _count(size: int, label: str) -> int:
-    """Return the number of tiles of a class in a split. A split of one tile has a mask."""
+    """Return the number of tiles of a class in a split; for odd sizes, glaciar has one more."""
     return size - size // 2 if label == GLACIAR else size // 2
 
 
@@ -219,7 +219,7 @@ def _draw_scene(rng: np.random.Generator, scene: _Scene, folder: Path) -> list[d
 def _choose_places(
     rng: np.random.Generator, scene: _Scene, mask: npt.NDArray[np.bool_]
 ) -> list[_Place]:
-    """Choose a place of its own for each tile, with enough rock glacier in a glaciar tile."""
+    """Choose a different place for each tile, with enough rock glacier in a glaciar tile."""
     least_coverage = _LEAST_COVERAGE if scene.label == GLACIAR else 0
     places: dict[tuple[int, int], _Place] = {}
     while len(places) < len(scene.paths):
@@ -270,8 +270,8 @@ def _make_rock_glacier(
     """Shape a rock glacier with its centre at (row, column).
 
     Returns:
-        How far inside each pixel is, from 1 at the centre to negative values outside, and the
-        thickness, valid inside.
+        How far inside the outline each pixel is, from 1 at the centre to negative values outside,
+        and the thickness, which is valid inside.
     """
     angle = rng.uniform(0, 2 * math.pi)
     length = rng.uniform(42, 70)
@@ -292,9 +292,9 @@ def _make_rock_glacier(
 
 
 def _make_streaks(rng: np.random.Generator, height: Field) -> Field:
-    """Make noise that is drawn out down the slopes, like gullies: mean 0, deviation 1.
+    """Make noise that is stretched down the slopes, like gullies: mean 0, deviation 1.
 
-    Noise is summed along the way down from each pixel. Each step goes to a random neighbour;
+    Noise is summed along a path downhill from each pixel. Each step goes to a random neighbour;
     on average, steps follow the slope. Each pass doubles the number of steps.
     """
     size = len(height)
@@ -351,7 +351,7 @@ def _colour(colours: Colours, lit: Field) -> Field:
 
 
 def _noise(rng: np.random.Generator, size: int, cell: float, octaves: int) -> Field:
-    """Make value noise of mean 0 and deviation about 1; `cell` pixels wide in the first octave."""
+    """Make value noise of mean 0 and deviation about 1; its widest cells have `cell` pixels."""
     total = np.zeros((size, size), np.float32)
     for octave in range(octaves):
         cells = size * 2**octave / cell

@@ -19,7 +19,7 @@ from rock_glacier.sites import Sites
 from rock_glacier.tiles import TileSet
 from rock_glacier_dataset import ArchiveError, Fault
 
-# Columns of the tile index that the audit measures. All others are kept from an index that fits.
+# Columns that the audit measures. All others are kept from a tile index that fits.
 _MEASURED = ["path", "split", "label", "mask_share"]
 
 # Columns of the JSON report about pairs.
@@ -39,13 +39,14 @@ class Audit:
         counts: Number of tiles of each class in each split, `{split: {class: n}}`.
         faults: All faults, in the order of reports.
         table: One row per tile that can be decoded, in the order of the archives: the columns of
-            `TileSet.table`, where the tile is (`site`, `block`, `x`, `y`, `orientation`), and its
-            `place` in faults.
+            `TileSet.table`, the position (`site`, `block`, `x`, `y`, `orientation`), and the
+            `place` of the tile in faults.
         pairs: One row per pair of tiles that share ground. `a` and `b` are row numbers of `table`.
             `across` is true if the tiles are in different splits. Other columns: `kind`,
             `orientation`, `dx`, `dy`, `pixels`, `correlation` (NaN if it was not computed).
         index: The tile index, see `rock_glacier.index`.
-        contradictions: Number of pairs that contradict stronger ones and place no tile.
+        contradictions: Number of pairs that contradict stronger ones and were not used to place
+            tiles.
         has_matches: Whether matches were searched for.
     """
 
@@ -91,7 +92,7 @@ def check(tiles: TileSet, sites: Sites, *, matches: bool = True) -> Audit:
     Args:
         tiles: All tiles of a folder of archives.
         sites: Their sites.
-        matches: Whether `sites` was searched with matches; for reports only.
+        matches: Whether `sites` includes matches; for reports only.
 
     Raises:
         OSError: If the tile index of the folder cannot be read.
@@ -127,7 +128,7 @@ def check(tiles: TileSet, sites: Sites, *, matches: bool = True) -> Audit:
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[Any]:
-    """Yield the rows as named tuples, whose fields the stubs of pandas do not know."""
+    """Yield the rows as named tuples, as Any: the stubs of pandas do not know their fields."""
     return frame.itertuples()
 
 
@@ -151,9 +152,9 @@ def _find_duplicate_faults(
 ) -> Iterator[Fault]:
     """Report tiles with the same pixels.
 
-    In different splits, they are one error: `overlap-across-splits`, which is reported here for
-    tiles of few colours, because these do not overlap by definition. Tiles with different labels or
-    masks are reported as `duplicate-pixels` as well.
+    In different splits, they are an `overlap-across-splits`. Overlaps were already reported; tiles
+    of few colours are reported here, because they do not overlap by definition. Tiles with
+    different labels or masks are also reported as `duplicate-pixels`.
     """
     splits = table["split"].to_list()
     labels = table["label"].to_list()
@@ -183,7 +184,7 @@ def _find_duplicate_faults(
 def _find_index_faults(
     index: pd.DataFrame, pairs: pd.DataFrame, table: pd.DataFrame
 ) -> Iterator[Fault]:
-    """Report an index of other tiles, and pairs between its sites or blocks."""
+    """Report an index of other tiles, and pairs that are in different sites or blocks of it."""
     faults = check_index(index, table["path"])
     if faults:
         yield from faults

@@ -37,10 +37,10 @@ _MOSAICS = 3
 # Width and height of a mosaic, in pixels; it is shown at about half this size.
 _MOSAIC_SIZE = 800
 
-# Bars of a histogram of mask coverage, from 0 to 100 %.
+# Number of bars of a histogram of mask coverage, from 0 to 100 %.
 _BARS = 20
 
-# Quality of WebP pictures: no damage is visible at the size of display.
+# Quality of WebP pictures: at the displayed size, no loss is visible.
 _QUALITY = 75
 
 # Yellow is visible on rock, snow and shadow, for all kinds of colour vision (Okabe and Ito, 2008).
@@ -52,7 +52,7 @@ _KINDS = {"overlap-across-splits": "overlap", "match-across-splits": "match"}
 _MEANINGS = {
     "archive-unreadable": "An archive is missing, damaged, or does not belong to a split.",
     "member-name": "A file in an archive is not named like a tile or a mask.",
-    "member-duplicate": "An archive or split has a tile or mask twice.",
+    "member-duplicate": "A tile or mask is in an archive or split twice.",
     "png-corrupt": "A PNG file is damaged.",
     "png-format": "A tile is not an 8-bit RGBA PNG file of 128 x 128 pixels.",
     "mask-missing": "A glaciar tile has no mask.",
@@ -61,7 +61,7 @@ _MEANINGS = {
     "mask-values": "A mask has colours other than white and black.",
     "mask-empty": "The mask of a glaciar tile shows no rock glacier.",
     "duplicate-pixels": "Two tiles have the same pixels, in some orientation.",
-    "overlap-across-splits": "Tiles of different splits share pixels, so scores are too good.",
+    "overlap-across-splits": "Tiles of different splits share pixels, so scores are too high.",
     "match-across-splits": "Tiles of different splits show the same ground.",
     "mask-conflict": "Masks of the same ground differ.",
     "mask-unrelated": "The masks of a group of tiles do not belong to these tiles.",
@@ -117,7 +117,7 @@ class FaultGroup:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How much of their tiles the masks of a split cover.
+    """Histogram of the share of a tile that its mask covers, for a split.
 
     Attributes:
         split: Name of the split.
@@ -193,7 +193,7 @@ def _group_faults(audit: Audit, tiles: TileSet) -> Iterator[FaultGroup]:
 
 
 def _draw_pairs(audit: Audit, tiles: TileSet, kind: str) -> Iterator[Figure]:
-    """Draw a few of the pairs across splits, each fitted on each other."""
+    """Draw a few of the pairs across splits, the tiles fitted on each other."""
     pairs = audit.pairs[audit.pairs["across"] & (audit.pairs["kind"] == kind)]
     paths = audit.table["path"].to_list()
     for row in _choose_evenly(pairs.index):
@@ -203,7 +203,7 @@ def _draw_pairs(audit: Audit, tiles: TileSet, kind: str) -> Iterator[Figure]:
 
 
 def _draw_faulty_tiles(audit: Audit, tiles: TileSet, faults: Sequence[Fault]) -> Iterator[Figure]:
-    """Draw a few of the tiles that the faults are about, or whose masks they are about."""
+    """Draw a few of the tiles that have a fault themselves or in their masks."""
     table = audit.table
     rows = dict(zip(table["place"], table.index, strict=True))
     glaciar = table[table["label"] == GLACIAR]
@@ -214,7 +214,7 @@ def _draw_faulty_tiles(audit: Audit, tiles: TileSet, faults: Sequence[Fault]) ->
 
 
 def _choose_evenly(items: Sequence[Any]) -> Sequence[Any]:
-    """Choose a few of many, because neighbours often concern the same tiles."""
+    """Choose a few items, evenly spaced, because neighbours often concern the same tiles."""
     step = max(1, math.ceil(len(items) / _PICTURES))
     return items[::step]
 

@@ -22,7 +22,7 @@ SPLIT_ADVICE = (
     "To put tiles that share ground into one split, run: rock-glacier build DATA_DIR OUT "
     "--split sites (--split keep leaves the splits as they are)."
 )
-"""What to do if tiles of different splits share ground."""
+"""Advice if tiles of different splits share ground."""
 
 
 def report_lines(audit: Audit) -> Iterator[str]:
@@ -58,7 +58,7 @@ def describe_masks(table: pd.DataFrame) -> dict[str, str]:
 
 
 def count_pairs(audit: Audit) -> pd.DataFrame:
-    """Count pairs by kind (rows) and by whether they are `within` a split or `across` splits."""
+    """Count pairs by kind (rows), `within` a split and `across` splits (columns)."""
     kinds = ["overlap", "match"] if audit.has_matches else ["overlap"]
     pairs = audit.pairs
     within = pairs["kind"][~pairs["across"]].value_counts()
@@ -74,7 +74,7 @@ def _site_lines(audit: Audit) -> Iterator[str]:
         yield "Matches were not searched for (--no-matches)."
     if audit.contradictions:
         pairs_text = count(audit.contradictions, "pair")
-        yield f"Not used to place tiles: {pairs_text} in contradiction to stronger pairs."
+        yield f"Not used to place tiles: {pairs_text}, because stronger pairs contradict."
     sizes = audit.table["site"].value_counts()
     largest = ", ".join(f"{size:,}" for size in sizes.head(_LARGEST_SITES))
     tiles = count(len(audit.table), "tile")

@@ -1,4 +1,4 @@
-"""The command line: `rock-glacier COMMAND`, which is also `python scripts/COMMAND.py`.
+"""The command line: `rock-glacier COMMAND`, or `python scripts/COMMAND.py`.
 
 Each command is a module of this package with
 
@@ -24,7 +24,7 @@ from rock_glacier.cli.options import UsageError
 
 
 class Command(Protocol):
-    """What the module of a command defines."""
+    """Functions and constants that the module of a command defines."""
 
     HELP: str
 
@@ -38,7 +38,7 @@ class Command(Protocol):
 # In the order of the overview.
 COMMANDS = ("smoke-load", "sample", "build", "audit", "stage", "upload", "score")
 
-# Exit statuses. That of an interruption is 128 + SIGINT, as in shells.
+# Exit statuses. After an interruption it is 128 + SIGINT, as in shells.
 FAILURE = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
@@ -81,7 +81,7 @@ def main(
 
 
 def _load_commands(arguments: Sequence[str]) -> dict[str, Command]:
-    """Import the module of the command that is asked for, or all for the overview."""
+    """Import the module of the requested command, or all modules for the overview."""
     asked = [name for name in COMMANDS if name in arguments[:1]]
     return {
         name: importlib.import_module(f"rock_glacier.cli.{name.replace('-', '_')}")
@@ -111,7 +111,7 @@ def _make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse arguments; if one is unknown, show the usage of the command, not the overview."""
+    """Parse arguments; if one is unknown, show the usage of the command, not of all commands."""
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -119,7 +119,7 @@ def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argpars
 
 
 class _ShowVersion(argparse.Action):
-    """Print the version. The action `version` of argparse would import it for each command."""
+    """Print the version. The action `version` of argparse would make every command import it."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from rock_glacier_dataset import RockGlacierDataset

@@ -12,8 +12,8 @@ from rock_glacier.cli.options import add_data_dir, add_num_proc, output_file
 HELP = "Check archives, find sites, and write the tile index and reports"
 
 _EPILOG = """\
-Checks archives, names, PNG files, masks and the manifest, and finds duplicate tiles, tiles of
-different splits that show the same ground, and a tiles.parquet in DATA_DIR that does not fit.
+Checks archives, names, PNG files, masks, the manifest and the tile index of DATA_DIR, and finds
+duplicate tiles and tiles of different splits that show the same ground.
 
 Two tiles overlap if they are identical over a common rectangle of at least 16 x 16 pixels with at
 least 16 colours, in any of eight orientations. Matches show the same ground, often on different

@@ -19,11 +19,11 @@ _EPILOG = """\
 TILES holds archives (train.zip, val.zip, test.zip), or PNG files of 128 x 128 pixels, RGB or
 RGBA: in folders named cordillera and glaciar, or with the class at the beginning of each name.
 Masks are in folders named masks, or below --masks. A mask is named like its tile, with or
-without _m behind it.
+without _m at the end.
 
 --split keep leaves each tile in the split that its folder or archive names (train, val or
-validation, test), and reports pairs of tiles that share ground across splits. Use it for tiles
-that were assigned with care, as in the release.
+validation, test), and reports pairs of tiles that share ground across splits. Use it if the splits
+were made with care.
 --split sites keeps tiles that share ground in one split. Sites that are too large are cut by
 straight lines; tiles on a line between two splits are dropped and listed in OUT/dropped.csv.
 --split random assigns single tiles. Splits then share ground, and scores are too high.
@@ -32,7 +32,7 @@ straight lines; tiles on a line between two splits are dropped and listed in OUT
   rock-glacier audit data
 """
 
-# Width of a pixel of a tile on the ground, in metres.
+# Width of a pixel on the ground, in metres.
 _METRES_PER_PIXEL = 10
 
 
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int | None:
     """Build the archives, and print what they hold."""
     if options.split == "keep" and options.ratios:
-        raise UsageError("--ratios does not go with --split keep")
+        raise UsageError("--ratios cannot be combined with --split keep")
     if options.split != "sites" and options.buffer:
         raise UsageError("--buffer needs --split sites")
 
@@ -142,20 +142,20 @@ def _print_counts(built: Built, options: SplitOptions) -> None:
 
 
 def _print_notes(built: Built, options: SplitOptions) -> None:
-    """Print a sentence on each thing that is not as it should be."""
+    """Print a sentence about each thing that the user should know."""
     from rock_glacier.build.splits import TOLERANCE, find_missed
 
     if built.masks_with_greys:
         masks = output.count(built.masks_with_greys, "mask")
-        output.message(f"{masks} had greys, which were cut at half.")
+        output.message(f"{masks} had greys, which became white (128 or brighter) or black.")
     if built.dropped_by_audit:
         dropped = output.count(built.dropped_by_audit, "tile")
-        output.message(f"{dropped} dropped because only the audit found pairs between sites.")
+        output.message(f"{dropped} dropped, because the audit found more pairs that share ground.")
     counts = [list(counts.values()) for counts in built.audit.counts.values()]
     if options.method == "sites" and find_missed(counts, options.ratios).any():
         output.message(
             f"Splits differ from their targets by more than {TOLERANCE:.0%}. "
-            "Add tiles of other places to come closer."
+            "Tiles of other places would help."
         )
     across = int(built.audit.pairs["across"].sum())
     if across:
@@ -169,11 +169,11 @@ def _print_notes(built: Built, options: SplitOptions) -> None:
 
 
 def _ratios(text: str) -> tuple[float, ...]:
-    """Read three numbers above 0 with colons between them."""
+    """Read three numbers above 0, separated by colons."""
     ratios = tuple(to_number(part) for part in text.split(":"))
     if len(ratios) != 3 or not all(0 < ratio < math.inf for ratio in ratios):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not three numbers above 0 with colons between them, such as 70:10:20"
+            f"{text!r} is not three numbers above 0, separated by colons, such as 70:10:20"
         )
     return ratios
 

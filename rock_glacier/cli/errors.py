@@ -1,4 +1,4 @@
-"""Known errors, which the input, the machine or the network causes, and their descriptions.
+"""Known errors, caused by input, machine or network, and their descriptions.
 
 Importing this module is slow: import it after an error.
 """

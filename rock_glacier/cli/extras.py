@@ -1,4 +1,4 @@
-"""Which extra of this project installs what a command imports."""
+"""Find the extra of this project that installs a missing package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def describe_missing_package(error: ModuleNotFoundError, command: str) -> str | 
         command: Name of the command that imported the package.
 
     Returns:
-        The description, or None if the missing module is one of this project: that is a bug.
+        The description, or None if the missing module belongs to this project, which is a bug.
     """
     package = (error.name or "").partition(".")[0]
     if package in ("", "rock_glacier", "rock_glacier_dataset"):
@@ -40,7 +40,7 @@ def describe_missing_package(error: ModuleNotFoundError, command: str) -> str | 
 
 
 def _name_interpreter() -> str:
-    """Return the path of this Python, relative to the working directory if it is below it."""
+    """Return the path of this Python, relative to the working directory if possible."""
     python = Path(sys.executable)
     if python.is_relative_to(os.getcwd()):
         python = python.relative_to(os.getcwd())

@@ -7,7 +7,7 @@ import re
 import tempfile
 from pathlib import Path
 
-# The same as in rock_glacier_dataset, which takes too long to import for --help.
+# Copies of the constants in rock_glacier_dataset, which takes too long to import for --help.
 # A test compares them.
 REPO_ID = "alkzar90/rock-glacier-dataset"
 CONFIG_NAMES = ("image-classification", "image-segmentation")
@@ -15,7 +15,7 @@ SPLIT_NAMES = ("train", "validation", "test")
 
 
 class UsageError(Exception):
-    """Options do not go together. `run` of a command may raise it: the exit status is 2."""
+    """Raised by `run` of a command if options cannot be combined: the exit status is 2."""
 
 
 def add_data_dir(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:

@@ -25,7 +25,7 @@ PREDICTIONS for image-classification: a CSV or Parquet file with the columns
 PREDICTIONS for image-segmentation: a folder of PNG files with the paths of the
 tiles, such as PREDICTIONS/test/glaciar/012.png. A mask is grey, with the values
 0 and 1 or 0 and 255, or black and white as in the dataset.
-Every tile of the split needs one prediction, in any order.
+Every tile of the split needs exactly one prediction, in any order.
 
 Intervals come from a bootstrap that draws sites if the split has at least 30,
 and blocks of sites otherwise, because tiles that share ground are not
@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
     from rock_glacier.score.truth import load_truth
 
     read = read_scores if options.name == CONFIG_NAMES[0] else read_masks
-    # Before the truth, which may be a long download.
+    # Read predictions first: the truth may be a long download.
     predictions = read(options.predictions)
     against = read(options.against) if options.against else None
     truth = load_truth(

@@ -1,4 +1,4 @@
-"""The command `smoke-load`: load the dataset as a user would, and check what comes."""
+"""The command `smoke-load`: load the dataset as a user would, and check the examples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HELP = "Load every config and split as a user would, and check the examples"
 # Tiles of the sample that is made if neither a folder nor a repository is given.
 _SAMPLE_SIZES = {"train": 14, "validation": 4, "test": 6}
 
-# Examples of each split that are decoded. Of the others, paths and labels are checked.
+# Examples of each split that are decoded. The others are checked for path and label only.
 _DECODED = 8
 
 _HEADINGS = f"{'config':20}  {'split':10}  {'loaded':9}  {'examples':>8}  first example"
@@ -94,7 +94,7 @@ def check_dataset(loaded: Mapping[str, Any], config: str) -> dict[str, tuple[int
     expected = features_of(config)
     results = {}
     for split, examples in loaded.items():
-        # The order of features counts, and is not part of their equality.
+        # The order of features matters, but `==` ignores it.
         if list(examples.features.items()) != list(expected.items()):
             raise InputError(f"{config}, {split}: has the features {examples.features}")
         paths = list(_check_examples(examples, config, split))

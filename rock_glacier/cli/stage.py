@@ -13,7 +13,7 @@ from rock_glacier.cli.options import (
     input_file,
 )
 
-HELP = "Write the folders of the Hub repository: card, Parquet and pictures; archives and script"
+HELP = "Write the folders of the Hub repository, one per branch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
