@@ -1,6 +1,6 @@
 """Build archives from tiles and masks: convert, find sites, assign splits, write and audit.
 
-One table has a row for each source. Each step adds columns.
+All steps work on one table with a row for each source, and add columns to it.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ from rock_glacier_dataset import (
 )
 
 DROPPED_NAME = "dropped.csv"
-"""File that lists the tiles in no split: columns `source`, `label`, `site`, `x` and `y`."""
+"""File that lists the dropped tiles: columns `source`, `label`, `site`, `x` and `y`."""
 
 SHARED_GROUND_CODES = ("overlap-across-splits", "match-across-splits")
-"""Codes of faults that `keep` and `random` allow."""
+"""Codes of faults that the methods "keep" and "random" allow."""
 
 _TILES_PER_TASK = 64  # Few enough to keep all processes busy, and about 3 MB to send back.
 
@@ -77,15 +77,15 @@ class SplitOptions:
 
 @dataclass(frozen=True)
 class Built:
-    """What was built.
+    """Result of a build.
 
     Attributes:
         tiles: A row for each source: `source` (its name), `label` (class name), `split` and `path`
             (null if the tile is dropped), `site`, `block`, `x`, `y` and `orientation`.
         audit: Audit of the archives.
-        masks_with_greys: Number of masks whose greys were cut at half.
-        dropped_by_audit: Number of tiles that were dropped because of pairs that only the audit of
-            the archives found.
+        masks_with_greys: Number of masks whose greys became white or black.
+        dropped_by_audit: Number of tiles that were dropped because of pairs that only the audit
+            found.
     """
 
     tiles: pd.DataFrame
@@ -112,7 +112,7 @@ def build_archives(
         tiles: Folder of tiles, or of archives; see `find_sources`.
         out: Folder to write, new or empty. It is complete, or unchanged if there is an error.
         masks: Folder of masks, if they are not below `tiles`.
-        prefixes: Class of the files whose names begin so, and of the folders of this name.
+        prefixes: Class by prefix, for files whose names begin with it and folders of this name.
         options: How to assign tiles to splits.
         workers: Processes to use. Default: one for each core.
 
@@ -137,7 +137,7 @@ def build_archives(
         audit = _write_and_audit(folder, table, pngs, workers)
         dropped_by_audit = 0
         while options.method == "sites":
-            # The search for matches is approximate: with other tiles it may find other pairs.
+            # The search for matches is approximate: among fewer tiles, it may find other pairs.
             pairs = _renumber(audit.pairs, _rows_of(audit.table["path"], table))
             splits = drop_pairs_across(table["split"], table["site"], pairs)
             if splits.equals(table["split"]):
@@ -161,10 +161,10 @@ def _convert(sources: Sequence[Source], pngs: Path, workers: Workers) -> int:
     """Convert tiles and masks, and write them to files that are named by the row of the source.
 
     Returns:
-        Number of masks whose greys were cut at half.
+        Number of masks whose greys became white or black.
 
     Raises:
-        ArchiveError: The first fault, after all sources were read.
+        ArchiveError: If a source has a fault. Raised after all sources were read.
     """
     tasks = [
         (sources[start : start + _TILES_PER_TASK],)
@@ -200,7 +200,8 @@ def _assign_splits(
 
     Returns:
         A row for each source, with the columns `source`, `label`, `split` and `path`; the last two
-        are null if a tile is dropped. With the method "sites", `site`, `x`, `y` and `orientation`.
+        are null if a tile is dropped. With the method "sites", also `site`, `x`, `y` and
+        `orientation`.
     """
     table = pd.DataFrame(
         {
@@ -238,7 +239,7 @@ def _check_splits(table: pd.DataFrame) -> None:
 def _find_sites(
     table: pd.DataFrame, pngs: Path, workers: Workers
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Find which tiles share ground.
+    """Find the tiles that share ground.
 
     Returns:
         The table with the columns `site`, `x`, `y` and `orientation`, and the pairs of its rows.
@@ -257,7 +258,7 @@ def _find_sites(
 
 
 def _join_duplicates(positions: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
-    """Put tiles with the same pixels into one site: those of few colours do not overlap."""
+    """Put tiles with the same pixels into one site: tiles of few colours do not overlap."""
     positions = positions.copy()
     sites = positions["site"].to_numpy()
     flat = duplicates[sites[duplicates["a"]] != sites[duplicates["b"]]]
@@ -287,7 +288,7 @@ def _renumber(pairs: pd.DataFrame, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
 
 
 def _write_archives(folder: Path, table: pd.DataFrame, pngs: Path) -> None:
-    """Write the archives of all splits, and replace those that exist."""
+    """Write the archives of all splits, and replace existing ones."""
     files = {}
     for tile in table.dropna(subset="path").itertuples():
         files[tile.path] = _tile_file(pngs, tile.Index)

@@ -18,7 +18,7 @@ from rock_glacier.output import count
 from rock_glacier.png import decode_any, encode
 from rock_glacier_dataset import GLACIAR, ArchiveError, ArchiveReader, Fault, check_png
 
-_THRESHOLD = 128  # Grey level from which a pixel of a mask is rock glacier, of 0 to 255.
+_THRESHOLD = 128  # Grey levels from 128 to 255 are rock glacier.
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Converted:
     """A tile and its mask in the format of archives.
 
     Attributes:
-        tile: RGBA PNG file; the bytes of the source if they are one.
+        tile: RGBA PNG file; the bytes of the source, if it has this format.
         mask: RGBA PNG file of two colours, likewise; None for a cordillera tile.
-        has_greys: Whether the mask had greys, which were cut at half.
+        has_greys: Whether the mask had greys, which became white or black.
     """
 
     tile: bytes
@@ -40,7 +40,7 @@ def convert_sources(sources: Sequence[Source]) -> list[Converted | Fault]:
     """Read and convert tiles and their masks.
 
     Returns:
-        What each source became, or what is wrong with it.
+        For each source, the converted tile and mask, or the fault.
 
     Raises:
         OSError: If a file cannot be read.
@@ -97,7 +97,7 @@ def _convert_tile(png: bytes, place: str) -> bytes:
         mode = image.mode
     if mode not in ("RGB", "RGBA"):
         problem = f"has colours of mode {mode}, neither RGB nor RGBA"
-        fix = "Save it as an RGB or RGBA PNG file; if it is a mask, give its folder with --masks"
+        fix = "Save it as an RGB or RGBA PNG file; if it is a mask, pass its folder with --masks"
         raise ArchiveError(Fault("png-format", place, problem, fix))
     if check_png(png, place) is None:
         return png
@@ -105,16 +105,16 @@ def _convert_tile(png: bytes, place: str) -> bytes:
 
 
 def _find_rock_glacier(colours: npt.NDArray[np.uint32], place: str) -> npt.NDArray[np.bool_]:
-    """Return where a mask is white, uint32 of shape (128, 128, 3), with greys cut at half.
+    """Return which pixels of a mask are rock glacier: those of grey level 128 or brighter.
 
     Raises:
-        ArchiveError: If a pixel has a colour other than a grey.
+        ArchiveError: If a pixel is not grey.
     """
     is_white = colours.min(axis=-1) >= _THRESHOLD
     coloured = int(((colours.max(axis=-1) >= _THRESHOLD) & ~is_white).sum())
     if coloured:
         problem = f"has {count(coloured, 'coloured pixel')}"
-        fix = "Draw rock glacier white and the rest black; if it is a tile, give its mask instead"
+        fix = "Draw rock glacier white and the rest black; move it if it is a tile"
         raise ArchiveError(Fault("mask-values", place, problem, fix))
     return is_white
 

@@ -2,7 +2,7 @@
 
 In folders, the class of a tile is the name of a folder or the beginning of the file's name, and its
 split is the name of a folder. Masks are in a folder `masks` or in a folder of their own. A mask is
-named like its tile, with or without `_m` behind it. A file that does not fit is a fault: no tile
+named like its tile, with or without `_m` at the end. A file that does not fit is a fault: no tile
 is lost silently.
 """
 
@@ -58,7 +58,7 @@ class PngFile:
 
     @property
     def path(self) -> PurePosixPath:
-        """The name with composed letters: macOS stores letters and accents apart."""
+        """The name with composed letters: macOS stores letters and accents separately."""
         return PurePosixPath(unicodedata.normalize("NFC", self.name))
 
 
@@ -69,7 +69,7 @@ class Source:
     Attributes:
         name: Path below the folder of tiles, or archive and path in it.
         label: Name of the class.
-        split: Split that a folder or the archive names, or None.
+        split: Split named by a folder or the archive, or None.
         tile: The tile.
         mask: The mask, or None for a tile without one.
     """
@@ -89,8 +89,8 @@ def find_sources(
     Args:
         tiles: Folder of tiles, with or without masks in folders `masks`; or folder of archives.
         masks: Folder of masks, if they are not below `tiles`.
-        prefixes: Class of the files whose names begin so, and of the folders of this name. The
-            longest prefix counts. Names of classes are prefixes of their own.
+        prefixes: Class by prefix, for files whose names begin with it and folders of this name. The
+            longest prefix counts. The name of a class is always a prefix of this class.
 
     Returns:
         The tiles by class, then in natural order of their names: `tile_2` before `tile_10`. Each
@@ -162,7 +162,7 @@ def _list_pngs(folder: Path, excluded: Path | None, faults: list[Fault]) -> list
     Args:
         folder: The folder.
         excluded: Folder below it that is not listed, or None.
-        faults: Gets a fault for each file of another kind.
+        faults: A fault is added for each file of another kind.
     """
     pngs = []
     for directory, _, names in os.walk(folder, onerror=_raise, followlinks=True):
@@ -202,12 +202,12 @@ def _make_source(tile: PngFile, classes: Mapping[str, str], faults: list[Fault])
 
 
 def _labels_of(png: PngFile, classes: Mapping[str, str]) -> set[str]:
-    """Return the classes that the folders of a file name."""
+    """Return the classes that are named by the folders of a file."""
     return {classes[folder] for folder in png.path.parts[:-1] if folder in classes}
 
 
 def _split_of(png: PngFile) -> str | None:
-    """Return the split that a folder of a file names, or None."""
+    """Return the split that is named by a folder of a file, or None."""
     for folder in png.path.parts[:-1]:
         if folder in _SPLIT_OF_FOLDER:
             return _SPLIT_OF_FOLDER[folder]

@@ -1,9 +1,9 @@
 """Assign tiles to train, validation and test. No two splits share ground.
 
-Tiles of one site share ground, so sites stay whole if possible: they are assigned one after the
-other, the largest first, to the split that lacks most. If a split misses its target then, the
-largest site is cut, if that is not enough the two largest, and so on. Two parallel lines cut a site
-into three strips, one for each split. Tiles on a line are dropped.
+Tiles of one site share ground, so sites stay together if possible: they are assigned one after the
+other, the largest first, to the split that lacks most. If a split then misses its target, the
+largest site is cut; if that is not enough, the two largest, and so on. Two parallel lines cut a
+site into three strips, one for each split. Tiles on a line are dropped.
 
 Numbers of tiles are arrays of shape (..., splits, classes), in the order of `SPLIT_NAMES` and
 `CLASS_NAMES`. Targets are shares of the tiles that are kept.
@@ -27,7 +27,7 @@ TOLERANCE = 0.1
 MATCH_MARGIN = 3
 """Pixels to keep between a tile and a line in a site with matches: the error of the positions."""
 
-_MOST_CUTS = 8  # Each more takes time; the release has two sites in its test masks.
+_MOST_CUTS = 8  # Each cut takes time; the masks of the release's test split show two sites.
 _MOST_LINES = 100  # Positions of lines to try per axis.
 
 _Ints = npt.NDArray[np.int64]
@@ -35,7 +35,7 @@ _Floats = npt.NDArray[np.float64]
 
 
 def count_tiles(splits: pd.Series, labels: pd.Series) -> _Ints:
-    """Count the tiles of each split and class, given their names; dropped tiles do not count."""
+    """Count the tiles of each split and class; dropped tiles do not count."""
     counts = [
         [((splits == split) & (labels == label)).sum() for label in CLASS_NAMES]
         for split in SPLIT_NAMES
@@ -56,7 +56,7 @@ def find_missed(counts: npt.ArrayLike, ratios: Sequence[float]) -> npt.NDArray[n
 
 
 def check_classes(splits: pd.Series, labels: pd.Series) -> None:
-    """Check that every split has tiles of every class that there is.
+    """Check that every split has tiles of every class in the labels.
 
     Raises:
         InputError: If a split has no tile of a class.
@@ -110,7 +110,7 @@ def assign_sites(
         pairs: Columns `a`, `b` (rows of `tiles`) and `kind`: tiles that must not be in two splits.
         ratios: Relative sizes of the splits.
         buffer: Pixels to keep between tiles of two splits of one site.
-        seed: Seed of the order of sites of the same size.
+        seed: Seed for the order of sites of the same size.
 
     Returns:
         Name of each tile's split, None if it is dropped.
@@ -118,7 +118,7 @@ def assign_sites(
     Raises:
         InputError: If a split would have no tile of a class.
     """
-    # A column for each class, which is 1 if a tile is of the class.
+    # A column for each class: 1 if a tile is of the class.
     classes = pd.get_dummies(tiles["label"]).to_numpy(np.int64)
     starts, ends = _find_extents(tiles, pairs, buffer / 2)
     sites = _sort_sites(tiles["site"], classes, seed)
@@ -149,7 +149,7 @@ def assign_sites(
 
 
 def drop_pairs_across(splits: pd.Series, sites: pd.Series, pairs: pd.DataFrame) -> pd.Series:
-    """Drop tiles until no pair is in two splits or sites, always the tile with the most such pairs.
+    """Drop tiles until no pair is in two splits or sites: first the tile with most such pairs.
 
     Args:
         splits: Name of each tile's split, None if it is dropped.
@@ -211,14 +211,14 @@ class _Assignment:
 
     @property
     def cost(self) -> float:
-        """How far the splits are from their targets, and how many tiles are dropped."""
+        """Cost of the splits' distance from their targets and of the dropped tiles."""
         return float(self._cost(self.counts, self.dropped))
 
     def _cost(self, counts: _Ints, dropped: _Ints) -> _Floats:
         """Return the cost of counts of shape (..., splits, classes): 0 is perfect.
 
-        The cost is the sum of the shares of each target that are missing, 1 more if all is missing,
-        and the share of each class that is dropped.
+        The cost is the sum of the missing share of each target, of 1 for each target that is
+        missing entirely, and of the dropped share of each class.
         """
         targets = self._shares * (self._total - dropped)[..., None, :]
         missing = np.maximum(targets - counts, 0) / np.maximum(targets, 1)
@@ -226,9 +226,9 @@ class _Assignment:
         return np.asarray(costs.sum((-2, -1)) + (dropped / self._total).sum(-1))
 
     def add_whole(self, rows: _Ints) -> None:
-        """Add a site to the split whose squared departure from its targets grows least.
+        """Add a site to the split whose squared distance from its targets grows least.
 
-        Both the targets of the classes and the target of all tiles count.
+        The targets of the classes and the target of all tiles count.
         """
         targets = self._shares * self._total
         before = self.counts - targets
@@ -238,7 +238,7 @@ class _Assignment:
         self._add(rows, np.full(len(rows), growth.argmin()))
 
     def add_cut(self, rows: _Ints, starts: _Floats, ends: _Floats) -> None:
-        """Cut a site, and add its strips to the splits: the best of all cuts.
+        """Cut a site by the best of all cuts, and add its strips to the splits.
 
         Args:
             rows: Rows of the tiles of the site.

@@ -31,8 +31,8 @@ REPLICATES = 2000
 """Number of replicates. With 2,000, the ends of an interval vary little between seeds."""
 
 MOST_UNDEFINED = 0.2
-"""Largest share of undefined replicates of a metric. If a class is in one cluster only, a quarter
-of the replicates or more lack the class, and an interval would mean little."""
+"""Largest share of replicates in which a metric may be undefined. If a class is in one cluster
+only, at least a quarter of the replicates lack it, and an interval would mean little."""
 
 FEW_CLUSTERS = 10
 """With effectively fewer clusters, intervals are unreliable. On simulated scores that were similar
@@ -42,8 +42,8 @@ within a cluster, 95 % intervals covered the truth in 88 to 95 % of cases with 6
 Array = npt.NDArray[np.float64]
 
 Statistic = Callable[[Array], dict[str, Array]]
-"""Function from weights of shape (replicates, tiles), how often each replicate contains each tile,
-to metrics: their values of shape (replicates,) by name. NaN means that a metric is undefined."""
+"""Function from weights to metrics. Weights have the shape (replicates, tiles): how often each
+replicate contains each tile. A metric has the shape (replicates,); NaN means undefined."""
 
 _WEIGHTS_AT_ONCE = 2**20  # float64 values, 8 MiB
 
@@ -67,7 +67,7 @@ class Clusters:
 
     @property
     def effective(self) -> float:
-        """Number of clusters of equal size that would vary as much, from 1 to `number`.
+        """Number of clusters of equal size that would give the same variance, from 1 to `number`.
 
         It is the square of the sum of the sizes, divided by the sum of their squares (L. Kish,
         Survey Sampling, Wiley, 1965).
@@ -98,8 +98,8 @@ def replicate(
 ) -> pd.DataFrame:
     """Compute metrics of bootstrap replicates.
 
-    Two statistics get the same replicates if clusters and seed are the same, so the differences of
-    their values make a paired bootstrap.
+    Two statistics get the same replicates if clusters and seed are the same, so differences of
+    their values form a paired bootstrap.
 
     Args:
         statistic: Computes the metrics from the weights of the tiles.
@@ -130,8 +130,8 @@ def find_interval(values: Array, clusters: Clusters) -> Interval:
         clusters: The clusters that were drawn.
 
     Returns:
-        The interval. It has no ends if there is only one cluster, because all replicates are the
-        same then, or if the metric is undefined in more than `MOST_UNDEFINED` of the replicates.
+        The interval. Its ends are NaN if there is only one cluster, because all replicates are then
+        the same, or if the metric is undefined in more than `MOST_UNDEFINED` of the replicates.
     """
     defined = values[np.isfinite(values)]
     number = clusters.number

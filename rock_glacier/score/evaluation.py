@@ -33,8 +33,8 @@ class Comparison:
     Attributes:
         predictions: File or folder of the other model's predictions.
         values: The other model's metrics by name.
-        differences: A row for each metric: the one of the first model minus the one of the other,
-            with the interval of a paired bootstrap. Columns as in `Evaluation.metrics`.
+        differences: A row for each metric: its value for the first model minus its value for the
+            other, with the interval of a paired bootstrap. Columns as in `Evaluation.metrics`.
     """
 
     predictions: str
@@ -51,9 +51,9 @@ class Evaluation:
         truth: The truth of the split.
         threshold: Score from which a tile is predicted as `glaciar`; not used for masks.
         metrics: A row for each metric, by name. Columns: `value`, the ends `low` and `high` of the
-            95 % interval, and `unit`, what was drawn for it ("block", "site" or "tile"). A number
-            is NaN if it is undefined.
-        notes: What limits the scores, a sentence each.
+            95 % interval, and `unit`, what the bootstrap drew ("block", "site" or "tile"). An
+            undefined number is NaN.
+        notes: Limits of the scores, one sentence each.
         against: The other model, if there is one.
     """
 
@@ -75,7 +75,7 @@ def evaluate(
     """Score predictions, and compare them with the predictions of another model.
 
     Args:
-        predictions: Scores or masks, as the config of the truth needs.
+        predictions: Scores or masks, depending on the config of the truth.
         truth: The truth of a split.
         against: Predictions of another model.
         threshold: Score from which a tile is predicted as `glaciar`; not used for masks.
@@ -116,7 +116,7 @@ class _Bootstrapped:
 
 
 def _bootstrap(predictions: Predictions, truth: Truth, threshold: float) -> _Bootstrapped:
-    """Compute the metrics of some predictions, over all tiles and in the replicates."""
+    """Compute the metrics of predictions, over all tiles and in the replicates."""
     predicted = predictions.in_order_of(truth.paths)
     statistic: Statistic
     if truth.config == CLASSIFICATION:
@@ -163,7 +163,7 @@ def _notes_on_truth(truth: Truth) -> Iterator[str]:
     if clusters.unit == "tile":
         yield (
             "The intervals are too narrow: without a tile index, tiles are drawn one by one as if "
-            "neighbours were independent. Give --index; `audit --index` writes the file."
+            "neighbours were independent. Pass --index; `audit --index` writes the file."
         )
     if clusters.number == 1:
         yield f"There are no intervals, because all tiles are in one {clusters.unit}."

@@ -19,7 +19,7 @@ def block_folds(index: pd.DataFrame, n: int, seed: int = 0) -> pd.Series[int]:
         index: Rows of the tile index, for example of one split, with the columns `path`, `label`,
             `site` and, optionally, `block`.
         n: Number of folds, at least 2.
-        seed: Seed of the order of similar blocks.
+        seed: Seed for the order of similar blocks.
 
     Returns:
         The fold of each tile, from 0 to n - 1; the index of the series is `path`.

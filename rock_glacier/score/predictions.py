@@ -37,7 +37,7 @@ class Predictions:
     """Predictions of a model for tiles, in any order.
 
     Attributes:
-        source: File or folder they come from, or another name, for messages.
+        source: File or folder of the predictions, or another name for messages.
         paths: Paths of the tiles.
         values: float64 of shape (tiles,), the probability of `glaciar`; or uint8 of shape
             (tiles, 128, 128), predicted masks of 0 and 1 (rock glacier).
@@ -110,7 +110,7 @@ def read_masks(folder: Path) -> Predictions:
 
     Args:
         folder: Folder of PNG files with the paths of the tiles. A file has 1 to 8 bits per channel:
-            grey with the values 0 and 1 or 0 and 255, or black and white as the dataset's masks.
+            grey with the values 0 and 1 or 0 and 255, or black and white like the dataset's masks.
 
     Raises:
         InputError: If there are no such files, or if one is damaged or has another size or values.
@@ -154,7 +154,7 @@ def _read_mask(file: Path) -> npt.NDArray[np.uint8]:
     except ArchiveError as error:
         raise InputError(f"{file}: {error.fault.problem}. {_SAVE_MASK}.") from None
     if Image.open(io.BytesIO(png)).mode == "P":
-        # Software writes class indices with palettes of any colours, often all black.
+        # Some software writes class indices with an arbitrary palette, often all black.
         raise InputError(f"{file}: has a palette. {_SAVE_MASK}.")
     colours = pixels.reshape(-1, 4)
     grey = pixels[..., 0]

@@ -35,7 +35,7 @@ def table_lines(evaluation: Evaluation) -> Iterator[str]:
         yield from table.to_string().split("\n")
         yield ""
     if truth.config == CLASSIFICATION:
-        yield f"A tile is predicted as glaciar from a score of {evaluation.threshold:g} on."
+        yield f"Tiles with a score of at least {evaluation.threshold:g} are predicted as glaciar."
     yield (
         f"Intervals: {LEVEL:.0%}, from {REPLICATES:,} bootstrap replicates of {drawn}, which count "
         f"like {clusters.effective:.1f} of equal size."

@@ -34,8 +34,8 @@ from rock_glacier_dataset import (
 CLASSIFICATION = CONFIG_NAMES[0]
 
 MANY_SITES = 30
-"""With at least so many sites, whole sites are drawn. Blocks of one site share no ground, but they
-are similar, so they are drawn only if there are too few sites for intervals."""
+"""With at least this many sites, whole sites are drawn. Blocks of one site share no ground, but are
+similar, so they are drawn only if there are too few sites for intervals."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def load_truth(
         index: The tile index. Default: `tiles.parquet` next to the data, if it exists.
 
     Raises:
-        ArchiveError: If the archives have a fault, or if the index is one of other tiles.
+        ArchiveError: If the archives have a fault, or the index lists other tiles.
         InputError: If there is no such split.
         OSError: If the files cannot be read or downloaded.
     """
@@ -142,7 +142,7 @@ def _download(config: str, split: str, revision: str | None) -> Path:
     except LocalEntryNotFoundError:
         raise InputError(
             f"{REPO_ID}: the Hub cannot be reached, and its cache lacks the revision "
-            f"{revision or 'main'}. Connect to the network, or give --data-dir."
+            f"{revision or 'main'}. Connect to the network, or pass --data-dir."
         ) from None
     return Path(folder)
 
