@@ -722,7 +722,7 @@ def check_png(
 
     Args:
         png: Content of the file.
-        place: Where the file is, for the fault.
+        place: Place of the file in the fault.
         format_code: Code of a format fault; `mask-format` for a mask.
         any_colours: Whether other colour types, of 1 to 8 bits per channel, are accepted too.
 

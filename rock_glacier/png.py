@@ -34,7 +34,7 @@ def decode_tile(png: bytes, place: str, format_code: str = "png-format") -> npt.
 
     Args:
         png: An 8-bit RGBA PNG file of 128 x 128 pixels.
-        place: Where the file is, for the error.
+        place: Place of the file in the error.
         format_code: Code of the fault if the file is a PNG file of another format.
 
     Returns:
@@ -54,7 +54,7 @@ def decode_any(png: bytes, place: str) -> npt.NDArray[np.uint8]:
 
     Args:
         png: A PNG file of 128 x 128 pixels.
-        place: Where the file is, for the error.
+        place: Place of the file in the error.
 
     Returns:
         uint8 array of shape (128, 128, 4), values in [0, 255]. Alpha is 255 if the file has no

@@ -29,7 +29,7 @@ def draw_mosaic(tiles: TileSet, placed: pd.DataFrame, largest: int = 800) -> Ima
         largest: Largest width and height of the picture, in pixels.
 
     Returns:
-        An RGB picture, grey where there is no tile.
+        An RGB picture; the background is grey.
     """
     images = tiles.images
     left = placed["x"].to_numpy(float) - placed["x"].min()

@@ -210,7 +210,7 @@ def _find_rich_windows(pixels: Pixels) -> tuple[npt.NDArray[np.intp], npt.NDArra
     windows: set[tuple[int, int]] = set()
     for down in (1, -1):
         for right in (1, -1):
-            # Flip the tile so that each corner in turn is the upper left one.
+            # Flip the tile to make each corner in turn the upper left one.
             for y, x in _find_corner_windows(changes[::down, ::right], pixels[::down, ::right]):
                 windows.add((y if down == 1 else _LAST - y, x if right == 1 else _LAST - x))
     ordered = np.array(sorted(windows), np.intp).reshape(-1, 2)
