@@ -71,7 +71,7 @@ class Block:
 
 
 def read_blocks(language: str, file: Path = README) -> list[Block]:
-    """Return the blocks of a language, in their order."""
+    """Return the blocks of a language, in order."""
     heading = ""
     blocks = []
     for match in _HEADING_OR_BLOCK.finditer(file.read_text(encoding="utf-8")):
@@ -118,7 +118,7 @@ def run_python(
 def publish_sample(hub: LoopbackHub, folder: Path) -> Path:
     """Make a sample in `folder/sample`, add it to a Hub as it is published, and return it.
 
-    It has the sizes that the documents show. Its true tile index is used, so no site is searched.
+    It has the sizes that the documents show. Its true tile index is used, so no search is needed.
     """
     sample = folder / "sample"
     index = make_index(make_sample(sample, overlap=0.5))

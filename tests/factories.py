@@ -1,4 +1,4 @@
-"""Make and read what tests need: PNG files, archives, folders of archives, runs of commands."""
+"""Make and read PNG files, archives and folders of archives for tests, and run commands."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def run_command(*arguments: object, cwd: Path | None = None) -> int:
     """Run a command in this process, for example `run_command("audit", folder)`.
 
     Returns:
-        Its exit status, also for wrong usage (2).
+        Its exit status, which is 2 for wrong usage.
     """
     with pytest.MonkeyPatch.context() as patch:
         if cwd is not None:

@@ -92,7 +92,7 @@ def test_first_two_bash_blocks_are_smoke_load_and_tests(hub, tmp_path):
 
 @pytest.fixture
 def release(hub, sample, tmp_path):
-    """A Hub that has the tiles as the curators publish them, and a folder that has PNG files."""
+    """A folder of PNG files, and a Hub with the same tiles as the curators publish them."""
     archives = copy(sample, tmp_path / "archives")
     (archives / "manifest.json").unlink()
     files = {f"data/data_v01/{file.name}": file for file in archives.glob("*.zip")}

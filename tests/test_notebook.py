@@ -12,7 +12,7 @@ from factories import REPOSITORY
 
 
 def run_notebook(name, folder):
-    """Run the cells of a notebook in a process of its own, and return what they print."""
+    """Run the cells of a notebook in a separate process, and return their output."""
     notebook = json.loads((REPOSITORY / "docs" / name).read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert not any(cell["outputs"] for cell in cells)

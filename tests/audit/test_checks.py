@@ -25,7 +25,7 @@ def codes_and_places(audit):
 
 
 def damage(content: bytes) -> bytes:
-    """Flip a bit in the pixels of a PNG file."""
+    """Return a PNG file with one bit flipped in its pixels."""
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
@@ -128,7 +128,7 @@ def test_duplicate_within_a_split_is_a_warning(data_dir, audit, orientation):
         ),
     ],
 )
-def test_duplicate_with_other_label_or_mask_says_so(data_dir, audit, members, fix):
+def test_duplicate_with_other_label_or_mask_has_a_fix(data_dir, audit, members, fix):
     for path, content in members.items():
         replace_member(data_dir / "train.zip", path, content)
     (fault,) = audit(data_dir).faults
@@ -147,7 +147,7 @@ def test_masks_of_duplicates_are_compared_in_one_orientation(data_dir, audit):
 
 @pytest.mark.parametrize("image", [noise_scene(0), np.full((128, 128, 4), 255, np.uint8)])
 def test_duplicate_across_splits_is_one_error(tmp_path, audit, image):
-    """Also if the tiles have one colour and do not overlap by definition."""
+    """This includes tiles of one colour, which do not overlap by definition."""
     tiles = {
         GLACIAR: png(image),
         "val/cordillera/1.png": png(1),

@@ -1,4 +1,4 @@
-"""The command build: from folders or archives to archives whose splits share no ground."""
+"""The command `build` turns folders or archives into archives whose splits share no ground."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_buffer_drops_more_tiles(strips: Path) -> None:
         assert np.sort(np.diff(x))[-2:].min() >= 128 + 100
 
 
-def test_ids_count_in_natural_order(scenes: Path) -> None:
+def test_ids_follow_the_natural_order_of_names(scenes: Path) -> None:
     assert build(scenes, "--split", "random") == 0
     for (split, label), tiles in index_of(scenes / "out").groupby(["split", "label"]):
         tiles = tiles.sort_values("source")
@@ -194,7 +194,7 @@ def test_copies_of_a_flat_tile_stay_together(scenes: Path) -> None:
     assert audit(scenes / "out").errors == 0
 
 
-def test_faults_of_all_files_leave_nothing_behind(
+def test_faults_of_all_files_leave_no_output(
     scenes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (scenes / "tiles" / "cordillera_0_0.png").write_bytes(b"text")
@@ -267,8 +267,8 @@ def test_real_archives_are_split_without_leaks(
     assert_overlaps_are_kept_together(real, dict(zip(sources, index["split"], strict=True)))
 
 
-def test_real_folders_are_built_as_they_are_named(real: Path, tmp_path: Path) -> None:
-    """A fifth of the tiles, as the curators name them."""
+def test_real_folders_are_built_with_their_names(real: Path, tmp_path: Path) -> None:
+    """One in five tiles is used, with the curators' names."""
     with (
         zipfile.ZipFile(real / "raw_tiles.zip") as tiles,
         zipfile.ZipFile(real / "raw_masks.zip") as masks,

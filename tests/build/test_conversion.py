@@ -31,7 +31,7 @@ def convert(
 
 
 def convert_mask(folder: Path, mask: bytes) -> Image.Image:
-    """Return the image that a mask becomes."""
+    """Convert a mask, and return the resulting image."""
     result = convert(folder, png(7), mask)
     assert isinstance(result, Converted)
     assert result.mask is not None
@@ -66,7 +66,7 @@ def test_mask_of_any_mode_becomes_white_and_black(tmp_path: Path, mode: str) -> 
     assert image.getpixel((64, 5)) == BACKGROUND_COLOUR
 
 
-def test_greys_of_a_mask_are_cut_at_half(tmp_path: Path) -> None:
+def test_greys_of_a_mask_become_white_or_black(tmp_path: Path) -> None:
     mask = np.full((128, 128, 4), 255, np.uint8)
     mask[0] = (255, 255, 255, 0)
     mask[1] = (127, 127, 127, 255)

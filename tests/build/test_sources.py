@@ -93,7 +93,7 @@ def test_links_to_folders_are_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tiles", "masks"),
     [
-        # As the curators name the early tiles and masks.
+        # The curators' names of the early tiles and masks.
         (["glaciarRoca_a_1_2.png"], ["glaciarRoca_a_1_2.png"]),
         (["glaciar/138.png"], ["glaciar_mask/138_m.png"]),
         (["test/glaciar/1.png", "train/glaciar/1.png"], ["glaciar/test/1.png", "train/1.png"]),
@@ -131,7 +131,7 @@ def test_folder_of_masks_may_be_below_the_tiles(tmp_path: Path) -> None:
 
 
 def test_names_are_compared_in_composed_form(tmp_path: Path) -> None:
-    """macOS stores accents apart from their letters."""
+    """macOS stores accents separately from their letters."""
     tile = unicodedata.normalize("NFD", "cañón_1.png")
     touch(tmp_path / "tiles", tile)
     touch(tmp_path / "masks", unicodedata.normalize("NFC", tile))
@@ -173,7 +173,7 @@ def test_a_file_that_does_not_fit_is_a_fault(
     assert raised.value.fault.place == str(tmp_path / place)
 
 
-def test_a_fault_says_how_to_give_the_class(tmp_path: Path) -> None:
+def test_a_fault_explains_how_to_name_the_class(tmp_path: Path) -> None:
     touch(tmp_path, "hielo_1.png", "roca_1.png")
     with pytest.raises(ArchiveError) as raised:
         find_sources(tmp_path)
@@ -211,7 +211,7 @@ def test_tiles_of_archives_have_their_split_and_mask(tmp_path: Path) -> None:
     ]
 
 
-def test_options_for_folders_do_not_go_with_archives(sample: Path) -> None:
+def test_options_for_folders_are_refused_for_archives(sample: Path) -> None:
     with pytest.raises(InputError, match="--masks and --class"):
         find_sources(sample, None, {"glaciarRoca": "glaciar"})
 

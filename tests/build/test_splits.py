@@ -1,4 +1,4 @@
-"""Assign sites to splits: no pair across, few tiles dropped, ratios near their targets."""
+"""Sites are assigned to splits: no pair across, few dropped tiles, ratios near the targets."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make_sites(sizes: Sequence[int], width: int, labels: Sequence[int]) -> pd.Da
     Args:
         sizes: Number of tiles of each site.
         width: Width of the squares in pixels.
-        labels: Numbers of the classes that the tiles of a site have, in turn for the sites.
+        labels: Number of the class of each site's tiles, repeated in turn.
     """
     rng = np.random.default_rng(0)
     site = np.repeat(np.arange(len(sizes)), sizes)
@@ -61,7 +61,7 @@ def dropped_share(splits: pd.Series) -> float:
 
 
 def assert_apart(splits: pd.Series, tiles: pd.DataFrame, distance: float = 0) -> None:
-    """Assert that tiles of two splits of a site have a distance in pixels."""
+    """Assert that tiles of two splits of a site are at least a distance in pixels apart."""
     for _, site in tiles[splits.notna()].groupby("site"):
         corners = site[["x", "y"]].to_numpy()
         gaps = abs(corners[:, None] - corners).max(axis=-1) - TILE_SIZE
@@ -108,7 +108,7 @@ def test_splits_of_a_sample_of_30_sites_meet_their_targets(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("labels", [[0, 1], [0, 0, 1], [1, 0, 0, 0]])
 @pytest.mark.parametrize("sizes", [[20] * 30, [*range(5, 65, 2)]], ids=["equal", "different"])
-def test_small_sites_stay_whole(sizes: list[int], labels: list[int]) -> None:
+def test_small_sites_are_not_cut(sizes: list[int], labels: list[int]) -> None:
     tiles = make_sites(sizes, 200, labels)
     splits = assign_sites(tiles, make_pairs(), RATIOS)
     assert (splits.groupby(tiles["site"]).nunique() == 1).all()
@@ -186,7 +186,7 @@ def test_sites_with_matches_get_a_margin() -> None:
     assert_apart(inexact, tiles, 2 * MATCH_MARGIN)
 
 
-def test_pairs_against_the_positions_are_not_split() -> None:
+def test_pairs_that_contradict_positions_are_not_split() -> None:
     """In a ring of tiles, the first and the last share ground although they are far apart."""
     tiles = make_row(60, 64)
     splits = assign_sites(tiles, make_pairs([(0, 59), (1, 59), (2, 59)]), (1, 1, 1))

@@ -1,4 +1,4 @@
-"""What all commands share: help, wrong usage, known and unknown errors, interruptions, pipes."""
+"""All commands: help, wrong usage, known and unknown errors, interruptions and pipes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def wrapped_by_datasets(cause: Exception) -> Exception:
 
 
 def run_script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a script of `scripts/` in a process of its own, in another folder."""
+    """Run a script of `scripts/` in a separate process, in another folder."""
     script = factories.REPOSITORY / "scripts" / name
     return subprocess.run(
         [sys.executable, script, *arguments], capture_output=True, text=True, cwd="/", check=False
@@ -86,7 +86,7 @@ except SystemExit:
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
-def test_each_command_is_a_script_of_its_name(command: str) -> None:
+def test_each_command_has_a_script_of_the_same_name(command: str) -> None:
     ended = run_script(f"{command.replace('-', '_')}.py", "--help")
     assert ended.returncode == 0
     assert ended.stdout.startswith(f"usage: rock-glacier {command} ")
@@ -137,7 +137,7 @@ def test_unknown_option_shows_the_usage_of_its_command(capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("read", [options.positive, options.not_negative, options.fraction])
-def test_value_that_is_not_a_number_is_a_sentence(read: Any) -> None:
+def test_value_that_is_not_a_number_is_explained(read: Any) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="'ten' is not a"):
         read("ten")
 
@@ -148,7 +148,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"rock-glacier {version}\n"
 
 
-def test_options_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_cannot_be_combined(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_failing(options.UsageError("give one of both")) == 2
     assert capsys.readouterr().err == (
         "usage: rock-glacier fail [-h] [--debug]\nrock-glacier fail: error: give one of both\n"
@@ -224,7 +224,7 @@ def test_debug_raises_a_known_error() -> None:
         ValueError("shapes do not match"),
         wrapped_by_datasets(KeyError("site")),
         ModuleNotFoundError("No module", name="rock_glacier.missing"),
-        BrokenPipeError(32, "Broken pipe"),  # for example of a worker that died
+        BrokenPipeError(32, "Broken pipe"),  # for example from a worker that died
     ],
     ids=lambda error: type(error).__name__,
 )

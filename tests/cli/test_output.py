@@ -99,15 +99,15 @@ def test_existing_empty_folder_is_filled_and_not_replaced(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["precious", "."])
-def test_occupied_place_is_refused_before_the_work(tmp_path: Path, name: str) -> None:
+def test_existing_output_is_refused_before_the_work(tmp_path: Path, name: str) -> None:
     (tmp_path / "precious").write_bytes(b"content")
     with pytest.raises(FileExistsError), output.new_folder(tmp_path / name):
         pytest.fail("the work began")
     assert factories.files_of(tmp_path) == {"precious": b"content"}
 
 
-def test_place_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
-    """A file in place of a parent folder stops every user, and root too."""
+def test_unwritable_folder_is_refused_before_the_work(tmp_path: Path) -> None:
+    """A file in place of a parent folder stops every user, even root."""
     (tmp_path / "file").write_bytes(b"")
     out = tmp_path / "file" / "out"
     with pytest.raises(OSError) as raised, output.new_folder(out):

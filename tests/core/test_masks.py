@@ -31,7 +31,7 @@ def test_white_is_1_and_black_is_0():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, bool, np.int64])
-def test_class_indices_become_the_same_mask_again(dtype):
+def test_class_indices_are_converted_to_a_mask_and_back(dtype):
     indices = mask_to_class_indices(half_mask()).astype(dtype)
     assert class_indices_to_mask(indices).tobytes() == half_mask().tobytes()
 

@@ -80,7 +80,7 @@ def test_other_colour_types_are_decoded_for_sources(mode):
     [png(TILE[:127]), with_sixteen_bits(), with_exif_orientation(6)],
     ids=["size", "16 bits", "EXIF orientation"],
 )
-def test_sources_that_are_no_tiles_are_refused(content):
+def test_sources_that_are_not_tiles_are_refused(content):
     with pytest.raises(ArchiveError) as raised:
         decode_any(content, "here")
     assert raised.value.fault.code == "png-format"

@@ -116,7 +116,7 @@ def test_a_tile_in_two_archives_of_a_split_is_a_fault(tmp_path):
     assert read_faults(folder) == {("member-duplicate", place)}
 
 
-def test_missing_broken_and_foreign_archives_are_faults(tmp_path):
+def test_missing_damaged_and_unknown_archives_are_faults(tmp_path):
     folder = make_data_dir(tmp_path / "data", TILES)
     (folder / "val.zip").unlink()
     (folder / "test.zip").write_bytes(b"not a zip file")
@@ -128,7 +128,7 @@ def test_missing_broken_and_foreign_archives_are_faults(tmp_path):
     }
 
 
-def test_junk_of_operating_systems_is_ignored(tmp_path):
+def test_files_of_operating_systems_are_ignored(tmp_path):
     folder = make_data_dir(tmp_path / "data", TILES)
     with zipfile.ZipFile(folder / "train.zip", "a") as archive:
         for name in ("__MACOSX/._1.png", "train/glaciar/Thumbs.db", "train/.DS_Store"):

@@ -166,7 +166,7 @@ def test_changed_byte(name, archive):
 
 
 @pytest.mark.parametrize("claimed", [None, 999])
-def test_member_that_inflates_to_much(claimed, archive):
+def test_very_large_member(claimed, archive):
     write_zip(archive, {TILE: bytes(50 * 2**20), MASK: EMPTY_MASK}, zipfile.ZIP_DEFLATED)
     if claimed:
         set_in_directory(archive, TILE, 24, "<I", claimed)
@@ -229,7 +229,7 @@ def test_png_format(content, problem, archive):
 
 
 @pytest.mark.parametrize("content", [png(1), EMPTY_MASK, with_orientation(1)])
-def test_png_that_fits(content):
+def test_valid_png(content):
     assert check_png(content, "place") is None
 
 
@@ -322,7 +322,7 @@ def test_reader_collects_all_faults(archive):
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_reader_reads_or_raises(data, tmp_path_factory):
-    """Whatever happens to the bytes of an archive, only errors that are expected are raised."""
+    """Whatever happens to the bytes of an archive, only expected errors are raised."""
     folder = tmp_path_factory.mktemp("mutated")
     blank = png(np.zeros((128, 128, 4), np.uint8))
     members = {TILE: blank, MASK: EMPTY_MASK, OTHER: blank}
@@ -330,7 +330,7 @@ def test_reader_reads_or_raises(data, tmp_path_factory):
     path = write_zip(folder / "test.zip", members, compress)
     content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
-        # Most bytes belong to PNG files; the directory at the end is more interesting.
+        # Most bytes belong to PNG files, but damage to the directory at the end tests more code.
         last = data.draw(st.sampled_from([len(content), 250]))
         place = len(content) - 1 - data.draw(st.integers(0, min(last, len(content)) - 1))
         if data.draw(st.booleans()):
@@ -372,7 +372,7 @@ def test_ignored_names(name):
 
 
 @pytest.mark.parametrize("name", ["train/glaciar/1.png", "1.png", "MACOSX/1.png", "a.xml", "a.db"])
-def test_names_that_count(name):
+def test_names_that_are_not_ignored(name):
     assert not is_ignored(name)
 
 

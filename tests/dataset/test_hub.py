@@ -49,7 +49,7 @@ def hub() -> Iterator[LoopbackHub]:
 
 
 def run_client(hub: LoopbackHub, home: Path, code: str, **environment: str) -> Any:
-    """Run code of a user in another process, and return the value of its `result`."""
+    """Run a user's code in another process, and return the value of its `result`."""
     home.mkdir(exist_ok=True)
     paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
     program = f"{PRELUDE}{textwrap.dedent(code)}\nprint('RESULT' + json.dumps(result))"
@@ -184,7 +184,7 @@ def test_token_of_the_call_and_of_the_environment(hub, sample, tmp_path):
     assert run_client(hub, tmp_path / "environment", code, HF_TOKEN="hf_secret") == [12, 12]
 
 
-def test_what_is_not_on_the_hub_is_named(hub, sample, tmp_path):
+def test_missing_repository_or_folder_is_named(hub, sample, tmp_path):
     publish(hub, sample)
     places = [
         "hf://datasets/x",
@@ -210,7 +210,7 @@ def test_what_is_not_on_the_hub_is_named(hub, sample, tmp_path):
         ("/resolve/v1/train.zip?download=true", "@v1"),
     ],
 )
-def test_address_of_a_page_names_that_of_the_folder(page, address):
+def test_address_of_a_page_suggests_the_folder(page, address):
     with pytest.raises(ArchiveError) as caught:
         locate(f"https://huggingface.co/datasets/{REPO_ID}{page}")
     assert caught.value.fault.fix == f"Use hf://datasets/{REPO_ID}{address}"

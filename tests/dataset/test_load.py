@@ -294,7 +294,7 @@ def test_url_is_read_again_after_a_change(streaming, sample_copy, tmp_path, onli
 
 @both_ways
 def test_fault_of_a_url_names_the_archive(streaming, sample_copy, tmp_path, online):
-    """A download has another file name."""
+    """A downloaded file has another name than the archive."""
     replace_member(sample_copy / "test.zip", "test/cordillera/99.png", b"")
     memory = fsspec.filesystem("memory")
     memory.put(f"{sample_copy}/", "/rock/faulty/", recursive=True)

@@ -67,7 +67,7 @@ def test_faulty_folder_has_status_1(sample_copy, capsys):
 
 
 @pytest.mark.parametrize("data_dir", ["nowhere", "nope://x", "zip://x::file", "a::b"])
-def test_place_without_archives_has_status_1(data_dir, capsys):
+def test_folder_without_archives_has_status_1(data_dir, capsys):
     assert run_command("smoke-load", data_dir) == 1
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
@@ -89,7 +89,7 @@ def test_local_folder_is_not_taken_for_a_repository(sample, tmp_path, capsys):
 
 
 def test_repository_is_loaded_at_a_revision(sample, tmp_path):
-    """Here from Parquet files that `datasets` writes; what `stage` writes is tested there."""
+    """The Parquet files are written by `datasets`; other tests load those that `stage` writes."""
     card = "---\nconfigs:\n"
     files = {}
     for config in CONFIG_NAMES:

@@ -40,7 +40,7 @@ def test_arrays_become_tensors_without_a_copy_or_a_warning(config, sample):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_prepared_tiles_come_once(workers, sample):
+def test_prepared_tiles_are_read_once(workers, sample):
     tiles = load_archives("image-segmentation", split="train", data_dir=sample)
     loader = DataLoader(tiles.with_format("torch"), batch_size=BATCH_SIZE, num_workers=workers)
     batches = list(loader)
@@ -50,7 +50,7 @@ def test_prepared_tiles_come_once(workers, sample):
 
 @pytest.mark.parametrize("nodes", [1, 2])
 @pytest.mark.parametrize("folder", ["sample", "sharded_sample"])
-def test_streamed_tiles_come_once(folder, nodes, request):
+def test_streamed_tiles_are_read_once(folder, nodes, request):
     data_dir = request.getfixturevalue(folder)
     seen: collections.Counter[str] = collections.Counter()
     for rank in range(nodes):

@@ -65,7 +65,7 @@ def test_a_readme_without_a_section_is_refused():
         fill_sections("# Title <!-- tiles -->1<!-- /tiles -->", {"splits": "", "tiles": ""})
 
 
-def test_sections_in_a_line_and_in_lines_are_filled():
+def test_inline_and_block_sections_are_filled():
     text = "<!-- a -->\n1\n<!-- /a -->\n\nIt is <!-- b -->1<!-- /b -->.\n\n"
     text += "<!-- c -->\n<!-- /c -->\n\nEnd"
     assert fill_sections(text, {"a": "x\ny", "b": "z"}) == "x\ny\n\nIt is z.\n\nEnd"

@@ -58,7 +58,7 @@ def test_texts_name_what_is_shown(pictures):
     assert "train with 1 cordillera and 1 glaciar tiles" in pictures["splits"].alt
 
 
-def test_pictures_of_a_sample_say_so(overlapping, pictures, folder, tmp_path):
+def test_pictures_of_a_sample_are_marked_as_synthetic(overlapping, pictures, folder, tmp_path):
     for picture in draw(overlapping, tmp_path / "assets", is_sample=True).values():
         assert "Synthetic sample" in picture.alt
         assert "Synthetic sample" in picture.caption

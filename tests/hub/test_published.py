@@ -1,4 +1,4 @@
-"""The published dataset, read by its clients, each in a process of its own.
+"""The published dataset, read by its clients, each in a separate process.
 
 These tests also run with old versions of `datasets`; see the fixture `staged`.
 """
@@ -129,7 +129,7 @@ def test_branches_load_byte_for_byte(client, staged, config, streaming, options)
     ],
     ids=["pandas", "polars", "duckdb"],
 )
-def test_other_clients_read_the_parquet(client, staged, code):
+def test_other_clients_read_the_parquet_files(client, staged, code):
     url = f"hf://datasets/{REPO_ID}/image-classification/test-00000-of-00001.parquet"
     rows = client(f"URL = {url!r}\n{textwrap.dedent(code)}")
     paths = sorted(factories.tile_paths(staged / "script/data", "test"))

@@ -142,7 +142,7 @@ def test_a_tag_is_not_moved(repository, publish):
 @pytest.mark.parametrize(
     ("status", "fix"), [(401, "hf auth login"), (403, "write access"), (404, "--repo-id")]
 )
-def test_an_answer_of_the_hub_is_explained(hub, repository, publish, status, fix):
+def test_an_error_of_the_hub_is_explained(hub, repository, publish, status, fix):
     hub.failures["/preupload/"] = status
     with pytest.raises(InputError, match=f"{status}.*{fix}"):
         publish()
@@ -154,7 +154,7 @@ def test_a_sample_is_refused_under_the_name_of_the_dataset(hub, publish):
     assert not hub.requests
 
 
-def test_another_repository_than_the_staged_one_is_refused(hub, publish):
+def test_a_repository_that_was_not_staged_for_is_refused(hub, publish):
     with pytest.raises(InputError, match="--repo-id"):
         publish(repo_id="alkzar90/other")
     assert not hub.requests

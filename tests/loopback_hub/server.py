@@ -29,7 +29,7 @@ class Request:
     """A request that the server received.
 
     Attributes:
-        method: Such as `GET`.
+        method: HTTP method, such as `GET`.
         path: Unquoted path and query; the complete URL of a request for another server.
         bytes_sent: Bytes of the answer's body.
     """
@@ -47,7 +47,7 @@ class LoopbackHub:
         tokens: The user of each token.
         repositories: Repositories by id.
         requests: All requests, in the order of arrival.
-        failures: Status to answer, by a part of the path of a request.
+        failures: HTTP status to answer, by a part of the request's path.
         before_commit, after_commit: Called with the repository around each commit of a client;
             tests use them to interfere.
     """
@@ -138,10 +138,10 @@ class _Handler(BaseHTTPRequestHandler):
     """
 
     protocol_version = "HTTP/1.1"  # keeps connections open
-    disable_nagle_algorithm = True  # else an answer waits 40 ms for an acknowledgement
+    disable_nagle_algorithm = True  # otherwise, an answer waits 40 ms for an acknowledgement
 
     def setup(self) -> None:
-        # With a small buffer, little is on its way when a client stops reading.
+        # With a small buffer, few bytes are in transit when a client stops reading.
         self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CHUNK)
         super().setup()
         self.hub: LoopbackHub = self.server.hub  # type: ignore[attr-defined]
@@ -185,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, request: Request, content: bytes) -> None:
         for start in range(0, len(content), _CHUNK):
             chunk = content[start : start + _CHUNK]
-            # Counted first: if a client has its answer, the answer is counted.
+            # Count first, so that an answer is counted when its client has it.
             request.bytes_sent += len(chunk)
             try:
                 self.wfile.write(chunk)
@@ -376,8 +376,8 @@ def client_environment(hub: LoopbackHub, home: Path) -> dict[str, str]:
         hub: The Hub.
         home: Folder for the caches.
     """
-    # requests skips the proxy by network, httpx by URL. The plain address would not do: requests
-    # compares the ends of names, and "datasets-server.127.0.0.1" ends with it.
+    # requests excludes a network from the proxy, httpx a URL. The plain address would not work:
+    # requests compares the ends of names, and "datasets-server.127.0.0.1" ends with it.
     no_proxy = f"127.0.0.0/8,{hub.url}"
     settings = {
         "HF_ENDPOINT": hub.url,

@@ -32,7 +32,7 @@ def test_replicates_and_interval_equal_those_of_a_plain_loop():
     assert (interval.low, interval.high) == pytest.approx(np.quantile(expected, [tail, 1 - tail]))
 
 
-def test_the_interval_of_a_mean_is_that_of_theory():
+def test_the_interval_of_a_mean_agrees_with_theory():
     values = np.random.default_rng(0).normal(size=400)
     clusters = Clusters("tile", np.arange(400))
     interval = find_interval(replicate(mean_of(values), clusters)["mean"].to_numpy(), clusters)

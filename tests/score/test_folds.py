@@ -34,7 +34,7 @@ def test_each_block_is_in_one_fold_and_classes_are_balanced():
     assert counts.to_numpy().max() < 2 * counts.to_numpy().min()
 
 
-def test_without_blocks_sites_are_kept_whole():
+def test_without_blocks_each_site_is_in_one_fold():
     folds = block_folds(MANY.drop(columns="block"), 4)
     assert (folds.groupby(MANY["site"].to_numpy()).nunique() == 1).all()
 

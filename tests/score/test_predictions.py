@@ -136,7 +136,7 @@ def test_predictions_are_ordered_like_the_tiles():
     ],
     ids=["missing", "repeated", "unknown"],
 )
-def test_paths_must_be_those_of_the_split(paths, wrong):
+def test_paths_must_be_tiles_of_the_split(paths, wrong):
     predictions = Predictions("a.csv", paths, np.zeros(len(paths)))
     message = error_of(predictions.in_order_of, PATHS)
     assert message.startswith(f"a.csv: 1 path, such as {wrong}, ")

@@ -1,4 +1,4 @@
-"""The command as a user runs it: what it prints and writes, and how it ends."""
+"""The command `score` as a user runs it: output, files and exit status."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def write_masks(masks, tmp_path):
     return write
 
 
-def test_json_has_the_contract_s_keys(score, write_scores):
+def test_json_has_the_documented_keys(score, write_scores):
     result = score(write_scores("a.csv", 0.3), *CLASSES)
     assert list(result)[:9] == [
         "config",
@@ -100,7 +100,7 @@ def test_json_has_the_contract_s_keys(score, write_scores):
         assert list(metric) == ["value", "low", "high", "unit"]
 
 
-def test_scores_are_judged_as_by_scikit_learn(score, write_scores, labels, data_dir):
+def test_metrics_of_scores_equal_those_of_scikit_learn(score, write_scores, labels, data_dir):
     file = write_scores("a.csv", 0.2)
     scores = pd.read_csv(file)["score"]
     result = score(file, *CLASSES)
@@ -115,7 +115,7 @@ def test_scores_are_judged_as_by_scikit_learn(score, write_scores, labels, data_
         assert metric["low"] <= metric["value"] <= metric["high"]
 
 
-def test_masks_are_judged_as_by_scikit_learn(score, write_masks, masks):
+def test_metrics_of_masks_equal_those_of_scikit_learn(score, write_masks, masks):
     result = score(write_masks("a", 5), *MASKS)
     true = np.stack([*masks.values()])
     pair = true.ravel(), np.roll(true, 5, axis=2).ravel()
@@ -147,7 +147,7 @@ def test_intervals_over_tiles_come_with_a_note(write_scores, data_dir, capsys, t
 
 
 @pytest.mark.parametrize(("threshold", "recall"), [("0", 1), ("1", 0)])
-def test_the_threshold_decides_what_is_glaciar(score, write_scores, threshold, recall):
+def test_the_threshold_decides_which_tiles_are_glaciar(score, write_scores, threshold, recall):
     result = score(write_scores("a.csv", 0.2), *CLASSES, "--threshold", threshold)
     assert result["metrics"]["recall"]["value"] == recall
     assert (result["metrics"]["precision"]["value"] is None) == (recall == 0)

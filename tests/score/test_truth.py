@@ -116,7 +116,7 @@ def cached_repository(tmp_path_factory):
 def test_truth_and_index_are_those_of_the_revision(
     cached_repository, config, mean, tmp_path, monkeypatch
 ):
-    """Also in a folder that holds one named like the repository."""
+    """The working directory may hold a folder named like the repository."""
     (tmp_path / "alkzar90" / "rock-glacier-dataset").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     for number, tag in enumerate(("score-a", "score-b")):

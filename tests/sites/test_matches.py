@@ -30,7 +30,7 @@ def matches_of(images, overlaps=NO_OVERLAPS, workers=ONE_PROCESS) -> pd.DataFram
 
 
 def scene(seed: int, size: int = 384) -> np.ndarray:
-    """Return terrain with detail at several scales: uint8 of shape (size, size, 4)."""
+    """Return terrain with details at several scales: uint8 of shape (size, size, 4)."""
     noise = noise_scene(seed, size, size)[..., 0] / 255 - 0.5
     terrain = sum(scale * ndimage.gaussian_filter(noise, scale) for scale in (1, 2, 4, 8))
     terrain = (terrain - terrain.min()) / np.ptp(terrain)

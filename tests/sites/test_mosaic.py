@@ -26,7 +26,7 @@ def tiles(tmp_path):
         yield opened
 
 
-def test_a_mosaic_shows_the_scene_again(tiles):
+def test_a_mosaic_restores_the_scene(tiles):
     sites = find_sites(tiles, Workers(1), matches=False)
     mosaic = draw_mosaic(tiles, sites.table.assign(block=0))
     assert np.array_equal(np.asarray(mosaic), SCENE[..., :3])

@@ -32,7 +32,7 @@ def overlaps_of(tiles, workers=ONE_PROCESS) -> list[tuple[int, ...]]:
 
 
 def overlaps_by_brute_force(tiles) -> list[tuple[int, ...]]:
-    """Compare every two tiles in every orientation at every offset.
+    """Compare all pairs of tiles in every orientation at every offset.
 
     A correlation selects offsets at which all pixels may be equal; these are compared exactly.
     """

@@ -103,7 +103,7 @@ def test_errors_of_matches_are_spread_and_overlaps_stay_exact():
 
 
 @pytest.mark.parametrize("tiles", [0, 1, 3])
-def test_tiles_without_pairs_are_sites_of_their_own(tiles):
+def test_a_tile_without_pairs_is_a_separate_site(tiles):
     table = place_tiles(tiles, frame([])).table
     assert table["site"].tolist() == list(range(tiles))
     assert not table[["x", "y", "orientation"]].any().any()

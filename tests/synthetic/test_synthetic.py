@@ -44,7 +44,7 @@ def decode_fitted(data_dir: Path, truth: pd.DataFrame) -> dict[str, npt.NDArray[
 
 
 def crop(tile: npt.NDArray[np.uint8], dx: int, dy: int) -> npt.NDArray[np.uint8]:
-    """Return the part of a fitted tile that another tile, at offset (dx, dy) from it, covers."""
+    """Return the part of a fitted tile that is covered by another tile at offset (dx, dy)."""
     return tile[max(dy, 0) : 128 + min(dy, 0), max(dx, 0) : 128 + min(dx, 0)]
 
 
@@ -112,7 +112,7 @@ def test_share_of_the_tiles_is_cut_from_shared_scenes(tmp_path: Path) -> None:
         assert shared_counts[split, label] == number
 
 
-def test_truth_fits_the_pixels(shared: tuple[Path, pd.DataFrame]) -> None:
+def test_truth_agrees_with_the_pixels(shared: tuple[Path, pd.DataFrame]) -> None:
     """Pairs of the overlap search are identical at the true offset and orientation."""
     folder, truth = shared
     fitted = decode_fitted(folder, truth)
@@ -159,7 +159,7 @@ def test_dates_of_a_scene_match(shared: tuple[Path, pd.DataFrame]) -> None:
     assert sites.table["site"].nunique() == truth["site"].nunique()
 
 
-def test_tiles_of_scenes_of_their_own_share_no_ground(sample: Path) -> None:
+def test_tiles_of_different_scenes_share_no_ground(sample: Path) -> None:
     pytest.importorskip("cv2")
     with TileSet.read(sample, Workers(num_proc=1)) as tiles:
         assert find_sites(tiles, Workers(num_proc=1)).pairs.empty
