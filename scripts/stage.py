@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write the folders of the Hub repository."""
+"""Write the folders of the Hub repository, one per branch."""
 
 import sys
 from pathlib import Path

@@ -51,7 +51,7 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=not_negative,
         default=0,
-        help="seed of the random numbers (default: %(default)s)",
+        help="seed for random numbers (default: %(default)s)",
     )
 
 

@@ -43,7 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "predictions", metavar="PREDICTIONS", type=Path, help="file or folder of predictions"
     )
     parser.add_argument(
-        "--name", metavar="CONFIG", choices=CONFIG_NAMES, required=True, help="|".join(CONFIG_NAMES)
+        "--name",
+        metavar="CONFIG",
+        choices=CONFIG_NAMES,
+        required=True,
+        help=" or ".join(CONFIG_NAMES),
     )
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument(
@@ -61,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tile index (default: tiles.parquet next to the data, if it exists)",
     )
     parser.add_argument(
-        "--split", choices=SPLIT_NAMES, default="test", help="the split (default: %(default)s)"
+        "--split", choices=SPLIT_NAMES, default="test", help="split to score (default: %(default)s)"
     )
     parser.add_argument(
         "--against",

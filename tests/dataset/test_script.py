@@ -56,7 +56,7 @@ def test_script_finds_the_archives_next_to_it(streaming, sample, tmp_path):
 
 @needs_scripts
 def test_script_raises_faults(sample_copy):
-    """The script is a separate module, so the type of its errors is another one."""
+    """The script is a separate module, so its error type differs from the imported one."""
     (sample_copy / "test.zip").unlink()
     with pytest.raises(ValueError, match=r"test\.zip") as caught:
         load_script(data_dir=str(sample_copy))

@@ -185,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, request: Request, content: bytes) -> None:
         for start in range(0, len(content), _CHUNK):
             chunk = content[start : start + _CHUNK]
-            # Count first, so that an answer is counted when its client has it.
+            # Count first: an answer must be counted by the time its client has it.
             request.bytes_sent += len(chunk)
             try:
                 self.wfile.write(chunk)
