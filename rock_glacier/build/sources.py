@@ -90,7 +90,7 @@ def find_sources(
         tiles: Folder of tiles, with or without masks in folders `masks`; or folder of archives.
         masks: Folder of masks, if they are not below `tiles`.
         prefixes: Class by prefix, for files whose names begin with it and folders of this name. The
-            longest prefix counts. The name of a class is always a prefix of this class.
+            longest prefix counts. By default, the name of a class is a prefix of it.
 
     Returns:
         The tiles by class, then in natural order of their names: `tile_2` before `tile_10`. Each
