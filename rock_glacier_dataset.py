@@ -21,7 +21,6 @@ import huggingface_hub
 from datasets.builder import DatasetGenerationError
 from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.download.streaming_download_manager import xgetsize, xopen
-from PIL import Image
 
 logger = datasets.utils.logging.get_logger(__name__)
 
@@ -730,7 +729,6 @@ def check_png(
         A fault with the code `png-corrupt` or `format_code`, or None.
     """
     code = "png-corrupt"
-    fix = _SAVE_AGAIN
     chunks = _chunk_types(png)
     if not png.startswith(b"\x89PNG\r\n\x1a\n"):
         problem = "is not a PNG file"
@@ -740,15 +738,12 @@ def check_png(
         code = format_code
         width, height, depth, colour_type = struct.unpack_from(">LLBB", png, 16)
         has_format = (depth, colour_type) == (8, 6) or (any_colours and depth <= 8)
-        if b"eXIf" in chunks and _find_orientation(png) != 1:
-            problem = "has an EXIF orientation, which some programs apply and others do not"
-            fix = "Rotate the pixels themselves, and save the file without EXIF data"
-        elif width != TILE_SIZE or height != TILE_SIZE or not has_format:
+        if width != TILE_SIZE or height != TILE_SIZE or not has_format:
             colours = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
             problem = f"is {width} x {height}, {depth}-bit {colours.get(colour_type, 'unknown')}"
         else:
             return None
-    return Fault(code, place, problem, fix)
+    return Fault(code, place, problem, _SAVE_AGAIN)
 
 
 def _chunk_types(png: bytes) -> list[bytes]:
@@ -762,15 +757,3 @@ def _chunk_types(png: bytes) -> list[bytes]:
         if start <= len(png):
             types.append(kind)
     return types
-
-
-def _find_orientation(png: bytes) -> int:
-    """Return the orientation in the EXIF chunk, 1 to 8, or 0 if it cannot be read."""
-    start = png.index(b"eXIf")
-    (length,) = struct.unpack_from(">L", png, start - 4)
-    tags = Image.Exif()
-    try:
-        tags.load(png[start + 4 : start + 4 + length])
-        return int(tags.get(0x0112, 1))
-    except (SyntaxError, ValueError, TypeError, struct.error):
-        return 0

@@ -6,6 +6,7 @@ import concurrent.futures
 import errno
 import functools
 import hashlib
+import io
 import math
 import os
 import shutil
@@ -16,7 +17,8 @@ from typing import Any
 import datasets
 import numpy as np
 import numpy.typing as npt
-from datasets.utils.logging import tqdm
+from PIL import Image
+from tqdm import tqdm
 
 from rock_glacier.masks import mask_to_class_indices
 from rock_glacier.parallel import count_cores
@@ -132,7 +134,8 @@ def _write_arrays(rows: datasets.Dataset, folder: Path, *, rgb: bool, num_worker
         starts = range(0, len(rows), _BATCH_SIZE)
         # Threads are enough: Pillow and zlib release the interpreter lock.
         with concurrent.futures.ThreadPoolExecutor(num_workers) as pool:
-            for _ in tqdm(pool.map(decode, starts), total=len(starts), desc="Decoding"):
+            batches = pool.map(decode, starts)
+            for _ in tqdm(batches, desc="Decoding", total=len(starts), disable=None):
                 pass
         try:
             unfinished.rename(folder)
@@ -165,18 +168,24 @@ def _decode(row: dict[str, Any], column: str) -> npt.NDArray[np.uint8]:
     if row[column] is None:
         raise ValueError(f"{place}: is missing. Drop the row.")
     try:
-        pixels = decode_any(_encoded(row[column]), place)
         if column == "masks":
-            return _mask_of(pixels)
+            return _decode_mask(_encoded(row[column]), place)
+        return decode_any(_encoded(row[column]), place)
     except ArchiveError:
         raise
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from error
-    return pixels
 
 
-def _mask_of(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Convert a decoded mask to class indices; a mask of grey levels 0 and 1 already holds them."""
-    if pixels[..., :3].max() <= 1:
-        return pixels[..., 0]
+def _decode_mask(png: bytes, place: str) -> npt.NDArray[np.uint8]:
+    """Decode a mask: white and black, or class indices as Pillow saves them (modes L and P)."""
+    pixels = decode_any(png, place)
+    with Image.open(io.BytesIO(png)) as image:
+        if image.mode in ("L", "P"):
+            values = np.array(image)
+            if values.max() <= 1 and pixels[..., :3].max() <= 1:
+                return values
+            palette = image.palette
+            if palette and (values.max() >= len(palette.palette) // 3 or not pixels[..., :3].any()):
+                raise ValueError("has a palette that does not show its class indices")
     return mask_to_class_indices(pixels)

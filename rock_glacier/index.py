@@ -129,8 +129,10 @@ def read_index(file: str | os.PathLike[str]) -> pd.DataFrame:
     place = os.path.basename(os.fspath(file))
     try:
         table = pq.read_table(file)
-    except pa.ArrowInvalid as error:
-        problem = f"is not a Parquet file ({error})"
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # not about the content
+            raise
+        problem = f"is not a Parquet file, or is damaged ({error})"
         raise ArchiveError(Fault("index-mismatch", place, problem, _GET_AGAIN)) from None
     missing = [name for name in _SCHEMA.names if name not in table.column_names]
     if missing:

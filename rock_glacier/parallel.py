@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -26,6 +27,17 @@ def count_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def cut_ranges(number: int, parts: int) -> list[tuple[int, int]]:
+    """Cut the numbers from 0 to `number` - 1 into ranges of about equal size.
+
+    Example:
+        >>> cut_ranges(10, 3)
+        [(0, 4), (4, 8), (8, 10)]
+    """
+    size = max(1, -(-number // parts))
+    return [(first, min(first + size, number)) for first in range(0, number, size)]
 
 
 @dataclass(frozen=True)
@@ -79,13 +91,12 @@ class Workers:
                 yield function(*task)
             return
         import joblib
-        from joblib.externals.loky.process_executor import TerminatedWorkerError
 
         calls = (joblib.delayed(function)(*task) for task in tasks)
         try:
             with self._backend():
                 yield from joblib.Parallel(n_jobs=processes, return_as="generator")(calls)
-        except TerminatedWorkerError:
+        except BrokenProcessPool:
             raise InputError(
                 "A worker process could not start, or was killed. "
                 "If memory ran out, use fewer processes (--num-proc)."

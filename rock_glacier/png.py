@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image
 
 from rock_glacier_dataset import ArchiveError, Fault, check_png
 
@@ -46,7 +46,7 @@ def decode_tile(png: bytes, place: str, format_code: str = "png-format") -> npt.
     fault = check_png(png, place, format_code)
     if fault:
         raise ArchiveError(fault)
-    return _decode(png, place)
+    return _decode(png, place, format_code)
 
 
 def decode_any(png: bytes, place: str) -> npt.NDArray[np.uint8]:
@@ -67,7 +67,7 @@ def decode_any(png: bytes, place: str) -> npt.NDArray[np.uint8]:
     fault = check_png(png, place, any_colours=True)
     if fault:
         raise ArchiveError(fault)
-    return _decode(png, place)
+    return _decode(png, place, "png-format")
 
 
 def encode(image: Image.Image | npt.NDArray[np.uint8], compress_level: int = 6) -> bytes:
@@ -84,7 +84,7 @@ def encode(image: Image.Image | npt.NDArray[np.uint8], compress_level: int = 6) 
     return file.getvalue()
 
 
-def _decode(png: bytes, place: str) -> npt.NDArray[np.uint8]:
+def _decode(png: bytes, place: str, format_code: str) -> npt.NDArray[np.uint8]:
     for chunk in _chunks(png):
         if zlib.crc32(chunk.kind + chunk.content) != chunk.checksum:
             name = chunk.kind.decode("latin-1")
@@ -95,12 +95,18 @@ def _decode(png: bytes, place: str) -> npt.NDArray[np.uint8]:
             )
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-            return np.array(image.convert("RGBA"))
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            pixels = np.array(image.convert("RGBA"))
     except MemoryError:
         raise
     except Exception as error:  # Pillow raises many types, depending on the damage
         problem = f"cannot be decoded ({' '.join(str(error).split())})"
         raise ArchiveError(Fault("png-corrupt", place, problem, _GET_AGAIN)) from error
+    if orientation != 1:
+        problem = "has an EXIF orientation, which some programs apply and others do not"
+        fix = "Rotate its pixels as they should be, and save it without EXIF data"
+        raise ArchiveError(Fault(format_code, place, problem, fix))
+    return pixels
 
 
 def _chunks(png: bytes) -> Iterator[_Chunk]:

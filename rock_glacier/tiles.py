@@ -19,7 +19,7 @@ import pandas as pd
 
 from rock_glacier.archives import find_manifest_faults, local_folder
 from rock_glacier.masks import mask_to_class_indices
-from rock_glacier.parallel import Workers
+from rock_glacier.parallel import Workers, cut_ranges
 from rock_glacier.png import decode_tile
 from rock_glacier_dataset import (
     ARCHIVE_NAME,
@@ -104,13 +104,15 @@ class TileSet:
         workers = workers or Workers()
         folder = local_folder(data_dir)
         listing = _Listing(folder)
-        scratch = _make_scratch_folder(len(listing.tiles))
+        check_scratch_space(len(listing.tiles) * _BYTES_PER_TILE)
+        scratch = tempfile.TemporaryDirectory(prefix="rock-glacier-", ignore_cleanup_errors=True)
         files = ArrayFiles(
             Path(scratch.name, "images"), Path(scratch.name, "masks"), len(listing.tiles)
         )
         for file in (files.images, files.masks):
             file.touch()
-        tasks = [(files, first, tiles) for first, tiles in _cut(listing.tiles, workers.parts)]
+        ranges = cut_ranges(len(listing.tiles), workers.parts)
+        tasks = [(files, first, listing.tiles[first:end]) for first, end in ranges]
         decoded: list[_DecodedTile] = []
         faults = listing.faults
         for part in workers.map(_decode_tiles, tasks, "Decoding tiles"):
@@ -145,11 +147,6 @@ class TileSet:
         The mask of a `cordillera` tile, and a mask that is missing or faulty, is all 0.
         """
         return self.files.open_masks()
-
-    def place(self, row: int) -> str:
-        """Return the place of a tile in faults, such as `train.zip: train/glaciar/007.png`."""
-        tile = self.table.loc[row]
-        return f"{tile['archive']}: {tile['path']}"
 
     def __len__(self) -> int:
         return len(self.table)
@@ -252,22 +249,21 @@ def _find_foreign_archives(folder: Path) -> list[Fault]:
     ]
 
 
-def _make_scratch_folder(tiles: int) -> tempfile.TemporaryDirectory[str]:
+def check_scratch_space(needed: int) -> None:
+    """Check that the folder for temporary files has room for scratch files.
+
+    Args:
+        needed: Size of the files in bytes.
+
+    Raises:
+        OSError: If there is not enough free space.
+    """
     place = tempfile.gettempdir()
-    needed = tiles * _BYTES_PER_TILE
     free = shutil.disk_usage(place).free
     if needed > free:
-        problem = f"decoded tiles need {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB is free"
+        problem = f"scratch files need {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB is free"
         fix = "Free some space, or set TMPDIR to a folder on a larger disk"
         raise OSError(errno.ENOSPC, f"{problem}. {fix}", place)
-    return tempfile.TemporaryDirectory(prefix="rock-glacier-", ignore_cleanup_errors=True)
-
-
-def _cut(tiles: list[_ListedTile], parts: int) -> Iterator[tuple[int, list[_ListedTile]]]:
-    """Cut tiles into parts; yield the number of the first tile of each part, and the part."""
-    size = max(1, -(-len(tiles) // parts))
-    for first in range(0, len(tiles), size):
-        yield first, tiles[first : first + size]
 
 
 def _decode_tiles(files: ArrayFiles, first: int, tiles: list[_ListedTile]) -> list[_DecodedTile]:

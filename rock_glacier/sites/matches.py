@@ -28,6 +28,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -37,7 +38,7 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
-from rock_glacier.parallel import Workers
+from rock_glacier.parallel import Workers, cut_ranges
 from rock_glacier.sites.features import (
     FEATURE,
     MAX_FEATURES,
@@ -46,7 +47,7 @@ from rock_glacier.sites.features import (
 )
 from rock_glacier.sites.orientations import INVERSE, MATRICES, oriented
 from rock_glacier.sites.overlaps import WINDOW
-from rock_glacier.tiles import ArrayFiles
+from rock_glacier.tiles import ArrayFiles, check_scratch_space
 from rock_glacier_dataset import TILE_SIZE
 
 MIN_VOTES = 4
@@ -63,6 +64,7 @@ _SEARCH = 3  # pixels; how far a link is moved to find the best correlation
 _EXACT_SEARCH = 20_000  # features; above this, only the nearest clusters are searched
 _PROBES = 8  # clusters that are searched
 _TRAINING = 100_000  # features that the clusters are computed from; 51 MB as float32
+_MIN_TRAINING_PER_CLUSTER = 39  # features; faiss warns if there are fewer
 _QUERIED_TILES = 256  # tiles whose features are searched at once
 _CACHED_TILES = 500  # tiles whose gradients a worker keeps, 64 KiB each
 
@@ -101,8 +103,8 @@ def find_matches(files: ArrayFiles, workers: Workers, overlaps: pd.DataFrame) ->
         link from a to b in `orientation`, `dx`, `dy`, the size of the common rectangle in `pixels`,
         the number of `votes`, and the `correlation` of the gradients, at most 1.
     """
-    size = max(1, -(-files.tiles // workers.parts))
-    ranges = [(first, min(first + size, files.tiles)) for first in range(0, files.tiles, size)]
+    check_scratch_space(files.tiles * MAX_FEATURES * FEATURE.itemsize)
+    ranges = cut_ranges(files.tiles, workers.parts)
     tasks = [(files, first, last) for first, last in ranges]
     described = workers.map(_describe_tiles, tasks, "Detecting features")
     features = _collect(files, described)
@@ -110,8 +112,8 @@ def find_matches(files: ArrayFiles, workers: Workers, overlaps: pd.DataFrame) ->
     known = set(zip(overlaps["a"].tolist(), overlaps["b"].tolist(), strict=True))
     is_new = [pair not in known for pair in links[["a", "b"]].tolist()]
     links = links[np.array(is_new, bool)]
-    size = max(1, -(-len(links) // workers.parts))
-    confirm_tasks = [(files, links[first : first + size]) for first in range(0, len(links), size)]
+    link_ranges = cut_ranges(len(links), workers.parts)
+    confirm_tasks = [(files, links[first:last]) for first, last in link_ranges]
     confirmed = [_as_frame([]), *workers.map(_confirm, confirm_tasks, "Confirming matches")]
     return pd.concat(confirmed, ignore_index=True)
 
@@ -123,28 +125,35 @@ def _describe_tiles(files: ArrayFiles, first: int, last: int) -> list[np.ndarray
 
 def _collect(files: ArrayFiles, parts: Iterable[list[np.ndarray]]) -> _Features:
     """Collect the features of all tiles in scratch files, because they may not fit in memory."""
-    most = max(1, files.tiles * MAX_FEATURES)
-    folder = files.images.parent
-    descriptors: Any = np.memmap(folder / "descriptors", np.uint8, "w+", shape=(most, 128))
-    geometry: Any = np.memmap(folder / "geometry", np.float32, "w+", shape=(most, 4))
-    ends = np.zeros(files.tiles + 1, np.int64)
-    tile = 0
-    for part in parts:
-        for features in part:
-            span = slice(ends[tile], ends[tile] + len(features))
-            descriptors[span] = features["descriptor"]
-            for column, name in enumerate(FEATURE.names[:4]):  # type: ignore[index]
-                geometry[span, column] = features[name]
-            tile += 1
-            ends[tile] = span.stop
-    tiles = np.repeat(np.arange(files.tiles, dtype=np.int32), np.diff(ends))
-    return _Features(descriptors[: ends[-1]], geometry[: ends[-1]], tiles, ends)
+    descriptor_file = files.images.parent / "descriptors"
+    geometry_file = files.images.parent / "geometry"
+    numbers = []
+    # Write to the files: on a full disk, assigning to a mapped array would kill the process.
+    with descriptor_file.open("wb") as descriptors, geometry_file.open("wb") as geometry:
+        for part in parts:
+            for features in part:
+                numbers.append(len(features))
+                descriptors.write(features["descriptor"].tobytes())
+                columns = [features[name] for name in ("x", "y", "size", "angle")]
+                geometry.write(np.column_stack(columns).tobytes())
+    ends = np.concatenate([[0], np.cumsum(numbers)]).astype(np.int64)
+    return _Features(
+        _map(descriptor_file, np.uint8, (int(ends[-1]), 128)),
+        _map(geometry_file, np.float32, (int(ends[-1]), 4)),
+        np.repeat(np.arange(files.tiles, dtype=np.int32), np.diff(ends)),
+        ends,
+    )
+
+
+def _map(file: Path, dtype: Any, shape: tuple[int, int]) -> npt.NDArray[Any]:
+    if shape[0] == 0:  # an empty file cannot be mapped
+        return np.zeros(shape, dtype)
+    return np.memmap(file, dtype, "r", shape=shape)
 
 
 def _vote(features: _Features, *, threads: int) -> np.ndarray:
     """Return each pair's link with the most votes, if there are enough: array of `_LINK`."""
-    faiss.omp_set_num_threads(threads)
-    index = _make_index(features.descriptors)
+    index = _make_index(features.descriptors, threads=threads)
     number = len(features.ends) - 1
     found = [np.zeros(0, _LINK)]
     with tqdm(total=number, desc="Searching matches", unit=" tiles", disable=None) as bar:
@@ -160,16 +169,19 @@ def _vote(features: _Features, *, threads: int) -> np.ndarray:
     return _best_of_pairs(_order(np.concatenate(found)))
 
 
-def _make_index(descriptors: npt.NDArray[np.uint8]) -> Any:
+def _make_index(descriptors: npt.NDArray[np.uint8], *, threads: int) -> Any:
     """Make a nearest-neighbour index; many descriptors are compressed to 32 bytes each."""
     index: Any = faiss.IndexFlatL2(128)
     if len(descriptors) > _EXACT_SEARCH:
-        clusters = int(len(descriptors) ** 0.5 / 2)
+        clusters = min(int(len(descriptors) ** 0.5 / 2), _TRAINING // _MIN_TRAINING_PER_CLUSTER)
         index = faiss.index_factory(128, f"IVF{clusters},PQ64x4fs")
         index.nprobe = _PROBES
         number = min(len(descriptors), _TRAINING)
         sample = np.linspace(0, len(descriptors) - 1, number).astype(np.intp)
+        # With several threads, the clusters would depend on their number.
+        faiss.omp_set_num_threads(1)
         index.train(descriptors[sample].astype(np.float32))
+    faiss.omp_set_num_threads(threads)
     for first in range(0, len(descriptors), _TRAINING):
         index.add(descriptors[first : first + _TRAINING].astype(np.float32))
     return index

@@ -36,7 +36,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rock_glacier.parallel import Workers
+from rock_glacier.parallel import Workers, cut_ranges
 from rock_glacier.sites.orientations import MATRICES, ORIENTATIONS, oriented
 from rock_glacier.sites.pixels import Pixels, pack_pixels
 from rock_glacier.tiles import ArrayFiles
@@ -82,7 +82,7 @@ def find_overlaps(files: ArrayFiles, workers: Workers) -> pd.DataFrame:
         link from a to b in `orientation`, `dx`, `dy`, and the size of the common rectangle in
         `pixels`. If a pair has several overlaps, it is the largest.
     """
-    ranges = _cut(files.tiles, workers.parts)
+    ranges = cut_ranges(files.tiles, workers.parts)
     tasks = [(files, first, last) for first, last in ranges]
     parts = list(workers.map(_describe_tiles, tasks, "Choosing anchors"))
     anchors = [anchor for part_anchors, _ in parts for anchor in part_anchors]
@@ -95,12 +95,6 @@ def find_overlaps(files: ArrayFiles, workers: Workers) -> pd.DataFrame:
     confirm_tasks = [(files, part) for part in _split_by_pair(candidates)]
     overlaps += workers.map(_confirm, confirm_tasks, "Comparing pairs")
     return pd.concat(overlaps, ignore_index=True)
-
-
-def _cut(tiles: int, parts: int) -> list[tuple[int, int]]:
-    """Cut the tile numbers into ranges; returns the first and the end of each."""
-    size = max(1, -(-tiles // parts))
-    return [(first, min(first + size, tiles)) for first in range(0, tiles, size)]
 
 
 def _describe_tiles(

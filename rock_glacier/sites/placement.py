@@ -128,11 +128,9 @@ def _place_along_tree(
     rank = np.empty(len(pairs))
     rank[np.lexsort((strength, is_exact))[::-1]] = np.arange(1, len(pairs) + 1)
     tree = minimum_spanning_tree(_make_graph(rank, pairs, tiles).tocsr())
+    in_tree = pairs.iloc[np.argsort(rank)[tree.data.astype(np.int64) - 1]]
     links = {
-        (a, b): (orientation, dx, dy)
-        for a, b, orientation, dx, dy in pairs[["a", "b", "orientation", "dx", "dy"]].itertuples(
-            index=False
-        )
+        (pair.a, pair.b): (pair.orientation, pair.dx, pair.dy) for pair in in_tree.itertuples()
     }
     position = np.zeros((tiles, 2))
     orientations = np.zeros(tiles, np.int64)

@@ -112,26 +112,53 @@ def test_rgb_images_are_accepted(cache):
     assert np.array_equal(arrays["image"][0], noise_scene(3)[..., :3])
 
 
-@pytest.mark.parametrize("mode", ["L", "P"])
-def test_masks_of_class_indices_are_used_as_they_are(cache, mode):
-    indices = np.zeros((128, 128), np.uint8)
-    indices[:, :64] = 1
+def indexed_mask(indices, palette=None) -> bytes:
+    """Save class indices as Pillow does: in mode L, or in mode P with a palette of colours."""
     image = Image.fromarray(indices)
-    if mode == "P":
-        image.putpalette([level for level in range(256) for _ in range(3)])
+    if palette is not None:
+        image = image.convert("P")
+        image.putdata(indices.ravel().tolist())
+        image.putpalette([level for colour in palette for level in colour])
     file = io.BytesIO()
     image.save(file, "PNG")
-    arrays = to_arrays(make_rows(png(3), file.getvalue()), cache_dir=cache)
-    assert np.array_equal(arrays["masks"][0], indices)
+    return file.getvalue()
 
 
-def test_a_palette_of_other_colours_is_refused(cache):
-    image = Image.fromarray(np.eye(128, dtype=np.uint8)).convert("P")
-    image.putpalette([0, 0, 0, 128, 0, 0])
-    file = io.BytesIO()
-    image.save(file, "PNG")
+BLACK = (0, 0, 0)
+WHITE = (255, 255, 255)
+GREY_RAMP = [(level, level, level) for level in range(256)]
+INDICES = np.kron([[1, 0]], np.ones((128, 64), np.uint8)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "palette",
+    [None, GREY_RAMP, [BLACK], [BLACK] * 256],
+    ids=["mode L", "grey ramp", "one colour", "all black"],
+)
+def test_masks_of_class_indices_are_used_as_they_are(cache, palette):
+    rows = make_rows(png(3), indexed_mask(INDICES, palette))
+    assert np.array_equal(to_arrays(rows, cache_dir=cache)["masks"][0], INDICES)
+
+
+def test_a_palette_of_white_and_black_is_read_by_colour(cache):
+    rows = make_rows(png(3), indexed_mask(INDICES, [WHITE, BLACK]))
+    assert np.array_equal(to_arrays(rows, cache_dir=cache)["masks"][0], 1 - INDICES)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        indexed_mask(INDICES, [BLACK, (128, 0, 0)]),
+        indexed_mask(np.where(INDICES, 1, 200).astype(np.uint8), [BLACK, WHITE, *[BLACK] * 15]),
+        indexed_mask(5 * INDICES, [BLACK] * 256),
+        png(np.full((128, 128, 3), (0, 1, 0), np.uint8), "RGB"),
+        png(np.zeros((128, 128, 4), np.uint8)),
+    ],
+    ids=["other colour", "palette too short", "palette all black", "green", "transparent"],
+)
+def test_a_mask_of_other_colours_is_refused(cache, mask):
     with pytest.raises(ValueError, match="a/glaciar/1"):
-        to_arrays(make_rows(png(3), file.getvalue()), cache_dir=cache)
+        to_arrays(make_rows(png(3), mask), cache_dir=cache)
 
 
 @pytest.mark.parametrize("column", ["image", "masks"])

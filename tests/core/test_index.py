@@ -108,6 +108,7 @@ CHANGES = {
     "type": lambda file: change(file, "site", ["a"] * 12),
     "column": lambda file: pq.write_table(pq.read_table(file).drop(["block"]), file),
     "not Parquet": lambda file: file.write_text("path,site\n"),
+    "damaged": lambda file: file.write_bytes(b"PAR1" + bytes(300) + file.read_bytes()[304:]),
 }
 
 

@@ -77,7 +77,6 @@ def test_a_damaged_tile_is_a_fault_and_the_others_stay(tmp_path):
         assert np.array_equal(tiles.images[1], noise_scene(3))
         assert np.array_equal(tiles.masks[1], HALF)
         assert tiles.counts["train"]["glaciar"] == 2
-        assert tiles.place(1) == "train.zip: train/glaciar/3.png"
 
 
 GREY = noise_scene(0)
