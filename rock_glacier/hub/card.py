@@ -75,6 +75,7 @@ class Content:
         is_sample: Whether the tiles are synthetic.
         counts: Number of tiles of each class in each split.
         index: The tile index.
+        overlaps: Number of overlaps across splits, from the tiles' pixels.
         faults: Faults that the audit found, or None if no audit was made.
         pictures: The pictures.
         infos: Features, splits and sizes of each config.
@@ -84,6 +85,7 @@ class Content:
     is_sample: bool
     counts: Mapping[str, Mapping[str, int]]
     index: pd.DataFrame
+    overlaps: int
     faults: list[Fault] | None
     pictures: Iterable[Picture]
     infos: Mapping[str, datasets.DatasetInfo]
@@ -102,7 +104,7 @@ def make_card(readme: str, content: Content) -> DatasetCard:
         "sample": _SAMPLE.format(tiles=count(tiles, "tile")) if content.is_sample else "",
         "tiles": f"{tiles:,}",
         "splits": _make_split_table(content.counts),
-        "audit": describe_sites(content.index) + _describe_faults(content.faults),
+        "audit": describe_sites(content.index, content.overlaps) + _describe_faults(content.faults),
     }
     for picture in content.pictures:
         sections[f"pictures:{picture.name}"] = picture.to_markdown()
@@ -166,23 +168,29 @@ def _make_split_table(counts: Mapping[str, Mapping[str, int]]) -> str:
     return "\n".join(lines)
 
 
-def describe_sites(index: pd.DataFrame) -> str:
+def describe_sites(index: pd.DataFrame, overlaps: int) -> str:
     """Describe how many sites there are, and how many test tiles share a block with train tiles.
 
     Args:
         index: The tile index.
+        overlaps: Number of overlaps across splits, from the tiles' pixels. The index may lack them.
     """
     sites = count(index["site"].nunique(), "site")
     text = f"The {count(len(index), 'tile')} show {sites}: places whose tiles share ground. "
+    text += "According to the tile index, "
     of_train = index.loc[index["split"] == "train", ["site", "block"]].drop_duplicates()
     test = index.loc[index["split"] == "test", ["site", "block"]]
     shared = len(test.merge(of_train))
     if shared == 0:
-        return f"{text}No test tile shares ground with a train tile."
-    return (
-        f"{text}{shared:,} of {count(len(test), 'test tile')} are at a site that train tiles show "
-        "too, so scores on them are too high."
-    )
+        text += "no test tile shares ground with a train tile."
+    else:
+        text += (
+            f"{shared:,} of {count(len(test), 'test tile')} are at a site that train tiles show "
+            "too, so scores on them are too high."
+        )
+    if overlaps:
+        text += f" The pixels show {count(overlaps, 'overlap')} across splits."
+    return text
 
 
 def _describe_faults(faults: list[Fault] | None) -> str:

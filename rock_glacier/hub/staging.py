@@ -95,7 +95,10 @@ def stage(
         assets = folder / MAIN / "assets"
         assets.mkdir()
         pictures = draw_pictures(tiles, index, pairs, assets, is_sample=synthetic)
-        content = Content(repo_id, synthetic, tiles.counts, index, faults, pictures, infos)
+        overlaps = _count_overlaps(pairs, tiles.table["split"])
+        content = Content(
+            repo_id, synthetic, tiles.counts, index, overlaps, faults, pictures, infos
+        )
         _write_documents(folder, content)
     return infos
 
@@ -121,6 +124,13 @@ def _find_index(
     if audit.errors:
         message(f"The audit found {count(audit.errors, 'error')}. List them: rock-glacier audit")
     return audit.index, audit.pairs, audit.faults
+
+
+def _count_overlaps(pairs: pd.DataFrame, splits: pd.Series) -> int:
+    """Return the number of overlaps of tiles in different splits."""
+    overlaps = pairs[pairs["kind"] == "overlap"]
+    names = splits.to_numpy()
+    return int((names[overlaps["a"]] != names[overlaps["b"]]).sum())
 
 
 def _copy_archives(source: Path, target: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +81,8 @@ def upload(
 ) -> Iterator[str]:
     """Upload a staged folder, after comparing its Parquet files with its archives.
 
-    A branch is either unchanged or complete. If an upload fails, the next one does the rest.
+    A branch is either unchanged or complete, and the tag comes last. If an upload fails, the next
+    one does the rest.
 
     Args:
         staged: A folder that `stage` wrote.
@@ -100,11 +101,17 @@ def upload(
     api = api or HfApi()
     repo_id = _check_repo_id(staged, repo_id, options)
     yield check_staged(staged)
+    heads = {}
     for branch in (MAIN, SCRIPT):
         if branch == SCRIPT and options.create_pr:
             continue
         with _explain_errors(f"{repo_id}, branch {branch}"):
-            yield from _upload_branch(api, staged, repo_id, branch, options)
+            heads[branch] = yield from _upload_branch(api, staged, repo_id, branch, options)
+    commit = heads[MAIN]
+    if options.tag and commit and not options.dry_run:
+        with _explain_errors(f"{repo_id}, tag {options.tag}"):
+            _create_tag(api, repo_id, options.tag, commit)
+        yield f"{options.tag}: {commit}"
 
 
 def _check_repo_id(staged: Path, repo_id: str | None, options: UploadOptions) -> str:
@@ -153,14 +160,15 @@ def check_staged(staged: Path) -> str:
 
 def _upload_branch(
     api: HfApi, staged: Path, repo_id: str, branch: str, options: UploadOptions
-) -> Iterator[str]:
+) -> Generator[str, None, str | None]:
+    """Yield a line for each step, and return the last commit, or None without a branch."""
     folder = staged / branch
     if not options.dry_run:
         _create_branch(api, repo_id, branch)
     head = _find_head(api, repo_id, branch)
     if head is None:
         yield f"{branch}: would be created"
-        return
+        return None
     changes = find_changes(api, repo_id, head, folder)
     if not changes:
         yield f"{branch}: nothing to change"
@@ -190,15 +198,28 @@ def _upload_branch(
                 "Run the command again."
             )
         yield f"{branch}: {changes}, {commit.pr_url or commit.commit_url}"
-    if branch == MAIN and options.tag and not options.dry_run:
-        api.create_tag(repo_id, tag=options.tag, revision=head, repo_type="dataset", exist_ok=False)
-        yield f"{options.tag}: {head}"
+    return head
 
 
 def _create_branch(api: HfApi, repo_id: str, branch: str) -> None:
     api.create_repo(repo_id, repo_type="dataset", exist_ok=True)
     if branch != MAIN:
         api.create_branch(repo_id, branch=branch, repo_type="dataset", exist_ok=True)
+
+
+def _create_tag(api: HfApi, repo_id: str, tag: str, commit: str) -> None:
+    """Tag a commit, unless an earlier upload did. A tag is never moved."""
+    try:
+        api.create_tag(repo_id, tag=tag, revision=commit, repo_type="dataset", exist_ok=False)
+    except HfHubHTTPError as error:
+        if error.response.status_code != 409:
+            raise
+        tagged = api.dataset_info(repo_id, revision=tag).sha
+        if tagged != commit:
+            raise InputError(
+                f"{repo_id}: the tag {tag} is on the commit {tagged} already, not on {commit}. "
+                "Choose another --tag."
+            ) from error
 
 
 def _find_head(api: HfApi, repo_id: str, branch: str) -> str | None:

@@ -27,7 +27,7 @@ def make_content(test_tiles=1, faults=None, pictures=()):
         config: datasets.DatasetInfo(features=features_of(config), splits=part)
         for config in CONFIG_NAMES
     }
-    return Content("me/it", False, counts, index, faults, pictures, infos)
+    return Content("me/it", False, counts, index, 0, faults, pictures, infos)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,13 @@ def test_inline_and_block_sections_are_filled():
 def test_shared_ground_is_counted_by_block():
     splits = ["train", "test", "test", "test"]
     index = pd.DataFrame({"split": splits, "site": [0, 0, 0, 1], "block": [0, 0, 1, 0]})
-    assert "4 tiles show 2 sites" in describe_sites(index)
-    assert "1 of 3 test tiles" in describe_sites(index)
-    assert "No test tile" in describe_sites(index.assign(block=range(4)))
+    assert "4 tiles show 2 sites" in describe_sites(index, overlaps=0)
+    assert "1 of 3 test tiles" in describe_sites(index, overlaps=0)
+
+
+def test_overlaps_that_the_index_lacks_are_named():
+    index = pd.DataFrame({"split": ["train", "test"], "site": [0, 1], "block": 0})
+    text = describe_sites(index, overlaps=0)
+    assert "According to the tile index, no test tile shares ground with a train tile." in text
+    assert "overlap" not in text
+    assert describe_sites(index, overlaps=2) == f"{text} The pixels show 2 overlaps across splits."

@@ -94,11 +94,13 @@ def test_sections_of_the_card(staged, staged_overlapping):
     card = (staged / "main/README.md").read_text()
     assert "synthetic sample of 22 tiles" in card
     assert "| tiles | 12 | 4 | 6 |\n| `cordillera` | 6 (50 %) | 2 (50 %) | 3 (50 %) |\n" in card
-    assert "No test tile shares ground with a train tile." in card
+    assert "no test tile shares ground with a train tile." in card
+    assert "across splits" not in card
     assert "assets/overlap.webp" not in card
     card = (staged_overlapping / "main/README.md").read_text()
     assert "ynthetic" not in card.partition("## Load it")[0]
     assert "1 of 2 test tiles are at a site that train tiles show" in card
+    assert "1 overlap across splits" in card
     assert "assets/overlap.webp" in card
     assert "<!--" not in card
 

@@ -134,9 +134,20 @@ def test_a_commit_that_differs_is_reported(hub, repository, publish):
 def test_a_tag_is_not_moved(repository, publish):
     repository.create_tag("v1")
     tagged = repository.find("v1").sha
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=f"tag v1 .*{tagged}"):
         publish(tag="v1")
     assert repository.find("v1").sha == tagged
+
+
+def test_an_upload_with_a_tag_is_resumed(hub, repository, publish, staged):
+    hub.failures["/commit/script"] = 403
+    with pytest.raises(InputError, match="branch script"):
+        publish(tag="v1")
+    hub.failures.clear()
+    for _ in range(2):  # the tag exists the second time
+        publish(tag="v1")
+        assert_published(repository, staged)
+        assert repository.find("v1") == repository.find("main")
 
 
 @pytest.mark.parametrize(
