@@ -10,17 +10,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rock_glacier.audit.duplicates import find_duplicates
 from rock_glacier.faults import ERROR, severity_of, sort_faults
 from rock_glacier.index import INDEX_NAME, check_index, make_index, read_index
+from rock_glacier.output import count
 from rock_glacier.sites import Sites
+from rock_glacier.sites.orientations import COMPOSED, MATRICES
+from rock_glacier.sites.placement import TOLERANCE
 from rock_glacier.tiles import TileSet
 from rock_glacier_dataset import ArchiveError, Fault
 
 # Columns that the audit measures. All others are kept from a tile index that fits.
 _MEASURED = ["path", "split", "label", "mask_share"]
+
+# Columns that place a tile.
+_POSITION = ["site", "block", "x", "y", "orientation"]
 
 # Columns of the JSON report about pairs.
 _JSON_COLUMNS = ["a", "b", "kind", "kinds", "orientation", "dx", "dy", "pixels", "correlation"]
@@ -87,7 +94,7 @@ class Audit:
 
 
 def check(tiles: TileSet, sites: Sites, *, matches: bool = True) -> Audit:
-    """Check tiles, and keep the blocks of the folder's tile index if it fits the tiles.
+    """Check tiles, and keep the positions of the folder's tile index if it fits.
 
     Args:
         tiles: All tiles of a folder of archives.
@@ -109,7 +116,7 @@ def check(tiles: TileSet, sites: Sites, *, matches: bool = True) -> Audit:
     if index_file.is_file():
         try:
             index = read_index(index_file)
-            index_faults = list(_find_index_faults(index, pairs, table))
+            index_faults = _find_index_faults(index, sites, table["path"])
         except ArchiveError as error:
             index_faults = [error.fault]
         if not index_faults:
@@ -181,29 +188,44 @@ def _find_duplicate_faults(
         yield Fault("duplicate-pixels", places[pair.a], problem, fix)
 
 
-def _find_index_faults(
-    index: pd.DataFrame, pairs: pd.DataFrame, table: pd.DataFrame
-) -> Iterator[Fault]:
-    """Report an index of other tiles, and pairs that are in different sites or blocks of it."""
-    faults = check_index(index, table["path"])
+def _find_index_faults(index: pd.DataFrame, sites: Sites, paths: pd.Series) -> list[Fault]:
+    """Report an index of other tiles, or one whose positions do not fit the pairs.
+
+    Tiles that no pair connects may be in one site of the index, because `build` may have dropped
+    the tiles between them.
+    """
+    faults = check_index(index, paths)
     if faults:
-        yield from faults
-        return
-    indexed = index.set_index("path").loc[table["path"]]
-    sites = indexed["site"].to_numpy()
-    blocks = indexed["block"].to_numpy()
-    paths = table["path"].to_list()
-    places = table["place"].to_list()
-    for pair in _rows(pairs):
-        if sites[pair.a] != sites[pair.b]:
-            unit = "sites"
-        elif blocks[pair.a] != blocks[pair.b]:
-            unit = "blocks"
-        else:
-            continue
-        problem = f"shares ground with {paths[pair.b]}, but {INDEX_NAME} lists different {unit}"
-        fix = f"Write {INDEX_NAME} again: rock-glacier audit DATA_DIR --index FILE"
-        yield Fault("index-mismatch", places[pair.a], problem, fix)
+        return faults
+    pairs = sites.pairs
+    a = pairs["a"].to_numpy()
+    b = pairs["b"].to_numpy()
+    # Differences of wrong positions may be too large for int32.
+    indexed = index.set_index("path").loc[paths, _POSITION].astype(np.int64)
+    unit = indexed[["site", "block"]].to_numpy()
+    position = indexed[["x", "y"]].to_numpy()
+    orientation = indexed["orientation"].to_numpy()
+    is_used = ~pairs.index.isin(sites.contradictions.index)
+    composed = COMPOSED[orientation[a], pairs["orientation"]]
+    shifts = np.einsum("nij,nj->ni", MATRICES[orientation[a]], pairs[["dx", "dy"]].to_numpy())
+    missed = np.abs(position[a] + shifts - position[b]).max(1, initial=0)
+    differences = {
+        "different sites": unit[a, 0] != unit[b, 0],
+        "different blocks": unit[a, 1] != unit[b, 1],
+        "wrong orientations": is_used & (composed != orientation[b]),
+        "a wrong offset": is_used & (missed > TOLERANCE),
+    }
+    difference = np.select(list(differences.values()), list(differences), default="")
+    wrong = np.flatnonzero(difference)
+    if not len(wrong):
+        return []
+    first = wrong[0]
+    problem = (
+        f"does not fit {count(len(wrong), 'pair')} of tiles that share ground, such as "
+        f"{paths[a[first]]} and {paths[b[first]]}: it lists {difference[first]}"
+    )
+    fix = f"Write {INDEX_NAME} again: rock-glacier audit DATA_DIR --index FILE"
+    return [Fault("index-mismatch", INDEX_NAME, problem, fix)]
 
 
 def _keep_positions(table: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from rock_glacier.sites.orientations import ORIENTATIONS, oriented
+from rock_glacier.sites.pixels import canonical_hash, pack_pixels
 from rock_glacier.tiles import TileSet
 
 # Number of tiles whose pixels are summed at once; this takes about 30 MiB.
 _CHUNK = 128
-
-# Red, green and blue of a pixel that was read as a little-endian number.
-_RGB = np.uint32(0xFFFFFF)
 
 
 def find_duplicates(tiles: TileSet) -> pd.DataFrame:
@@ -36,7 +33,7 @@ def find_duplicates(tiles: TileSet) -> pd.DataFrame:
     first_rows: dict[bytes, int] = {}
     duplicates = []
     for row in np.flatnonzero(sums.duplicated(keep=False)).tolist():
-        first = first_rows.setdefault(_digest(images[row]), row)
+        first = first_rows.setdefault(canonical_hash(pack_pixels(images[row])), row)
         if first != row:
             duplicates.append(_describe(tiles, first, row))
     columns = ["a", "b", "orientation", "masks_differ"]
@@ -47,29 +44,17 @@ def _sum_pixels(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     """Return the sum of each tile's pixels and of their squares, shape (n, 2)."""
     sums = np.zeros((len(images), 2), np.uint64)
     for start in range(0, len(images), _CHUNK):
-        pixels = _pack(images[start : start + _CHUNK]).astype(np.uint64)
+        pixels = pack_pixels(images[start : start + _CHUNK]).astype(np.uint64)
         sums[start : start + _CHUNK, 0] = pixels.sum(axis=(1, 2))
         # At most 128 * 128 * 2 ** 48, so the sum does not overflow.
         sums[start : start + _CHUNK, 1] = (pixels * pixels).sum(axis=(1, 2))
     return sums
 
 
-def _pack(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
-    """Turn the colours of RGBA images (..., 4) into one number per pixel, without alpha."""
-    return np.ascontiguousarray(images).view("<u4")[..., 0] & _RGB
-
-
-def _digest(image: npt.NDArray[np.uint8]) -> bytes:
-    """Return a hash of the colours that is the same for all orientations of a tile."""
-    pixels = _pack(image)
-    smallest = min(oriented(pixels, orientation).tobytes() for orientation in ORIENTATIONS)
-    return hashlib.sha256(smallest).digest()
-
-
 def _describe(tiles: TileSet, a: int, b: int) -> dict[str, Any]:
     """Return the row of two tiles with the same pixels."""
-    pixels_a = _pack(tiles.images[a])
-    pixels_b = _pack(tiles.images[b])
+    pixels_a = pack_pixels(tiles.images[a])
+    pixels_b = pack_pixels(tiles.images[b])
     fitting = [
         orientation
         for orientation in ORIENTATIONS

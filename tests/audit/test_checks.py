@@ -226,7 +226,8 @@ def test_match_across_splits_is_an_error(tmp_path, audit):
 def test_index_that_fits_keeps_sites_and_blocks(data_dir, audit):
     index = audit(data_dir).index
     index = index.assign(site=0, block=range(6), x=7, source="scene.png")
-    write_index(index.iloc[::-1].reset_index(drop=True), data_dir / INDEX_NAME)
+    wrong_shares = index.iloc[::-1].reset_index(drop=True).assign(mask_share=0.7)
+    write_index(wrong_shares, data_dir / INDEX_NAME)
     result = audit(data_dir)
     assert result.faults == []
     pd.testing.assert_frame_equal(result.index, index, check_dtype=False)
@@ -245,15 +246,40 @@ def test_file_that_is_not_an_index_is_reported(data_dir, audit):
     assert codes_and_places(audit(data_dir)) == [("index-mismatch", INDEX_NAME)]
 
 
-@pytest.mark.parametrize("column", ["site", "block"])
-def test_pair_between_sites_or_blocks_of_the_index_is_reported(tmp_path, audit, column):
+@pytest.mark.parametrize(
+    ("positions", "difference"),
+    [
+        ({"site": 1}, "sites"),
+        ({"block": 1}, "blocks"),
+        ({"orientation": 1}, "orientations"),
+        ({"x": 0}, "offset"),
+        ({"x": -(2**31), "y": 2**31 - 1}, "offset"),
+    ],
+)
+def test_index_that_does_not_fit_a_pair_is_not_kept(tmp_path, audit, positions, difference):
     data_dir = overlapping_archives(tmp_path / "archives")
-    index = audit(data_dir).index.assign(site=0, block=0)
-    index.loc[index["split"] == "test", column] = 1
+    found = audit(data_dir).index
+    index = found.copy()
+    for column, value in positions.items():
+        index.loc[index["split"] == "test", column] = value
     write_index(index, data_dir / INDEX_NAME)
-    faults = [fault for fault in audit(data_dir).faults if fault.code == "index-mismatch"]
-    assert [fault.place for fault in faults] == [f"train.zip: {CORDILLERA}"]
-    assert column in faults[0].problem
+    result = audit(data_dir)
+    (fault,) = [fault for fault in result.faults if fault.code == "index-mismatch"]
+    assert fault.place == INDEX_NAME
+    assert difference in fault.problem
+    pd.testing.assert_frame_equal(result.index, found)
+
+
+@pytest.mark.parametrize(("x", "y", "fits"), [(0, 0, False), (0, -64, True), (6, -64, True)])
+def test_index_in_another_orientation_fits_if_offsets_do(tmp_path, audit, x, y, fits):
+    """The second tile is 64 pixels to the right of the first: above it in orientation 1."""
+    data_dir = overlapping_archives(tmp_path / "archives")
+    index = audit(data_dir).index.assign(site=0, x=0, y=0, orientation=1)
+    index.loc[index["split"] == "test", ["x", "y"]] = (x, y)
+    write_index(index, data_dir / INDEX_NAME)
+    result = audit(data_dir)
+    assert ("index-mismatch" not in {fault.code for fault in result.faults}) == fits
+    assert (set(result.index["orientation"]) == {1}) == fits
 
 
 def test_real_archives_have_the_measured_overlaps(real, real_archives, audit):
