@@ -129,6 +129,8 @@ def read_index(file: str | os.PathLike[str]) -> pd.DataFrame:
     place = os.path.basename(os.fspath(file))
     try:
         table = pq.read_table(file)
+    except FileNotFoundError:
+        raise
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # not about the content
             raise

@@ -123,6 +123,11 @@ def test_a_file_that_is_not_an_index_is_refused(table, tmp_path, fault):
     assert raised.value.fault.place == "tiles.parquet"
 
 
+def test_a_missing_file_is_not_found(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_index(tmp_path / "tiles.parquet")
+
+
 def test_an_index_of_other_tiles_is_a_mismatch(table):
     index = make_index(table)
     assert check_index(index, PATHS) == []
