@@ -65,7 +65,7 @@ _EXACT_SEARCH = 20_000  # features; above this, only the nearest clusters are se
 _PROBES = 8  # clusters that are searched
 _TRAINING = 100_000  # features that the clusters are computed from; 51 MB as float32
 _MIN_TRAINING_PER_CLUSTER = 39  # features; faiss warns if there are fewer
-_QUERIED_TILES = 256  # tiles whose features are searched at once
+_QUERIED_TILES = 64  # tiles whose features are searched at once
 _CACHED_TILES = 500  # tiles whose gradients a worker keeps, 64 KiB each
 
 _LINK = np.dtype(
