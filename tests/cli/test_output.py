@@ -114,3 +114,13 @@ def test_unwritable_folder_is_refused_before_the_work(tmp_path: Path) -> None:
         pytest.fail("the work began")
     assert raised.value.filename == str(out)
     assert "Choose a folder you can write to" in str(raised.value)
+
+
+def test_a_reader_of_the_replaced_file_sees_it_whole(tmp_path):
+    """A file is replaced by renaming, so it is never half-written."""
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    with path.open() as reader:
+        output.write_file(path, "new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"

@@ -165,7 +165,7 @@ def test_one_different_pixel_is_not_an_overlap():
     assert overlaps_of([a, b]) == []
 
 
-@pytest.mark.parametrize(("colours", "overlaps"), [(MIN_COLOURS - 1, 0), (MIN_COLOURS, 1)])
+@pytest.mark.parametrize(("colours", "overlaps"), [(15, 0), (16, 1)])
 def test_a_rectangle_needs_enough_colours(colours, overlaps):
     scene = np.random.default_rng(0).integers(0, colours, (TILE_SIZE, 200))
     scene[:, 72:] = 1  # the shared rectangle is flat, except for the colours below
