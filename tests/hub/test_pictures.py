@@ -42,7 +42,7 @@ def test_there_is_a_picture_of_each_subject(pictures):
 def test_pictures_have_one_width_and_are_not_blank(pictures, folder):
     for picture in pictures.values():
         image = Image.open(folder / picture.file_name).convert("RGB")
-        assert image.width == WIDTH
+        assert abs(image.width - WIDTH) <= 1  # versions of matplotlib round differently
         assert 400 < image.height <= 900
         assert np.asarray(image).std() > 20
 

@@ -40,7 +40,8 @@ def test_without_blocks_each_site_is_in_one_fold():
 
 
 def test_the_seed_decides_among_similar_blocks():
-    index = index_of([(("cordillera", "glaciar")[i % 2], 0, i, 3) for i in range(12)])
+    labels = ("cordillera", "glaciar")
+    index = index_of([(label, 0, block, 3) for block in range(12) for label in labels])
     folds = [tuple(block_folds(index, 3, seed=seed)) for seed in (0, 0, 1, 2, 3)]
     assert folds[0] == folds[1]
     assert len(set(folds)) > 1
