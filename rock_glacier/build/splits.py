@@ -34,15 +34,6 @@ _Ints = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float64]
 
 
-def count_tiles(splits: pd.Series, labels: pd.Series) -> _Ints:
-    """Count the tiles of each split and class; dropped tiles do not count."""
-    counts = [
-        [((splits == split) & (labels == label)).sum() for label in CLASS_NAMES]
-        for split in SPLIT_NAMES
-    ]
-    return np.array(counts, np.int64)
-
-
 def find_missed(counts: npt.ArrayLike, ratios: Sequence[float]) -> npt.NDArray[np.bool_]:
     """Return which splits miss their targets by more than `TOLERANCE` and more than one tile.
 

@@ -15,7 +15,6 @@ from rock_glacier.build.splits import (
     MATCH_MARGIN,
     assign_random,
     assign_sites,
-    count_tiles,
     drop_pairs_across,
     find_missed,
 )
@@ -24,9 +23,18 @@ from rock_glacier.parallel import Workers
 from rock_glacier.sites import find_sites
 from rock_glacier.synthetic import make_sample
 from rock_glacier.tiles import TileSet
-from rock_glacier_dataset import CLASS_NAMES, RELEASE_SIZES, TILE_SIZE
+from rock_glacier_dataset import CLASS_NAMES, RELEASE_SIZES, SPLIT_NAMES, TILE_SIZE
 
 RATIOS = tuple(RELEASE_SIZES.values())
+
+
+def count_tiles(splits: pd.Series, labels: pd.Series) -> np.ndarray:
+    """Count the tiles of each split and class; dropped tiles do not count."""
+    counts = [
+        [((splits == split) & (labels == label)).sum() for label in CLASS_NAMES]
+        for split in SPLIT_NAMES
+    ]
+    return np.array(counts, np.int64)
 
 
 def make_pairs(pairs: Sequence[tuple[int, int]] = (), kind: str = "overlap") -> pd.DataFrame:
