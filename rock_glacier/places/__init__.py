@@ -1,0 +1,1 @@
+"""Outlines of rock glaciers, and the places of tiles on the map."""
