@@ -16,7 +16,7 @@ from rock_glacier_dataset import TILE_SIZE
 Spectrum = npt.NDArray[np.complex64]
 """Shape (256, 129), as `scipy.fft.rfft2` arranges it; each value has the magnitude 1 or 0."""
 
-_SIZE = 2 * TILE_SIZE  # with zeros around the tile, so that it does not wrap around
+_SIZE = 2 * TILE_SIZE  # of the tile padded with zeros, because a transform is periodic
 _LUMINANCE = np.array([0.299, 0.587, 0.114, 0], np.float32)
 _MIN_AMPLITUDE = 1  # in grey levels, summed over the tile; less is a rounding error
 
