@@ -33,12 +33,12 @@ No tile shows outlines of two regions: its diagonal is 1,810 m.
 
 _MAX_REGION = 50_000  # metres; the raster of such a region needs 25 MB
 _WGS84 = "EPSG:4326"
-_GLOBE = shapely.box(-180, -90, 180, 90)
+_DEGREES = shapely.box(-360, -360, 360, 360)  # coordinates that are not in metres
 _ANDES = shapely.box(-82, -56, -60, 12)
 _CURATORS_SUFFIX = ".tsv"
 _PARQUET_SUFFIXES = (".parquet", ".geoparquet")
 _SUFFIXES = (".gpkg", ".geojson", ".shp", ".kml", *_PARQUET_SUFFIXES, _CURATORS_SUFFIX)
-_SAME_PLACE = 7  # decimals of degrees, about 1 cm; formats round coordinates differently
+_DECIMALS = 7  # of degrees, about 1 cm; formats round coordinates differently
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ def read_outlines(path: str | os.PathLike[str]) -> geopandas.GeoDataFrame:
     Returns:
         A row for each outline, ordered by name: `name` (str, unique) and `geometry` (Polygon or
         MultiPolygon in EPSG:4326, without heights). The name comes from the column `name` (in any
-        case), or else from the first column `id` or `*_id` that holds a different text for each
-        outline. Without these it is the name of the file without `_strict`, followed by a number if
-        the file has several outlines. If outlines share a name, all of these get a number, such as
+        case), or else from the first column `id` or `*_id` that holds a different text for each of
+        several outlines. Without these it is the name of the file without `_strict`, or of the
+        layer if the file has several, followed by a number if these hold several outlines. If outlines share a name, all of these get a number, such as
         `Tapado-1`. An outline that is there twice, such as in two formats, is read once.
 
     Raises:
@@ -93,8 +93,7 @@ def read_outlines(path: str | os.PathLike[str]) -> geopandas.GeoDataFrame:
     if not files:
         raise InputError(f"{path}: holds no outlines. Add files of type {', '.join(_SUFFIXES)}.")
     outlines = pd.concat([_read_file(file) for file in files], ignore_index=True)
-    rounded = shapely.transform(outlines.geometry, lambda xy: xy.round(_SAME_PLACE))
-    outlines = outlines[~pd.Series(shapely.to_wkb(shapely.normalize(rounded))).duplicated()]
+    outlines = outlines[~outlines.geometry.map(_canonical).duplicated()]
     while outlines["name"].duplicated().any():
         is_shared = outlines["name"].duplicated(keep=False)
         number = outlines.groupby("name").cumcount() + 1
@@ -102,6 +101,12 @@ def read_outlines(path: str | os.PathLike[str]) -> geopandas.GeoDataFrame:
             ~is_shared, outlines["name"] + "-" + number.astype(str)
         )
     return outlines.sort_values("name", ignore_index=True)
+
+
+def _canonical(polygon: shapely.Polygon | shapely.MultiPolygon) -> bytes:
+    """Return bytes that are equal for equal outlines, whichever format they were read from."""
+    rounded = shapely.transform(polygon, lambda xy: xy.round(_DECIMALS))
+    return shapely.MultiPolygon(shapely.get_parts(rounded).tolist()).normalize().wkb
 
 
 def _read_file(file: Path) -> geopandas.GeoDataFrame:
@@ -148,9 +153,9 @@ def _read_layers(file: Path) -> dict[str, geopandas.GeoDataFrame]:
 
 def _find_names(layer: geopandas.GeoDataFrame, name: str) -> list[str]:
     """Return a name for each outline of a layer."""
-    names = pd.Series([f"{name}-{number}" for number in range(1, len(layer) + 1)])
-    if len(layer) == 1:
-        names = pd.Series([name])
+    names = pd.Series([name])
+    if len(layer) > 1:
+        names = pd.Series([f"{name}-{number}" for number in range(1, len(layer) + 1)])
     columns = {str(column).lower(): column for column in layer.columns}
     if "name" in columns:
         given = layer[columns["name"]].astype("string").str.strip().reset_index(drop=True)
@@ -158,7 +163,7 @@ def _find_names(layer: geopandas.GeoDataFrame, name: str) -> list[str]:
     for lower, column in columns.items():
         is_id = lower == "id" or lower.endswith("_id")
         is_text = pd.api.types.infer_dtype(layer[column], skipna=False) == "string"
-        if is_id and is_text and layer[column].is_unique:
+        if is_id and is_text and layer[column].is_unique and len(layer) > 1:
             return layer[column].tolist()
     return names.tolist()
 
@@ -200,14 +205,14 @@ def _describe_place_problem(polygon: shapely.Geometry, crs: CRS, located: shapel
         located: The outline in EPSG:4326.
     """
     fix = f"Set the right CRS instead of {crs.name}, with set_crs(..., allow_override=True)"
-    has_degrees = polygon.within(_GLOBE)
+    has_degrees = polygon.within(_DEGREES)
     if crs.is_projected and has_degrees:
         return f"has coordinates in degrees, but its CRS is in metres. {fix}"
     if crs.is_geographic and not has_degrees:
         return f"has coordinates in metres, but its CRS is in degrees. {fix}"
     if shapely.transform(located, lambda xy: xy[:, ::-1]).within(_ANDES):
         return "has latitude and longitude swapped. Write the longitude first"
-    longitude, latitude = located.representative_point().coords[0]
+    longitude, latitude = shapely.get_coordinates(located)[0]
     return f"is at longitude {longitude:.2f}, latitude {latitude:.2f}, which is not in the Andes"
 
 
@@ -218,8 +223,9 @@ def utm_epsg(longitude: float, latitude: float) -> int:
         >>> utm_epsg(-69.7, -33.3)
         32719
     """
-    place = geopandas.GeoSeries([shapely.Point(longitude, latitude)], crs=_WGS84)
-    return int(place.estimate_utm_crs().to_epsg())
+    # estimate_utm_crs of geopandas needs 70 ms, and knows exceptions only in Norway.
+    zone = math.floor((longitude + 180) / 6) + 1
+    return (32600 if latitude >= 0 else 32700) + zone
 
 
 def rasterise(
@@ -262,13 +268,22 @@ def rasterise_regions(outlines: geopandas.GeoDataFrame, margin: float) -> Iterat
     Yields:
         Rasters in the order of their first outlines, in the UTM zone of their centre.
     """
-    common = outlines.geometry.to_crs(outlines.estimate_utm_crs())
-    for rows in _find_regions(common):
-        region = outlines.iloc[rows]
-        epsg = region.estimate_utm_crs().to_epsg()
-        west, south, east, north = region.to_crs(epsg).total_bounds
+    outlines = outlines.to_crs(_WGS84)
+    by_zone: dict[int, geopandas.GeoDataFrame] = {}
+    # The error of one zone for all of the Andes is small compared to REGION_GAP.
+    for rows in _find_regions(outlines.geometry.to_crs(_zone_of(outlines))):
+        epsg = _zone_of(outlines.iloc[rows])
+        if epsg not in by_zone:
+            by_zone[epsg] = outlines.to_crs(epsg)
+        west, south, east, north = by_zone[epsg].iloc[rows].total_bounds
         bounds = (west - margin, south - margin, east + margin, north + margin)
-        yield rasterise(outlines, epsg, bounds)
+        yield rasterise(by_zone[epsg], epsg, bounds)
+
+
+def _zone_of(outlines: geopandas.GeoDataFrame) -> int:
+    """Return the EPSG code of the UTM zone of the centre of outlines in EPSG:4326."""
+    west, south, east, north = outlines.total_bounds
+    return utm_epsg((west + east) / 2, (south + north) / 2)
 
 
 def _find_regions(outlines: geopandas.GeoSeries) -> list[npt.NDArray[np.int64]]:
@@ -281,4 +296,4 @@ def _find_regions(outlines: geopandas.GeoSeries) -> list[npt.NDArray[np.int64]]:
         first = values.groupby(regions["connected"]).transform("min")
         regions[name] = (values - first) // _MAX_REGION
     groups = regions.groupby(["connected", "column", "row"], sort=False)
-    return list(groups.indices.values())
+    return [rows.index.to_numpy() for _, rows in groups]
