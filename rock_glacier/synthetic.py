@@ -3,16 +3,18 @@
 A scene is a relief of value noise in the light of a low sun, with gullies, snow and brown ground. A
 rock glacier is a lobe with steep margins and transverse ridges, raised over the relief; its mask is
 the area that was raised. The dates of a scene differ in light, snow, contrast, haze and noise.
+Each scene has a place in a zone of the dataset, so tiles and rock glaciers have true coordinates.
 
 Lengths and heights are in pixels (10 m). Colours were chosen by eye from 300 real tiles.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,18 @@ from PIL import Image
 
 from rock_glacier import output
 from rock_glacier.archives import SAMPLE_VERSION, write_archives, write_manifest
+from rock_glacier.index import make_index, write_index
 from rock_glacier.masks import class_indices_to_mask
 from rock_glacier.png import encode
-from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE, mask_path, split_of
+from rock_glacier_dataset import (
+    CLASS_NAMES,
+    GLACIAR,
+    SPLIT_NAMES,
+    TILE_SIZE,
+    class_of,
+    mask_path,
+    split_of,
+)
 
 Field = npt.NDArray[np.float32]  # shape (size, size)
 # 8-bit RGB in the shade and in the sun; values above 255 are saturated
@@ -35,8 +46,11 @@ Colours = tuple[tuple[int, int, int], tuple[int, int, int]]
 DEFAULT_SIZES = {"train": 70, "validation": 10, "test": 24}
 """Tiles of each split, in about the proportions of the release."""
 
-# Width and height of a scene that the splits share. Two of its tiles overlap by half on average.
-_SHARED_SIZE = 2 * TILE_SIZE
+# Width and height of a scene that the splits share. Its last quarter has room for cordillera tiles.
+_SHARED_SIZE = 5 * TILE_SIZE // 2
+
+# Rock glaciers of a scene that the splits share: one in each quarter except the last.
+_SHARED_LOBES = 3
 
 # Largest number of tiles of a scene that the splits share: 600 such tiles are 30 sites.
 _TILES_PER_SCENE = 20
@@ -47,11 +61,26 @@ _DATES = 3
 # Smallest share of a glaciar tile that is rock glacier.
 _LEAST_COVERAGE = 0.09
 
+# Width of a pixel, in metres.
+_PIXEL = 10
+
+# UTM zone 19 south, the zone of the dataset.
+_EPSG = 32719
+
+# Smallest distance between two scenes.
+_LEAST_GAP = 50
+
+OUTLINES_NAME = "outlines.geojson"
+"""File with the outlines of the rock glaciers."""
+
+TRUE_INDEX_NAME = "true_tiles.parquet"
+"""File with the true tile index."""
+
 # Level of zlib. The usual 6 takes three times as long and makes hardly smaller files.
 _COMPRESSION = 2
 
 
-def make_sample(
+def make_sample(  # noqa: PLR0913  # these are the options of the command
     out: str | os.PathLike[str],
     *,
     train: int = DEFAULT_SIZES["train"],
@@ -59,11 +88,12 @@ def make_sample(
     test: int = DEFAULT_SIZES["test"],
     overlap: float = 0.0,
     seed: int = 0,
+    outlines: bool = False,
 ) -> pd.DataFrame:
     """Make a folder of archives with synthetic tiles and masks.
 
     Half of the tiles of each split are of each class. The same arguments give the same bytes with
-    the same versions of numpy, Pillow and zlib.
+    the same versions of numpy, Pillow, zlib and the packages of the extra `geo`.
 
     Args:
         out: Folder to create, or an empty folder to fill.
@@ -71,13 +101,18 @@ def make_sample(
         validation: Number of tiles of the split validation, at least 1.
         test: Number of tiles of the split test, at least 1.
         overlap: Share of the tiles, 0 to 1, that are cut from scenes which the splits share: at
-            random places, on random dates and in random orientations, up to 20 tiles per scene.
-            The other tiles share no ground.
+            random places, on random dates and in random orientations, up to 20 tiles of both
+            classes per scene. The other tiles share no ground.
         seed: Seed of the random numbers, at least 0.
+        outlines: Whether to write the outlines of the rock glaciers to `outlines.geojson` (WGS 84,
+            with the property `name`) and the true index to `true_tiles.parquet`. This needs the
+            extra `geo`.
 
     Returns:
         The truth, one row per tile, with the columns `path`, `split`, `label`, `mask_share`,
-        `site`, `x`, `y` and `orientation` of the tile index.
+        `site`, `x`, `y` and `orientation` of the tile index; with `outlines`, the other columns
+        except `source` and `block` too. In the truth, all tiles are located: those with a mask by
+        their outlines, the others by their site.
 
     Raises:
         FileExistsError: If `out` is neither new nor empty.
@@ -87,13 +122,19 @@ def make_sample(
 
     sizes = {"train": train, "validation": validation, "test": test}
     rows: list[dict[str, Any]] = []
+    polygons: list[Any] = []
     with output.new_folder(out) as folder:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            scenes = list(_plan_scenes(sizes, overlap))
+            scenes = _plan_scenes(sizes, overlap)
             # `disable=None` shows the bar only if standard error is a terminal.
             for number, scene in enumerate(tqdm(scenes, "Drawing", disable=None, unit=" scenes")):
                 rng = np.random.default_rng((seed, number))
-                rows += [{"site": number, **row} for row in _draw_scene(rng, scene, Path(scratch))]
+                scene_rows, mask = _draw_scene(rng, scene, Path(scratch))
+                if outlines:
+                    corner = _choose_corner(rng, number, scenes)
+                    _add_corners(scene_rows, corner)
+                    polygons += _vectorise(mask, corner)
+                rows += [{"site": number, **row} for row in scene_rows]
             truth = pd.DataFrame(rows)
             for split in SPLIT_NAMES:
                 paths = truth["path"][truth["split"] == split]
@@ -103,6 +144,8 @@ def make_sample(
             for split, size in sizes.items()
         }
         write_manifest(folder, SAMPLE_VERSION, counts)
+        if outlines:
+            truth = _write_places(folder, truth, polygons)
     return truth
 
 
@@ -111,18 +154,35 @@ class _Scene:
     """A scene to draw.
 
     Attributes:
-        label: Class of its tiles.
         paths: Paths of its tiles. A scene that the splits do not share has one tile.
-        is_shared: Whether the splits share it.
+        size: Width and height.
+        lobes: Number of rock glaciers.
     """
 
-    label: str
     paths: Sequence[str]
-    is_shared: bool
+    size: int
+    lobes: int
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Corner:
+    """Upper left corner of a square, in metres in UTM zone 19 south."""
+
+    easting: int
+    northing: int
+
+
+# Corners from which scenes spread to the east, and in the direction of the sign to the north or
+# south, so that zones never meet: Atacama, Huasco, and the zone that the curators call Argentina.
+_ZONES = (
+    (_Corner(441_170, 6_869_420), 1),  # 28.3 S, 69.6 W
+    (_Corner(393_060, 6_769_350), -1),  # 29.2 S, 70.1 W
+    (_Corner(425_520, 6_315_170), -1),  # 33.3 S, 69.8 W
+)
+
+
+@dataclass(frozen=True)
+class Place:
     """Where to cut a tile: after `orientation` was applied to it, it is the square at (x, y)."""
 
     x: int = 0
@@ -132,7 +192,7 @@ class _Place:
 
 
 @dataclass(frozen=True)
-class _Ground:
+class Ground:
     """The features of a scene that are the same on all dates.
 
     Attributes:
@@ -153,8 +213,8 @@ class _Season:
     """Colours of rock, and how much snow and brown ground covers it."""
 
     rock: Colours
-    snowiness: float  # added to `_Ground.snow`
-    earthiness: float  # added to `_Ground.earth`
+    snowiness: float  # added to `Ground.snow`
+    earthiness: float  # added to `Ground.earth`
 
 
 _SEASONS = (
@@ -173,64 +233,94 @@ def _count(size: int, label: str) -> int:
     return size - size // 2 if label == GLACIAR else size // 2
 
 
-def _plan_scenes(sizes: Mapping[str, int], overlap: float) -> Iterator[_Scene]:
+def _plan_scenes(sizes: Mapping[str, int], overlap: float) -> list[_Scene]:
+    scenes: list[_Scene] = []
+    shared: list[str] = []
     for label in CLASS_NAMES:
-        shared: list[str] = []
         for split, size in sizes.items():
             paths = [f"{split}/{label}/{tile:03d}.png" for tile in range(_count(size, label))]
             number_alone = len(paths) - round(overlap * len(paths))
-            yield from (_Scene(label, [path], False) for path in paths[:number_alone])
+            lobes = int(label == GLACIAR)
+            scenes += [_Scene([path], TILE_SIZE, lobes) for path in paths[:number_alone]]
             shared += paths[number_alone:]
-        number_shared = math.ceil(len(shared) / _TILES_PER_SCENE)
-        for scene in range(number_shared):
-            yield _Scene(label, shared[scene::number_shared], True)
+    number_shared = math.ceil(len(shared) / _TILES_PER_SCENE)
+    for number in range(number_shared):
+        scenes.append(_Scene(shared[number::number_shared], _SHARED_SIZE, _SHARED_LOBES))
+    return scenes
 
 
-def _draw_scene(rng: np.random.Generator, scene: _Scene, folder: Path) -> list[dict[str, Any]]:
-    """Draw a scene, write its tiles and masks to a folder, and return the rows of the truth."""
-    if scene.is_shared:
-        ground = _make_ground(rng, _SHARED_SIZE, scene.label)
-        dates = [_render(rng, ground) for _ in range(_DATES)]
-        places = _choose_places(rng, scene, ground.mask)
+def _choose_corner(rng: np.random.Generator, number: int, scenes: Sequence[_Scene]) -> _Corner:
+    """Choose a place for the scene of a number: its cell of a grid, moved at random."""
+    corner, direction = _ZONES[number % len(_ZONES)]
+    width = math.ceil(math.sqrt(len(scenes) / len(_ZONES)))
+    row, column = divmod(number // len(_ZONES), width)
+    cell = max(scene.size for scene in scenes) + 2 * _LEAST_GAP
+    east, north = rng.integers(0, _LEAST_GAP, 2, endpoint=True).tolist()
+    easting = corner.easting + _PIXEL * (column * cell + east)
+    northing = corner.northing + _PIXEL * (direction * row * cell + north)
+    return _Corner(easting, northing)
+
+
+def _draw_scene(
+    rng: np.random.Generator, scene: _Scene, folder: Path
+) -> tuple[list[dict[str, Any]], npt.NDArray[np.bool_]]:
+    """Draw a scene, and write its tiles and masks to a folder.
+
+    Returns:
+        The rows of the truth, and whether each pixel of the scene is rock glacier.
+    """
+    ground = make_ground(rng, scene.size, scene.lobes)
+    if scene.size == TILE_SIZE:
+        dates = [render(rng, ground)]
+        places = [Place()]
     else:
-        ground = _make_ground(rng, TILE_SIZE, scene.label)
-        dates = [_render(rng, ground)]
-        places = [_Place()]
+        dates = [render(rng, ground) for _ in range(_DATES)]
+        places = _choose_places(rng, scene, ground.mask)
     rows = []
     for path, place in zip(scene.paths, places, strict=True):
-        mask = _cut(ground.mask, place)
-        _write(folder / path, encode(_cut(dates[place.date], place), _COMPRESSION))
-        if scene.label == GLACIAR:
+        mask = cut(ground.mask, place)
+        _write(folder / path, encode(cut(dates[place.date], place), _COMPRESSION))
+        if class_of(path) == GLACIAR:
             _write(folder / mask_path(path), encode(class_indices_to_mask(mask), _COMPRESSION))
         rows.append(
             {
                 "path": path,
                 "split": split_of(path),
-                "label": scene.label,
+                "label": class_of(path),
                 "mask_share": mask.mean(),
                 "x": place.x,
                 "y": place.y,
                 "orientation": place.orientation,
             }
         )
-    return rows
+    return rows, ground.mask
 
 
 def _choose_places(
     rng: np.random.Generator, scene: _Scene, mask: npt.NDArray[np.bool_]
-) -> list[_Place]:
-    """Choose a different place for each tile, with enough rock glacier in a glaciar tile."""
-    least_coverage = _LEAST_COVERAGE if scene.label == GLACIAR else 0
-    places: dict[tuple[int, int], _Place] = {}
-    while len(places) < len(scene.paths):
-        x, y = rng.integers(0, len(mask) - TILE_SIZE, 2, endpoint=True).tolist()
-        place = _Place(x, y, int(rng.integers(8)), int(rng.integers(_DATES)))
-        if _cut(mask, place).mean() >= least_coverage:
-            places[x, y] = place
-    return list(places.values())
+) -> list[Place]:
+    """Choose a different place for each tile, with enough rock glacier or none, by its class."""
+    shares = _measure_shares(mask)
+    free = {"cordillera": shares == 0, GLACIAR: shares >= _LEAST_COVERAGE}
+    corners = {
+        label: rng.permutation(np.argwhere(is_free)).tolist() for label, is_free in free.items()
+    }
+    places = []
+    for path in scene.paths:
+        y, x = corners[class_of(path)].pop()
+        places.append(Place(x, y, int(rng.integers(8)), int(rng.integers(_DATES))))
+    return places
 
 
-def _cut(scene: npt.NDArray[Any], place: _Place) -> npt.NDArray[Any]:
+def _measure_shares(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return the share of rock glacier in the tile at each place (y, x)."""
+    sums = np.pad(mask.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    sums = sums[TILE_SIZE:] - sums[:-TILE_SIZE]
+    sums = sums[:, TILE_SIZE:] - sums[:, :-TILE_SIZE]
+    return sums / TILE_SIZE**2
+
+
+def cut(scene: npt.NDArray[Any], place: Place) -> npt.NDArray[Any]:
     """Cut a tile of shape (128, 128, ...) from an array of shape (size, size, ...)."""
     square = scene[place.y : place.y + TILE_SIZE, place.x : place.x + TILE_SIZE]
     # This is the inverse of the orientation, which rotates first and then transposes.
@@ -244,24 +334,85 @@ def _write(file: Path, content: bytes) -> None:
     file.write_bytes(content)
 
 
-def _make_ground(rng: np.random.Generator, size: int, label: str) -> _Ground:
+def _add_corners(rows: Sequence[dict[str, Any]], corner: _Corner) -> None:
+    for row in rows:
+        row["easting"] = corner.easting + _PIXEL * row["x"]
+        row["northing"] = corner.northing - _PIXEL * row["y"]
+
+
+def _vectorise(mask: npt.NDArray[np.bool_], corner: _Corner) -> list[Any]:
+    """Return the polygons that cover the rock glaciers of a scene, along the edges of pixels."""
+    from rasterio import Affine
+    from rasterio.features import shapes
+    from shapely.geometry import shape
+
+    transform = Affine(_PIXEL, 0, corner.easting, 0, -_PIXEL, corner.northing)
+    found = shapes(mask.astype(np.uint8), mask, connectivity=4, transform=transform)
+    return [shape(polygon) for polygon, _ in found]
+
+
+def _write_places(folder: Path, truth: pd.DataFrame, polygons: Sequence[Any]) -> pd.DataFrame:
+    """Write the outlines and the true index, and return the truth with locations."""
+    import geopandas
+    import shapely
+
+    names = [f"synthetic_{number}" for number in range(1, len(polygons) + 1)]
+    outlines = geopandas.GeoDataFrame({"name": names}, geometry=list(polygons), crs=_EPSG)
+    geojson = io.BytesIO()  # GDAL does not raise OSError if the disk is full
+    outlines.to_file(geojson, driver="GeoJSON", layer="outlines", RFC7946="YES")
+    (folder / OUTLINES_NAME).write_bytes(geojson.getvalue())
+    width = _PIXEL * TILE_SIZE
+    east = truth["easting"] + width
+    south = truth["northing"] - width
+    footprints = geopandas.GeoSeries(
+        shapely.box(truth["easting"], south, east, truth["northing"]), crs=_EPSG
+    )
+    centres = footprints.centroid.to_crs("EPSG:4326")
+    truth = truth.assign(
+        longitude=centres.x,
+        latitude=centres.y,
+        epsg=_EPSG,
+        located_by=np.where(truth["mask_share"] > 0, "outlines", "site"),
+        outlines=pd.Series(_name_outlines(footprints, outlines), dtype=object),
+        geometry=footprints.to_crs("EPSG:4326").to_wkb(),
+    )
+    write_index(make_index(truth), folder / TRUE_INDEX_NAME)
+    return truth
+
+
+def _name_outlines(footprints: Any, outlines: Any) -> list[list[str]]:
+    """Return the names of the outlines that each footprint intersects, not only touches."""
+    # The edges of both are at multiples of 10 m.
+    smaller = footprints.buffer(-1)
+    tiles, shown = outlines.sindex.query(smaller, predicate="intersects", sort=True)
+    names: list[list[str]] = [[] for _ in range(len(footprints))]
+    for tile, outline in zip(tiles, shown, strict=True):
+        names[tile].append(outlines["name"].iloc[outline])
+    return names
+
+
+def make_ground(rng: np.random.Generator, size: int, lobes: int = 0) -> Ground:
+    """Make a scene of width and height `size`, at least 128, with 0 to 3 rock glaciers.
+
+    Each rock glacier is in a square of 128 pixels of its own, except for a narrow margin: at the
+    upper left, to the right of it, and below it.
+    """
     # Folding noise at zero makes crests.
     bed = 9 * _noise(rng, size, 80, 2) - 12 * np.abs(_noise(rng, size, 64, 3))
     rockiness = _ramp(_noise(rng, size, 40, 3), -0.6, 1.2)
     streaks = _make_streaks(rng, bed)
     height = bed - 2.2 * rockiness * np.abs(streaks) + 0.25 * _noise(rng, size, 6, 2)
     mask = np.zeros((size, size), np.bool_)
-    if label == GLACIAR:
-        for row, column in np.ndindex(size // TILE_SIZE, size // TILE_SIZE):
-            south = (row + rng.uniform(0.38, 0.62)) * TILE_SIZE
-            east = (column + rng.uniform(0.38, 0.62)) * TILE_SIZE
-            inside, thickness = _make_rock_glacier(rng, size, south, east)
-            share = np.where(mask, 0, _ramp(inside, 0, 0.12))
-            height += share * (bed + thickness - height)
-            mask |= inside > 0
+    for row, column in ((0, 0), (0, 1), (1, 0))[:lobes]:
+        south = (row + rng.uniform(0.38, 0.62)) * TILE_SIZE
+        east = (column + rng.uniform(0.38, 0.62)) * TILE_SIZE
+        inside, thickness = _make_rock_glacier(rng, size, south, east)
+        share = np.where(mask, 0, _ramp(inside, 0, 0.12))
+        height += share * (bed + thickness - height)
+        mask |= inside > 0
     hollows = 1.2 * (0.5 - _ramp(height - _blur(height, 8), -3, 3))
     snow = 0.7 * _noise(rng, size, 50, 3) + hollows + 0.3 * streaks - 0.5 * rockiness
-    return _Ground(height, mask, snow, _noise(rng, size, 60, 4))
+    return Ground(height, mask, snow, _noise(rng, size, 60, 4))
 
 
 def _make_rock_glacier(
@@ -314,7 +465,7 @@ def _make_streaks(rng: np.random.Generator, height: Field) -> Field:
     return streaks / (streaks.std() + 1e-6)
 
 
-def _render(rng: np.random.Generator, ground: _Ground) -> npt.NDArray[np.uint8]:
+def render(rng: np.random.Generator, ground: Ground) -> npt.NDArray[np.uint8]:
     """Render a ground on a random date as RGBA: uint8 of shape (size, size, 4)."""
     season = _SEASONS[rng.integers(len(_SEASONS))]
     light = _make_light(rng, ground.height)

@@ -12,14 +12,13 @@ HELP = "Make synthetic tiles and masks in archives, for tests, benchmarks and ex
 # Tiles of each split, the same as in rock_glacier.synthetic. A test compares them.
 DEFAULT_SIZES = {"train": 70, "validation": 10, "test": 24}
 
-INDEX_NAME = "true_tiles.parquet"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add arguments and options."""
     parser.epilog = (
-        f"Writes archives, manifest.json and {INDEX_NAME}, the true tile index. The tiles look "
-        "real, but are synthetic. The same options give the same bytes."
+        "Writes archives and manifest.json, the outlines of the rock glaciers (outlines.geojson), "
+        "and the true tile index with coordinates (true_tiles.parquet). The tiles look real, but "
+        "they and their places are synthetic. The same options give the same bytes."
     )
     shared_options.add_out(parser)
     for split, size in DEFAULT_SIZES.items():
@@ -35,29 +34,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FRACTION",
         type=shared_options.fraction,
         default=0.0,
-        help="share of the tiles, 0 to 1, that are cut from scenes which the splits share: at "
-        "random places, on several dates, in random orientations (default: 0)",
+        help="share of the tiles, 0 to 1, that are cut from scenes which the splits and classes "
+        "share: at random places, on several dates, in random orientations (default: 0)",
     )
     shared_options.add_seed(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the sample, complete or not at all."""
-    import geopandas  # noqa: F401  # needed at the end: fail before the work if it is missing
+    # Needed after the first scene was drawn: fail before the work if one is missing.
+    import geopandas  # noqa: F401
+    import rasterio  # noqa: F401
 
-    from rock_glacier.index import make_index, write_index
     from rock_glacier.synthetic import make_sample
 
-    with output.new_folder(options.out) as folder:
-        truth = make_sample(
-            folder,
-            train=options.train,
-            validation=options.validation,
-            test=options.test,
-            overlap=options.overlap,
-            seed=options.seed,
-        )
-        write_index(make_index(truth), folder / INDEX_NAME)
+    truth = make_sample(
+        options.out,
+        train=options.train,
+        validation=options.validation,
+        test=options.test,
+        overlap=options.overlap,
+        seed=options.seed,
+        outlines=True,
+    )
     for file in sorted(options.out.iterdir()):
         output.text(f"{file}: {_describe_size(file.stat().st_size)}")
     tiles = output.count(len(truth), "synthetic tile")

@@ -15,7 +15,7 @@ from rock_glacier.cli import options as shared_options
 HELP = "Load every config and split as a user would, and check the examples"
 
 # Tiles of the sample that is made if neither a folder nor a repository is given.
-_SAMPLE_SIZES = {"train": 14, "validation": 4, "test": 6}
+_SAMPLE_SIZES: dict[str, Any] = {"train": 14, "validation": 4, "test": 6}
 
 # Examples of each split that are decoded. The others are checked for path and label only.
 _DECODED = 8
