@@ -1,7 +1,7 @@
 """Check the tiles of a folder of archives and collect all faults.
 
 `TileSet.read` has already checked the archives, names, PNG files, masks and manifest. This module
-compares tiles with each other and with the tile index of the folder.
+compares tiles with each other and with the tile index of the folder, and locates them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ import numpy as np
 import pandas as pd
 
 from rock_glacier.audit.duplicates import find_duplicates
+from rock_glacier.audit.geography import Geography, describe_geography
+from rock_glacier.audit.labels import find_conflict_faults, find_conflicts
+from rock_glacier.audit.pairs import add_footprint_pairs
 from rock_glacier.faults import ERROR, severity_of, sort_faults
 from rock_glacier.index import INDEX_NAME, check_index, make_index, read_index
 from rock_glacier.output import count
+from rock_glacier.parallel import Workers
 from rock_glacier.sites import Sites
 from rock_glacier.sites.orientations import COMPOSED, MATRICES
 from rock_glacier.sites.placement import TOLERANCE
@@ -29,11 +33,26 @@ _MEASURED = ["path", "split", "label", "mask_share"]
 # Columns that place a tile.
 _POSITION = ["site", "block", "x", "y", "orientation"]
 
+# Columns that locate a tile on the map.
+_LOCATION_COLUMNS = [
+    "longitude",
+    "latitude",
+    "epsg",
+    "easting",
+    "northing",
+    "located_by",
+    "outlines",
+    "geometry",
+]
+
+# Reason if the tile index has no location for a tile.
+_NOT_IN_INDEX = "not located in tiles.parquet"
+
 # Columns of the JSON report about pairs.
 _JSON_COLUMNS = ["a", "b", "kind", "kinds", "orientation", "dx", "dy", "pixels", "correlation"]
 
-# Codes of faults about tiles of different splits that share ground.
-_SPLIT_CODES = ("overlap-across-splits", "match-across-splits")
+SPLIT_CODES = ("overlap-across-splits", "match-across-splits")
+"""Codes of faults about tiles of different splits that share ground."""
 
 _SPLIT_FIX = "Put both tiles into one split"
 
@@ -47,14 +66,18 @@ class Audit:
         faults: All faults, in the order of reports.
         table: One row per tile that can be decoded, in the order of the archives: the columns of
             `TileSet.table`, the position (`site`, `block`, `x`, `y`, `orientation`), and the
-            `place` of the tile in faults.
-        pairs: One row per pair of tiles that share ground. `a` and `b` are row numbers of `table`.
-            `across` is true if the tiles are in different splits. Other columns: `kind`,
-            `orientation`, `dx`, `dy`, `pixels`, `correlation` (NaN if it was not computed).
+            `place` of the tile in faults. If outlines were given, or the folder's index has
+            locations, also the locations as in the tile index, and the `reason` if a tile is not
+            located, or "".
+        pairs: One row per pair of tiles that share ground: the columns of `Sites.pairs`, and
+            `across`, whether the tiles are in different splits, and `is_used`, whether the pair
+            agrees with the positions. `a` and `b` are row numbers of `table`.
         index: The tile index, see `rock_glacier.index`.
-        contradictions: Number of pairs that contradict stronger ones and were not used to place
-            tiles.
+        conflicts: Labels that contradict each other, see `find_conflicts`. `pair` is an index label
+            of `pairs`.
+        geography: Areas and distances of the splits, or None if no tile is located.
         has_matches: Whether matches were searched for.
+        outlines: The outlines that the tiles were located with, or None.
     """
 
     counts: dict[str, dict[str, int]]
@@ -62,8 +85,10 @@ class Audit:
     table: pd.DataFrame
     pairs: pd.DataFrame
     index: pd.DataFrame
-    contradictions: int = 0
+    conflicts: pd.DataFrame
+    geography: Geography | None = None
     has_matches: bool = True
+    outlines: Any = None
 
     @property
     def errors(self) -> int:
@@ -76,62 +101,152 @@ class Audit:
         return len(self.faults) - self.errors
 
     @property
+    def located(self) -> int | None:
+        """Number of located tiles, or None if there were neither outlines nor locations."""
+        if "reason" not in self.table:
+            return None
+        return int((self.table["reason"] == "").sum())
+
+    @property
+    def unlocated(self) -> dict[str, int] | None:
+        """Number of tiles that are not located by reason, most first; None as in `located`."""
+        if "reason" not in self.table:
+            return None
+        reasons = self.table["reason"][self.table["reason"] != ""]
+        return {str(reason): int(number) for reason, number in reasons.value_counts().items()}
+
+    @property
     def has_shared_ground(self) -> bool:
         """Whether tiles of different splits share ground."""
-        return any(fault.code in _SPLIT_CODES for fault in self.faults)
+        return any(fault.code in SPLIT_CODES for fault in self.faults)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as an object that `json` can write."""
+        location = None
+        if self.unlocated is not None:
+            location = {"located": self.located, "unlocated": self.unlocated}
+        geography = None
+        if self.geography is not None:
+            geography = self.geography.to_json()
         return {
             "tiles": self.counts,
             "sites": int(self.table["site"].nunique()),
-            "located": None,
+            "located": self.located,
             "faults": [_fault_to_json(fault) for fault in self.faults],
             "pairs": _pairs_to_json(self.pairs, self.table),
-            "location": None,
-            "geography": None,
+            "location": location,
+            "geography": geography,
         }
 
 
-def check(tiles: TileSet, sites: Sites, *, matches: bool = True) -> Audit:
-    """Check tiles, and keep the positions of the folder's tile index if it fits.
+def check(
+    tiles: TileSet,
+    sites: Sites,
+    *,
+    outlines: Any = None,
+    matches: bool = True,
+    workers: Workers | None = None,
+) -> Audit:
+    """Check tiles and locate them.
+
+    If the folder has a tile index that fits, its positions and blocks are kept, and its locations
+    too if no outlines are given.
 
     Args:
         tiles: All tiles of a folder of archives.
         sites: Their sites.
+        outlines: Rock glaciers to locate the tiles with, as `read_outlines` returns them, or None.
         matches: Whether `sites` includes matches; for reports only.
+        workers: Processes that locate tiles. Default: one for each core.
 
     Raises:
+        InputError: If outlines are given, but no tile has a mask.
         OSError: If the tile index of the folder cannot be read.
     """
     table = pd.concat([tiles.table, sites.table], axis=1).assign(block=0)
     table["place"] = table["archive"] + ": " + table["path"]
-    splits = table["split"].to_numpy()
-    across = splits[sites.pairs["a"].to_numpy()] != splits[sites.pairs["b"].to_numpy()]
-    pairs = sites.pairs.assign(across=across)
-    faults = [*tiles.faults, *_find_split_faults(pairs, table)]
-    faults.extend(_find_duplicate_faults(find_duplicates(tiles), pairs, table))
+    faults = [*tiles.faults, *getattr(sites, "faults", [])]  # TODO
+    index, index_faults = _read_fitting_index(tiles, sites)
+    faults += index_faults
+    if index is not None:
+        table = _keep_positions(table, index)
+    if outlines is not None:
+        table = table.drop(columns=_LOCATION_COLUMNS, errors="ignore")
+        from rock_glacier.places.locate import locate_tiles  # TODO top
 
-    index_file = tiles.folder / INDEX_NAME
-    if index_file.is_file():
-        try:
-            index = read_index(index_file)
-            index_faults = _find_index_faults(index, sites, table["path"])
-        except ArchiveError as error:
-            index_faults = [error.fault]
-        if not index_faults:
-            table = _keep_positions(table, index)
-        faults.extend(index_faults)
+        location = locate_tiles(tiles, table, outlines, workers or Workers())
+        table = location.table
+        faults += location.faults
+    elif index is not None and index["easting"].notna().any():
+        table["reason"] = np.where(table["easting"].isna(), _NOT_IN_INDEX, "")
 
+    pairs = _collect_pairs(sites, table)
+    faults += _find_split_faults(pairs, table)
+    duplicates = find_duplicates(tiles)
+    faults += _find_duplicate_faults(duplicates, pairs, table)
+    conflicts = _find_conflicts(tiles, table, pairs, duplicates, outlines)
+    faults += find_conflict_faults(conflicts, pairs, table)
     return Audit(
         counts=tiles.counts,
         faults=sort_faults(faults),
         table=table,
         pairs=pairs,
         index=make_index(table),
-        contradictions=len(sites.contradictions),
+        conflicts=conflicts,
+        geography=_describe_geography(table),
         has_matches=matches,
+        outlines=outlines,
     )
+
+
+def _read_fitting_index(tiles: TileSet, sites: Sites) -> tuple[pd.DataFrame | None, list[Fault]]:
+    """Return the tile index of the folder, or None and faults if it does not fit the tiles."""
+    index_file = tiles.folder / INDEX_NAME
+    if not index_file.is_file():
+        return None, []
+    try:
+        index = read_index(index_file)
+    except ArchiveError as error:
+        return None, [error.fault]
+    faults = _find_index_faults(index, sites, tiles.table["path"])
+    if faults:
+        return None, faults
+    return index, []
+
+
+def _collect_pairs(sites: Sites, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs of sites and footprints, with the columns `across` and `is_used`."""
+    pairs = sites.pairs
+    if "kinds" not in pairs:  # TODO
+        pairs = pairs.assign(kinds=pairs["kind"].map(lambda kind: [kind]))
+    if "reason" in table:
+        pairs = add_footprint_pairs(pairs, table)
+    splits = table["split"].to_numpy()
+    across = splits[pairs["a"].to_numpy()] != splits[pairs["b"].to_numpy()]
+    contradictions = pd.MultiIndex.from_frame(sites.contradictions[["a", "b"]])
+    is_used = ~pd.MultiIndex.from_frame(pairs[["a", "b"]]).isin(contradictions)
+    return pairs.assign(across=across, is_used=is_used)
+
+
+def _find_conflicts(
+    tiles: TileSet,
+    table: pd.DataFrame,
+    pairs: pd.DataFrame,
+    duplicates: pd.DataFrame,
+    outlines: Any,
+) -> pd.DataFrame:
+    """Find labels that contradict each other; duplicates with other labels are faults already."""
+    is_duplicate = pd.MultiIndex.from_frame(pairs[["a", "b"]]).isin(
+        pd.MultiIndex.from_frame(duplicates[["a", "b"]])
+    )
+    checked = pairs[pairs["is_used"] & ~is_duplicate]
+    return find_conflicts(table, tiles.masks, checked, outlines)
+
+
+def _describe_geography(table: pd.DataFrame) -> Geography | None:
+    if "reason" not in table:
+        return None
+    return describe_geography(table)
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[Any]:
@@ -144,13 +259,17 @@ def _find_split_faults(pairs: pd.DataFrame, table: pd.DataFrame) -> Iterator[Fau
     paths = table["path"].to_list()
     places = table["place"].to_list()
     for pair in _rows(pairs[pairs["across"]]):
+        code = "match-across-splits"
         if pair.kind == "overlap":
             code = "overlap-across-splits"
             problem = f"overlaps {paths[pair.b]} on {pair.pixels:,} pixels"
-        else:
-            code = "match-across-splits"
+        elif pair.kind == "mask-overlap":
+            problem = f"its mask overlaps the mask of {paths[pair.b]} on {pair.pixels:,} pixels"
+        elif pair.kind == "match":
             correlation = f"correlation {pair.correlation:.2f}"
             problem = f"shows the same ground as {paths[pair.b]} ({correlation})"
+        else:
+            problem = f"its footprint intersects that of {paths[pair.b]} on {pair.pixels:,} pixels"
         yield Fault(code, places[pair.a], problem, _SPLIT_FIX)
 
 
@@ -255,7 +374,6 @@ def _pairs_to_json(pairs: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, A
     rows = pairs.assign(
         a=paths[pairs["a"]],
         b=paths[pairs["b"]],
-        kinds=pairs["kind"].map(lambda kind: [kind]),
         correlation=correlations.where(correlations.notna(), None),
     )
     return rows[_JSON_COLUMNS].to_dict("records")

@@ -77,6 +77,17 @@ def describe_geography(table: pd.DataFrame) -> Geography | None:
     return Geography(pd.DataFrame.from_dict(splits, "index"), pd.DataFrame(pairs, columns=columns))
 
 
+def draw_squares(located: pd.DataFrame) -> npt.NDArray[Any]:
+    """Return the footprint of each tile as a shapely polygon in its own UTM zone, in metres.
+
+    Args:
+        located: A row for each located tile, with the columns `easting` and `northing`.
+    """
+    left = located["easting"].to_numpy(float)
+    top = located["northing"].to_numpy(float)
+    return np.asarray(shapely.box(left, top - TILE_METRES, left + TILE_METRES, top))
+
+
 def _name_column(distance: int) -> str:
     return f"closer_than_{distance}_m"
 
@@ -84,15 +95,13 @@ def _name_column(distance: int) -> str:
 def _draw_footprints(located: pd.DataFrame) -> npt.NDArray[Any]:
     """Return the footprints as shapely polygons, in the UTM zone of most tiles."""
     zones = located["epsg"].astype(int)
-    left = located["easting"].to_numpy(float)
-    top = located["northing"].to_numpy(float)
-    footprints = shapely.box(left, top - TILE_METRES, left + TILE_METRES, top)
+    footprints = draw_squares(located)
     main_zone = zones.mode().iloc[0]
     for zone in set(zones) - {main_zone}:
         is_there = (zones == zone).to_numpy()
         series = geopandas.GeoSeries(footprints[is_there], crs=zone)
         footprints[is_there] = series.to_crs(main_zone).to_numpy()
-    return np.asarray(footprints)
+    return footprints
 
 
 def _describe_split(tiles: pd.DataFrame, footprints: npt.NDArray[Any]) -> dict[str, float]:

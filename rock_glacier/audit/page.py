@@ -13,14 +13,21 @@ from typing import Any
 
 import jinja2
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from PIL import Image, ImageFilter
+from PIL import Image
 
-from rock_glacier.audit.checks import Audit
-from rock_glacier.audit.report import SPLIT_ADVICE, count_pairs, describe_masks
+from rock_glacier.audit.checks import SPLIT_CODES, Audit
+from rock_glacier.audit.pictures import draw_conflict, draw_tile, draw_tile_on_outline
+from rock_glacier.audit.report import (
+    SPLIT_ADVICE,
+    describe_masks,
+    tabulate_distances,
+    tabulate_pairs,
+    tabulate_splits,
+)
 from rock_glacier.faults import severity_of
 from rock_glacier.output import count
+from rock_glacier.places.map import draw_map
 from rock_glacier.sites.mosaic import draw_mosaic, draw_pair
 from rock_glacier.tiles import TileSet
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, Fault, mask_path
@@ -43,11 +50,7 @@ _BARS = 20
 # Quality of WebP pictures: at the displayed size, no loss is visible.
 _QUALITY = 75
 
-# Yellow is visible on rock, snow and shadow, for all kinds of colour vision (Okabe and Ito, 2008).
-_OUTLINE = (240, 228, 66)
-
-# Faults of pairs, and the kind of the pairs to draw.
-_KINDS = {"overlap-across-splits": "overlap", "match-across-splits": "match"}
+_PAIR_ALT = "The two tiles in their common frame, then one over the other"
 
 _MEANINGS = {
     "archive-unreadable": "An archive is missing, damaged, or does not belong to a split.",
@@ -92,6 +95,19 @@ class Figure:
         file = io.BytesIO()
         self.image.save(file, "WEBP", quality=_QUALITY)
         return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of numbers.
+
+    Attributes:
+        columns: Titles of the columns.
+        rows: Numbers as text, by the title of the row.
+    """
+
+    columns: list[str]
+    rows: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -154,52 +170,84 @@ def render_page(audit: Audit, tiles: TileSet) -> str:
         split_advice=SPLIT_ADVICE,
         largest_split=max(1, *(sum(counts.values()) for counts in audit.counts.values())),
         classes=CLASS_NAMES,
-        pairs=count_pairs(audit).to_dict("index"),
         sites=audit.table["site"].nunique(),
+        within=int((~audit.pairs["across"]).sum()),
+        across=int(audit.pairs["across"].sum()),
+        pairs=_make_table(tabulate_pairs(audit)),
+        geography=list(_make_geography_tables(audit)),
+        map=_draw_map(audit, tiles),
         groups=list(_group_faults(audit, tiles)),
         histograms=list(_make_histograms(audit)),
         mosaics=list(_draw_sites(audit, tiles)),
     )
 
 
-def draw_tile(tiles: TileSet, row: int) -> Image.Image:
-    """Draw a tile at twice its size, with the outline of its mask."""
-    image = Image.fromarray(tiles.images[row]).convert("RGB")
-    image = image.resize((2 * image.width, 2 * image.height), Image.Resampling.BICUBIC)
-    mask = Image.fromarray(255 * tiles.masks[row]).resize(image.size)
-    line = _difference(mask, mask.filter(ImageFilter.MinFilter(5)))
-    # A black border makes the line visible on bright snow.
-    border = _difference(mask.filter(ImageFilter.MaxFilter(3)), mask)
-    image.paste((0, 0, 0), mask=border)
-    image.paste(_OUTLINE, mask=line)
-    return image
+def _make_table(table: pd.DataFrame) -> Table:
+    rows = table.apply(lambda column: column.map("{:,}".format))
+    return Table(
+        [str(title) for title in table], {str(name): list(row) for name, row in rows.T.items()}
+    )
 
 
-def _difference(larger: Image.Image, smaller: Image.Image) -> Image.Image:
-    difference: npt.NDArray[np.uint8] = np.asarray(larger) - np.asarray(smaller)
-    return Image.fromarray(difference)
+def _make_geography_tables(audit: Audit) -> Iterator[Table]:
+    """Yield the ground of the splits and the distances between them, if tiles are located."""
+    if audit.geography is not None:
+        yield _make_table(tabulate_splits(audit.geography))
+        if len(audit.geography.pairs):
+            yield _make_table(tabulate_distances(audit.geography))
+
+
+def _draw_map(audit: Audit, tiles: TileSet) -> Figure | None:
+    """Draw the map of the located tiles, if there are any."""
+    # The masks are in the order of the table. To sort the index needs less memory.
+    index = audit.index.set_index("path").loc[audit.table["path"]].reset_index()
+    drawn = draw_map(index, tiles.masks)
+    if drawn is None:
+        return None
+    file = io.BytesIO()
+    drawn.figure.savefig(file, format="png")
+    return Figure(Image.open(file).convert("RGB"), drawn.alt, drawn.caption)
 
 
 def _group_faults(audit: Audit, tiles: TileSet) -> Iterator[FaultGroup]:
     """Yield the faults grouped by code, in the order of reports."""
     for code, group in itertools.groupby(audit.faults, key=lambda fault: fault.code):
         faults = list(group)
-        if code in _KINDS:
-            figures = list(_draw_pairs(audit, tiles, _KINDS[code]))
+        if code in SPLIT_CODES:
+            figures = list(_draw_pairs(audit, tiles, code))
+        elif code in audit.conflicts["code"].to_list():
+            figures = list(_draw_conflicts(audit, tiles, code))
         else:
             figures = list(_draw_faulty_tiles(audit, tiles, faults))
         severity = severity_of(faults[0])
         yield FaultGroup(code, severity, _MEANINGS[code], len(faults), figures, faults[:_LISTED])
 
 
-def _draw_pairs(audit: Audit, tiles: TileSet, kind: str) -> Iterator[Figure]:
+def _draw_pairs(audit: Audit, tiles: TileSet, code: str) -> Iterator[Figure]:
     """Draw a few of the pairs across splits, the tiles fitted on each other."""
-    pairs = audit.pairs[audit.pairs["across"] & (audit.pairs["kind"] == kind)]
+    is_overlap = audit.pairs["kind"] == "overlap"
+    pairs = audit.pairs[audit.pairs["across"] & (is_overlap == (code == "overlap-across-splits"))]
     paths = audit.table["path"].to_list()
     for row in _choose_evenly(pairs.index):
         pair: Any = pairs.loc[row]
-        alt = "The two tiles in their common frame, then one over the other"
-        yield Figure(draw_pair(tiles, pair), alt, f"{paths[pair.a]} and {paths[pair.b]}")
+        yield Figure(draw_pair(tiles, pair), _PAIR_ALT, f"{paths[pair.a]} and {paths[pair.b]}")
+
+
+def _draw_conflicts(audit: Audit, tiles: TileSet, code: str) -> Iterator[Figure]:
+    """Draw a few tiles on the tiles or outlines that contradict their labels."""
+    conflicts = audit.conflicts[audit.conflicts["code"] == code]
+    paths = audit.table["path"].to_list()
+    for row in _choose_evenly(conflicts.index):
+        conflict: Any = conflicts.loc[row]
+        if conflict.pair >= 0:
+            pair: Any = audit.pairs.loc[conflict.pair]
+            caption = f"{paths[pair.a]} (mask: yellow) and {paths[pair.b]} (mask: blue)"
+            yield Figure(draw_conflict(tiles, pair), _PAIR_ALT, caption)
+        else:
+            outline = audit.outlines[audit.outlines["name"] == conflict.outline]
+            picture = draw_tile_on_outline(tiles, audit.table.loc[conflict.tile], outline)
+            caption = f"{paths[conflict.tile]} and the outline {conflict.outline}"
+            yield Figure(picture, "The tile and the outline", caption)
 
 
 def _draw_faulty_tiles(audit: Audit, tiles: TileSet, faults: Sequence[Fault]) -> Iterator[Figure]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from rock_glacier.audit.checks import Audit
+from rock_glacier.audit.geography import Geography
+from rock_glacier.audit.pairs import count_pairs, count_single_links
 from rock_glacier.faults import severity_of
 from rock_glacier.output import count
 from rock_glacier_dataset import SPLIT_NAMES
@@ -17,6 +19,17 @@ _EXAMPLES = 3
 
 # Sites whose sizes the text lists.
 _LARGEST_SITES = 5
+
+_PAIR_TITLES = {"within": "within a split", "across": "across splits", "alone": "found alone"}
+
+_SPLIT_TITLES = {"area_km2": "km2", "area_in_tiles": "area in tiles"}
+
+_DISTANCE_TITLES = {
+    "distance_m": "smallest (m)",
+    "closer_than_0_m": "tiles < 0 m",
+    "closer_than_100_m": "< 100 m",
+    "closer_than_1000_m": "< 1,000 m",
+}
 
 SPLIT_ADVICE = (
     "To put tiles that share ground into one split, run: rock-glacier build DATA_DIR OUT "
@@ -34,6 +47,7 @@ def report_lines(audit: Audit) -> Iterator[str]:
         yield f"{split}: {text}"
     yield ""
     yield from _site_lines(audit)
+    yield from _location_lines(audit)
     yield from _fault_lines(audit)
     yield f"{count(audit.errors, 'error')}, {count(audit.warnings, 'warning')}"
     if audit.has_shared_ground:
@@ -57,29 +71,57 @@ def describe_masks(table: pd.DataFrame) -> dict[str, str]:
     return texts
 
 
-def count_pairs(audit: Audit) -> pd.DataFrame:
-    """Count pairs by kind (rows), `within` a split and `across` splits (columns)."""
-    kinds = ["overlap", "match"] if audit.has_matches else ["overlap"]
-    pairs = audit.pairs
-    within = pairs["kind"][~pairs["across"]].value_counts()
-    across = pairs["kind"][pairs["across"]].value_counts()
-    counts = pd.DataFrame({"within": within, "across": across}, index=kinds)
-    return counts.fillna(0).astype(int)
+def tabulate_pairs(audit: Audit) -> pd.DataFrame:
+    """Count pairs by kind, in columns with titles. Kinds that were not searched for are omitted."""
+    counts = count_pairs(audit.pairs)
+    if not audit.has_matches:
+        counts = counts.drop(index="match")
+    if audit.located is None:
+        counts = counts.drop(index="footprint")
+    return counts.rename(columns=_PAIR_TITLES)
+
+
+def tabulate_splits(geography: Geography) -> pd.DataFrame:
+    """Return the ground of each split, in columns with titles."""
+    return geography.splits.rename(columns=_SPLIT_TITLES)
+
+
+def tabulate_distances(geography: Geography) -> pd.DataFrame:
+    """Return the distances between splits, in columns with titles."""
+    names = geography.pairs["a"] + " and " + geography.pairs["b"]
+    return geography.pairs.drop(columns=["a", "b"]).set_axis(names).rename(columns=_DISTANCE_TITLES)
 
 
 def _site_lines(audit: Audit) -> Iterator[str]:
-    pairs = count_pairs(audit).set_axis(["within a split", "across splits"], axis="columns")
-    yield from _table_lines(pairs, "Pairs of tiles that share ground")
+    yield from _table_lines(tabulate_pairs(audit), "Pairs of tiles that share ground")
     if not audit.has_matches:
         yield "Matches were not searched for (--no-matches)."
-    if audit.contradictions:
-        pairs_text = count(audit.contradictions, "pair")
+    contradictions = int((~audit.pairs["is_used"]).sum())
+    if contradictions:
+        pairs_text = count(contradictions, "pair")
         yield f"Not used to place tiles: {pairs_text}, because stronger pairs contradict."
+    single = count_single_links(audit.pairs[audit.pairs["is_used"]])
+    if single:
+        yield f"Tiles that a single pair connects to others: {single:,}"
     sizes = audit.table["site"].value_counts()
     largest = ", ".join(f"{size:,}" for size in sizes.head(_LARGEST_SITES))
     tiles = count(len(audit.table), "tile")
     yield f"{tiles} at {count(len(sizes), 'site')}; tiles per site, largest first: {largest}"
     yield ""
+
+
+def _location_lines(audit: Audit) -> Iterator[str]:
+    if audit.unlocated is None:
+        return
+    yield f"Located: {audit.located:,} of {count(len(audit.table), 'tile')}"
+    for reason, number in audit.unlocated.items():
+        yield f"    {number:,} not located: {reason}"
+    yield ""
+    if audit.geography is None:
+        return
+    yield from _table_lines(tabulate_splits(audit.geography), "Ground of located tiles")
+    if len(audit.geography.pairs):
+        yield from _table_lines(tabulate_distances(audit.geography), "Distance between splits")
 
 
 def _fault_lines(audit: Audit) -> Iterator[str]:

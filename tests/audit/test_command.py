@@ -59,7 +59,7 @@ def test_report_shows_counts_masks_pairs_and_sites(sample, capsys):
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["total", "12", "4", "6"] in lines
     assert ["glaciar", "6", "2", "3"] in lines
-    assert ["match", "0", "0"] in lines
+    assert ["match", "0", "0", "0"] in lines
     assert any(line[:5] == ["22", "tiles", "at", "22", "sites;"] for line in lines)
 
 

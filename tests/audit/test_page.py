@@ -59,7 +59,10 @@ def render(data_dir, *, matches=False):
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory):
-    """A folder with a hostile name, a hostile member, and 36 overlaps across splits."""
+    """A folder with a hostile name, a hostile member, and 36 overlaps across splits.
+
+    The masks of six glaciar tiles differ in 15 pairs, and contradict six cordillera tiles.
+    """
     scene = noise_scene(0, 128, 500)
     tiles = {f"train/cordillera/{n}.png": png(scene[:, 9 * n : 9 * n + 128]) for n in range(6)}
     tiles |= {f"test/glaciar/{n}.png": png(scene[:, 9 * n + 54 :][:, :128]) for n in range(6)}
@@ -79,7 +82,7 @@ def test_page_of_valid_archives_shows_verdict_and_counts(sample):
     page = Page(render(sample, matches=True))
     assert not page.open_tags
     assert "No faults found" in page.text
-    assert "tiles 22 sites 22 overlaps within a split 0" in page.text
+    assert "tiles 22 sites 22 pairs within a split 0" in page.text
     assert "6 cordillera, 6 glaciar" in page.text
     assert "--no-matches" not in page.text
 
@@ -87,7 +90,7 @@ def test_page_of_valid_archives_shows_verdict_and_counts(sample):
 def test_page_shows_errors_by_code(faulty_page):
     page = Page(faulty_page)
     assert not page.open_tags
-    assert "37 errors, 0 warnings" in page.text
+    assert "37 errors, 21 warnings" in page.text
     assert "member-name 1" in page.text
     assert "overlap-across-splits 36" in page.text
     assert "train.zip: train/cordillera/0.png: overlaps test/glaciar/0.png" in page.text
