@@ -19,7 +19,7 @@ from rock_glacier.score.bootstrap import (
     find_interval,
     replicate,
 )
-from rock_glacier.score.predictions import Predictions
+from rock_glacier.score.predictions import MAX_VALUE, Predictions
 from rock_glacier.score.truth import CLASSIFICATION, Truth
 
 THRESHOLD = 0.5
@@ -122,7 +122,8 @@ def _bootstrap(predictions: Predictions, truth: Truth, threshold: float) -> _Boo
     if truth.config == CLASSIFICATION:
         statistic = metrics.class_statistic(truth.values, predicted, threshold)
     else:
-        statistic = metrics.mask_statistic(truth.values, predicted)
+        is_predicted = (predicted >= threshold * MAX_VALUE).astype(np.uint8)
+        statistic = metrics.mask_statistic(truth.values, is_predicted)
     whole = pd.DataFrame(statistic(np.ones((1, len(truth.paths)))))
     return _Bootstrapped(whole.loc[0], replicate(statistic, truth.clusters))
 

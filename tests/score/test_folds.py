@@ -45,6 +45,23 @@ def test_the_same_seed_gives_the_same_folds():
     assert block_folds(index, 3, seed=2).equals(block_folds(index, 3, seed=2))
 
 
+def test_each_fold_has_both_classes_if_that_is_possible():
+    """Small random cases; scikit-learn's folds lack a class in several of them."""
+    generator = np.random.default_rng(0)
+    for _ in range(60):
+        blocks = []
+        for block in range(generator.integers(6, 12)):
+            labels = generator.permutation(["cordillera", "glaciar"])[: generator.integers(1, 3)]
+            blocks += [(label, 0, block, generator.integers(1, 12)) for label in labels]
+        index = index_of(blocks)
+        n = index.groupby("label")["block"].nunique().min()
+        folds = block_folds(index, n)
+        assert (folds.groupby(index["block"].to_numpy()).nunique() == 1).all()
+        counts = pd.crosstab(folds.to_numpy(), index["label"].to_numpy())
+        assert counts.shape == (n, 2)
+        assert (counts > 0).all(axis=None)
+
+
 def test_too_few_blocks_of_a_class_are_an_error():
     index = index_of([("cordillera", 0, block, 9) for block in range(6)] + [("glaciar", 1, 0, 9)])
     with pytest.raises(ValueError, match=r"2 folds need 2 blocks with glaciar tiles, but .* 1"):
