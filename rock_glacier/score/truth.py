@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from rock_glacier_dataset import (
     REPO_ID,
     ArchiveError,
     Fault,
+    download_archives,
     load_archives,
     mask_path,
 )
@@ -36,6 +38,12 @@ CLASSIFICATION = CONFIG_NAMES[0]
 MANY_SITES = 30
 """With at least this many sites, whole sites are drawn. Blocks of one site share no ground, but are
 similar, so they are drawn only if there are too few sites for intervals."""
+
+
+_ROWS_AT_ONCE = 256  # of a Parquet file, about 10 MB with images
+
+PLACE_COLUMNS = ["site", "x", "y", "orientation", "epsg", "easting", "northing"]
+"""Columns of the tile index with the positions of tiles: in their site, and on the map."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class Truth:
         values: int64 of shape (tiles,), the labels; or uint8 of shape (tiles, 128, 128), the masks
             of 0 and 1 (rock glacier).
         index: The rows of the tile index for these tiles, in their order, or None without an index.
+        images: uint8 of shape (tiles, 128, 128, 3), the RGB tiles, if they were asked for.
     """
 
     config: str
@@ -62,6 +71,18 @@ class Truth:
     paths: list[str]
     values: npt.NDArray[Any]
     index: pd.DataFrame | None
+    images: npt.NDArray[np.uint8] | None = None
+
+    @property
+    def places(self) -> pd.DataFrame:
+        """The positions of the tiles: the columns `site` to `northing` of the index.
+
+        Without an index, each tile is a site.
+        """
+        if self.index is not None:
+            return self.index[PLACE_COLUMNS]
+        places = pd.DataFrame({"site": range(len(self.paths))}).reindex(columns=PLACE_COLUMNS)
+        return places.fillna({"x": 0, "y": 0, "orientation": 0}).astype({"orientation": int})
 
     @property
     def clusters(self) -> Clusters:
@@ -85,6 +106,7 @@ def load_truth(
     data_dir: str | None = None,
     revision: str | None = None,
     index: Path | None = None,
+    images: bool = False,
 ) -> Truth:
     """Load the truth of a split, from a folder of archives or from the Hub.
 
@@ -95,23 +117,30 @@ def load_truth(
             Default: the dataset on the Hub.
         revision: Branch, tag or commit on the Hub. Default: `main`.
         index: The tile index. Default: `tiles.parquet` next to the data, if it exists.
+        images: Whether to read the images of the tiles as well.
 
     Raises:
         ArchiveError: If the archives have a fault, or the index lists other tiles.
         InputError: If there is no such split.
         OSError: If the files cannot be read or downloaded.
     """
+    folder = _fetch(config, split, data_dir, revision)
+    source = data_dir or REPO_ID
+    commit = None
+    if data_dir is None or data_dir.startswith("hf://"):
+        commit = _commit_of(folder)
+        source += f" at commit {commit}"
     if data_dir is None:
-        folder = _download(config, split, revision)
-        commit = folder.name
-        source = f"{REPO_ID} at commit {commit}"
-        examples = _read_parquet(folder, config, split)
+        examples = _read_parquet(folder, config, split, images=images)
     else:
-        folder = local_folder(os.path.expanduser(data_dir))
-        commit = None
-        source = data_dir
         examples = _read_archives(folder, config, split)
-    tiles = {example["path"]: _truth_of(example, source) for example in examples}
+    tiles = {}
+    pictures = []
+    for example in examples:
+        tiles[example["path"]] = _truth_of(example, source)
+        if images:
+            pixels = decode_tile(example["image"]["bytes"], f"{source}: {example['path']}")
+            pictures.append(pixels[..., :3].copy())
     if not tiles:
         raise InputError(f"{source}: the split {split} has no tiles. Choose another split.")
     paths = list(tiles)
@@ -129,11 +158,21 @@ def load_truth(
         paths=paths,
         values=np.stack(list(tiles.values())),
         index=rows,
+        images=np.stack(pictures) if images else None,
     )
 
 
+def _fetch(config: str, split: str, data_dir: str | None, revision: str | None) -> Path:
+    """Return the local folder of the data, which are downloaded if they are on the Hub."""
+    if data_dir is None:
+        return _download(config, split, revision)
+    if data_dir.startswith("hf://"):
+        return Path(download_archives(data_dir, [split]))
+    return local_folder(os.path.expanduser(data_dir))
+
+
 def _download(config: str, split: str, revision: str | None) -> Path:
-    """Download a split of the dataset; return its folder, which is named by the commit."""
+    """Download a split of the dataset, and return its folder in the cache of the Hub."""
     patterns = [f"{config}/{split}-*.parquet", INDEX_NAME]
     try:
         folder = snapshot_download(
@@ -147,11 +186,28 @@ def _download(config: str, split: str, revision: str | None) -> Path:
     return Path(folder)
 
 
-def _read_parquet(folder: Path, config: str, split: str) -> Iterator[dict[str, Any]]:
-    """Yield the examples of a split, without images, from the Parquet files of the Hub."""
-    column = "labels" if config == CLASSIFICATION else "masks"
-    for file in sorted(folder.glob(f"{config}/{split}-*.parquet")):
-        yield from pq.read_table(file, columns=["path", column]).to_pylist()
+def _commit_of(folder: Path) -> str:
+    """Return the commit of a folder in the cache of the Hub: `.../snapshots/<commit>/...`."""
+    return next(part for part in reversed(folder.parts) if re.fullmatch("[0-9a-f]{40}", part))
+
+
+def _read_parquet(
+    folder: Path, config: str, split: str, *, images: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield the examples of a split from the Parquet files of the Hub."""
+    columns = ["path", "labels" if config == CLASSIFICATION else "masks"]
+    if images:
+        columns.append("image")
+    files = sorted(folder.glob(f"{config}/{split}-*.parquet"))
+    number = int(files[0].stem.rpartition("-")[2]) if files else 0
+    if len(files) != number:  # possible without network
+        raise InputError(
+            f"{folder}: has only {len(files)} of {number} files of {config}, split {split}. "
+            "Connect to the network, or pass --data-dir."
+        )
+    for file in files:
+        for batch in pq.ParquetFile(file).iter_batches(_ROWS_AT_ONCE, columns=columns):
+            yield from batch.to_pylist()
 
 
 def _read_archives(folder: Path, config: str, split: str) -> Iterator[dict[str, Any]]:

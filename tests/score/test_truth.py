@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from factories import (
+    copy,
     half_mask,
     make_data_dir,
+    noise_scene,
     png,
     replace_member,
     run_command,
@@ -17,8 +19,9 @@ from factories import (
 )
 from huggingface_hub import constants
 
+from rock_glacier.faults import InputError
 from rock_glacier.score.truth import load_truth
-from rock_glacier_dataset import ArchiveError, load_archives
+from rock_glacier_dataset import REPO_ID, ArchiveError, load_archives
 
 CONFIGS = ("image-classification", "image-segmentation")
 
@@ -40,6 +43,9 @@ def test_archives_give_the_labels_and_masks_that_users_load(sample, config):
     else:
         expected = [np.asarray(mask)[..., 0] == 255 for mask in loaded["masks"]]
     np.testing.assert_array_equal(truth.values, np.array(expected))
+    assert truth.images is None
+    images = load_truth(config, "test", data_dir=str(sample), images=True).images
+    np.testing.assert_array_equal(images, [np.asarray(tile)[..., :3] for tile in loaded["image"]])
 
 
 def test_faulty_archives_are_errors(sample_copy):
@@ -108,7 +114,9 @@ def cached_repository(tmp_path_factory):
             (snapshot / config).mkdir(parents=True)
             tiles = load_archives(config, split="test", data_dir=data_dir)
             tiles.to_parquet(snapshot / config / "test-00000-of-00001.parquet")
-        write_index_of(snapshot / "tiles.parquet", paths, [0, number])
+        copy(data_dir, snapshot / "data")
+        for folder in (snapshot, snapshot / "data"):
+            write_index_of(folder / "tiles.parquet", paths, [0, number])
         (repository / "refs" / tag).write_text(commit)
 
 
@@ -126,6 +134,32 @@ def test_truth_and_index_are_those_of_the_revision(
         assert truth.clusters.number == number + 1
         assert len(truth.paths) == len(truth.values) == 2
         assert truth.values.mean() == mean
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_images_are_those_of_the_revision(cached_repository, config):
+    truth = load_truth(config, "test", revision="score-b", images=True)
+    assert truth.images is not None
+    np.testing.assert_array_equal(truth.images[0], noise_scene(1)[..., :3])
+
+
+def test_a_split_of_which_a_file_is_missing_is_an_error(cached_repository, capsys, tmp_path):
+    [file] = Path(constants.HF_HUB_CACHE).glob("*/*/" + "0" * 40 + f"/{CONFIGS[0]}/*")
+    part = file.rename(file.with_name("test-00000-of-00002.parquet"))
+    try:
+        with pytest.raises(InputError):
+            load_truth(CONFIGS[0], "test", revision="score-a")
+    finally:
+        part.rename(file)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_archives_on_the_hub_are_those_of_one_commit(cached_repository, number):
+    address = f"hf://datasets/{REPO_ID}@{'score-b' if number else 'score-a'}/data"
+    truth = load_truth(CONFIGS[0], "test", data_dir=address)
+    assert truth.commit == str(number) * 40
+    assert truth.source == f"{address} at commit {truth.commit}"
+    assert truth.clusters.number == number + 1
 
 
 @pytest.mark.parametrize(
