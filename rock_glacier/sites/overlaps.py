@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +38,15 @@ import pandas as pd
 from rock_glacier.parallel import Workers, cut_ranges
 from rock_glacier.sites.orientations import MATRICES, ORIENTATIONS, oriented
 from rock_glacier.sites.pixels import Pixels, pack_pixels
+from rock_glacier.sites.windows import (
+    count_changes,
+    find_from_corners,
+    first_by_width,
+    integrate,
+    match_hashes,
+    shared_rectangles,
+    sum_rectangles,
+)
 from rock_glacier.tiles import ArrayFiles
 from rock_glacier_dataset import TILE_SIZE
 
@@ -118,27 +126,13 @@ def _search_tiles(files: ArrayFiles, first: int, last: int, table: _AnchorTable)
     return np.concatenate([np.zeros(0, _CANDIDATE), *found])
 
 
-def _integrate(values: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return the integral image: sums from the upper left, shape (height + 1, width + 1)."""
-    integral = np.zeros((values.shape[0] + 1, values.shape[1] + 1), dtype)
-    np.cumsum(values, 0, out=integral[1:, 1:])
-    np.cumsum(integral[1:, 1:], 1, out=integral[1:, 1:])
-    return integral
-
-
-def _sum_rectangles(integral: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
-    """Return the sum over each rectangle of this size, by its upper left pixel."""
-    columns = integral[height:] - integral[:-height]
-    return columns[:, width:] - columns[:, :-width]
-
-
 def _integrate_mixed(pixels: Pixels) -> npt.NDArray[np.uint32]:
     """Mix and integrate the colours, so sums of different colours are rarely equal."""
     mixed = pixels * np.uint32(0x9E3779B1)
     mixed ^= mixed >> np.uint32(15)
     mixed *= np.uint32(0x85EBCA6B)
     mixed ^= mixed >> np.uint32(13)
-    return _integrate(mixed, np.uint32)
+    return integrate(mixed, np.uint32)
 
 
 def _hash_windows(integral: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
@@ -155,7 +149,7 @@ def _hash_windows(integral: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
         margin = (WINDOW - size) // 2
         height, width = integral.shape
         inner = integral[margin : height - margin, margin : width - margin]
-        hashes = (hashes ^ _sum_rectangles(inner, size, size)) * np.uint32(0x7FEB352D)
+        hashes = (hashes ^ sum_rectangles(inner, size, size)) * np.uint32(0x7FEB352D)
         hashes ^= hashes >> np.uint32(15)
     return hashes
 
@@ -176,10 +170,10 @@ def _choose_anchors(tile: int, pixels: Pixels) -> np.ndarray:
     image = pixels[np.ix_(_CORNERS, _CORNERS)]
     y = np.array([0, 0, WINDOW, WINDOW])
     x = np.array([0, WINDOW, 0, WINDOW])
-    has_flat_corner = (_count_changes(image)[y, x] < _MIN_CHANGES).any()
+    has_flat_corner = (count_changes(image, WINDOW)[y, x] < _MIN_CHANGES).any()
     if has_flat_corner:
         image = pixels
-        y, x = _find_rich_windows(pixels)
+        y, x = find_from_corners(_find_corner_windows, count_changes(pixels, WINDOW), pixels)
     integral = _integrate_mixed(image)
     anchors = np.zeros(len(y), _ANCHOR)
     anchors["tile"] = tile
@@ -190,32 +184,11 @@ def _choose_anchors(tile: int, pixels: Pixels) -> np.ndarray:
     return anchors
 
 
-def _count_changes(pixels: Pixels) -> npt.NDArray[np.int32]:
-    """Count the neighbouring pixels that differ in each window, in rows and in columns."""
-    in_rows = _integrate(pixels[:, 1:] != pixels[:, :-1], np.int32)
-    in_columns = _integrate(pixels[1:] != pixels[:-1], np.int32)
-    horizontal = _sum_rectangles(in_rows, WINDOW, WINDOW - 1)
-    return horizontal + _sum_rectangles(in_columns, WINDOW - 1, WINDOW)
-
-
-def _find_rich_windows(pixels: Pixels) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return the rows and columns of the anchors of a tile with a flat corner."""
-    changes = _count_changes(pixels)
-    windows: set[tuple[int, int]] = set()
-    for down in (1, -1):
-        for right in (1, -1):
-            # Flip the tile to make each corner in turn the upper left one.
-            for y, x in _find_corner_windows(changes[::down, ::right], pixels[::down, ::right]):
-                windows.add((y if down == 1 else _LAST - y, x if right == 1 else _LAST - x))
-    ordered = np.array(sorted(windows), np.intp).reshape(-1, 2)
-    return ordered[:, 0], ordered[:, 1]
-
-
 def _find_corner_windows(changes: npt.NDArray[np.int32], pixels: Pixels) -> list[tuple[int, int]]:
     """Return the anchors of the upper left corner, as (y, x)."""
     if changes[0, 0] >= _MIN_CHANGES:
         return [(0, 0)]
-    rich = _first_by_width(changes >= _MIN_CHANGES, _LAST)
+    rich = first_by_width(changes >= _MIN_CHANGES, _LAST)
     windows = list(rich)
     # Flat rectangles at the corner, each the largest between two anchors.
     widest = [*(x - 1 for _, x in rich), _LAST]
@@ -224,17 +197,8 @@ def _find_corner_windows(changes: npt.NDArray[np.int32], pixels: Pixels) -> list
         if min(x, y) < 0:
             continue
         if np.unique(pixels[: y + WINDOW, : x + WINDOW]).size >= MIN_COLOURS:
-            windows += _first_by_width(changes[: y + 1] > 0, x)
+            windows += first_by_width(changes[: y + 1] > 0, x)
     return windows
-
-
-def _first_by_width(marked: npt.NDArray[np.bool_], widest: int) -> list[tuple[int, int]]:
-    """Find the first marked window, row by row, for each width up to `widest`; each once."""
-    rows = len(marked)
-    first = np.where(marked.any(0), marked.argmax(0), rows)[: widest + 1]
-    lowest = np.minimum.accumulate(first)
-    steps = np.flatnonzero(np.diff(lowest, prepend=rows) < 0)
-    return [(int(first[x]), int(x)) for x in steps]
 
 
 class _AnchorTable:
@@ -264,13 +228,8 @@ class _AnchorTable:
         hashes = _hash_windows(integral)
         # The bitmap leaves few windows for the slow search in a sorted array.
         windows = np.flatnonzero(self._bitmap.take(hashes >> np.uint32(32 - _BITMAP_BITS)))
-        wanted = hashes.take(windows)
-        first = np.searchsorted(self._hashes, wanted, "left")
-        counts = np.searchsorted(self._hashes, wanted, "right") - first
-        # Expand each range of anchors with the hash of a window to one number per anchor.
-        starts = np.repeat(first - counts.cumsum() + counts, counts)
-        anchors = starts + np.arange(counts.sum())
-        windows = np.repeat(windows, counts)
+        anchors, hits = match_hashes(self._hashes, hashes.take(windows))
+        windows = windows[hits]
         is_before = self._anchors["tile"][anchors] < tile
         anchors = anchors[is_before]
         windows = windows[is_before]
@@ -378,8 +337,7 @@ def count_shared_pixels(a: Pixels, b: Pixels, dx: int, dy: int) -> int:
     height = TILE_SIZE - abs(dy)
     if min(width, height) < WINDOW:
         return 0
-    shared_a = a[max(dy, 0) : max(dy, 0) + height, max(dx, 0) : max(dx, 0) + width]
-    shared_b = b[max(-dy, 0) : max(-dy, 0) + height, max(-dx, 0) : max(-dx, 0) + width]
+    shared_a, shared_b = shared_rectangles(a, b, dx, dy)
     if not np.array_equal(shared_a, shared_b):
         return 0
     # A coarse subset of the pixels usually has enough colours.

@@ -35,14 +35,6 @@ class Placement:
     is_used: npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class _Poses:
-    """Position (float64, shape (tiles, 2)) and orientation (int64, shape (tiles,)) of each tile."""
-
-    position: npt.NDArray[np.float64]
-    orientation: npt.NDArray[np.int64]
-
-
 def number_sites(tiles: int, pairs: pd.DataFrame) -> npt.NDArray[np.int64]:
     """Number the connected components of tiles, in the order of their first tiles.
 
@@ -79,54 +71,65 @@ def place_tiles(tiles: int, pairs: pd.DataFrame) -> Placement:
     The strongest links that connect all tiles of a site give orientations and first positions.
     Links that differ from these by more than `TOLERANCE` are not used, and the positions are fitted
     to all others by least squares. Links that fit the new positions are used again, until nothing
-    changes. Tiles that overlap are placed exactly relative to each other.
+    changes. Tiles that overlap, or whose masks do, are placed exactly relative to each other.
 
     Args:
         tiles: Number of tiles.
-        pairs: A row for each pair: `a`, `b`, `kind` ("overlap" or "match"), `orientation`, `dx`,
-            `dy`, `pixels` and, for matches, `votes` and `correlation`.
+        pairs: A row for each pair, with the columns of `Sites.pairs` except `kinds`. Overlaps and
+            mask overlaps are exact; the kind "match" is not.
     """
     site = number_sites(tiles, pairs)
-    is_exact = (pairs["kind"] == "overlap").to_numpy(bool)
-    poses = _place_along_tree(site, pairs, is_exact)
-    a = pairs["a"].to_numpy()
-    b = pairs["b"].to_numpy()
-    offsets = pairs[["dx", "dy"]].to_numpy(np.float64)
-    shifts = np.einsum("nij,nj->ni", MATRICES[poses.orientation[a]], offsets)
-    has_orientation = (
-        COMPOSED[poses.orientation[a], pairs["orientation"].to_numpy(np.int64)]
-        == poses.orientation[b]
-    )
-    position = poses.position
+    table = _place_along_tree(site, pairs)
     is_used = np.zeros(len(pairs), bool)
     # Errors add up along the tree, so a link that seemed wrong at first may fit after all.
     for _ in range(_MAX_ROUNDS):
-        missed = np.abs(position[a] + shifts - position[b]).max(1, initial=0)
-        fits = has_orientation & (missed <= TOLERANCE)
+        fits = measure_misfits(table, pairs) <= TOLERANCE
         if (fits == is_used).all():
             break
         is_used = fits
-        position = _adjust(position, pairs[is_used], shifts[is_used], is_exact[is_used])
-    table = pd.DataFrame({"site": site})
-    for column, name in enumerate(("x", "y")):
-        first = np.full(site.max(initial=-1) + 1, np.inf)
-        np.minimum.at(first, site, position[:, column])
-        table[name] = np.rint(position[:, column] - first[site])
-    table["orientation"] = poses.orientation
+        table[["x", "y"]] = _adjust(table, pairs[is_used])
+    for name in ("x", "y"):
+        table[name] = (table[name] - table.groupby("site")[name].transform("min")).round()
     types = {"site": np.int32, "x": np.int32, "y": np.int32, "orientation": np.int8}
     return Placement(table.astype(types), is_used)
 
 
-def _place_along_tree(
-    site: npt.NDArray[np.int64], pairs: pd.DataFrame, is_exact: npt.NDArray[np.bool_]
-) -> _Poses:
-    """Place the tiles of each site along the spanning tree of its strongest links."""
+def measure_misfits(table: pd.DataFrame, pairs: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Measure how far links are from the positions of their tiles.
+
+    Args:
+        table: A row for each tile: `site`, `x`, `y`, `orientation`.
+        pairs: A row for each pair: `a`, `b`, `orientation`, `dx`, `dy`.
+
+    Returns:
+        float64 array of shape (pairs,): the largest difference along an axis, in pixels; infinite
+        if the tiles are in different sites, or the orientations do not agree.
+    """
+    a = table.iloc[pairs["a"]]
+    b = table.iloc[pairs["b"]]
+    orientation = COMPOSED[a["orientation"], pairs["orientation"]]
+    is_other = (orientation != b["orientation"]) | (a["site"].to_numpy() != b["site"])
+    missed = _missed(table, pairs)
+    return np.where(is_other, np.inf, np.abs(missed).max(1, initial=0))
+
+
+def _missed(table: pd.DataFrame, pairs: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Return how far tile b of each pair is from where its link puts it: shape (pairs, 2)."""
+    position = table[["x", "y"]].to_numpy(np.float64)
+    a = pairs["a"].to_numpy()
+    into_site = MATRICES[table["orientation"].to_numpy()[a]]
+    shifts = np.einsum("nij,nj->ni", into_site, pairs[["dx", "dy"]].to_numpy(np.float64))
+    return position[a] + shifts - position[pairs["b"].to_numpy()]
+
+
+def _place_along_tree(site: npt.NDArray[np.int64], pairs: pd.DataFrame) -> pd.DataFrame:
+    """Place the tiles of each site along the spanning tree of its strongest links.
+
+    Returns:
+        A row for each tile: `site`, `x` and `y` (float64), `orientation`.
+    """
     tiles = len(site)
-    # Every overlap is stronger than any match. Larger overlaps are stronger, and so are matches
-    # with more votes and a higher correlation.
-    strength = np.where(is_exact, pairs["pixels"], pairs["votes"] * pairs["correlation"])
-    rank = np.empty(len(pairs))
-    rank[np.lexsort((strength, is_exact))[::-1]] = np.arange(1, len(pairs) + 1)
+    rank = _rank_by_strength(pairs)
     tree = minimum_spanning_tree(_make_graph(rank, pairs, tiles).tocsr())
     in_tree = pairs.iloc[np.argsort(rank)[tree.data.astype(np.int64) - 1]]
     links = {
@@ -145,39 +148,49 @@ def _place_along_tree(
                 orientation, dx, dy = inverse_link(*links[tile, before])
             orientations[tile] = COMPOSED[orientations[before], orientation]
             position[tile] = position[before] + MATRICES[orientations[before]] @ (dx, dy)
-    return _Poses(position, orientations)
+    return pd.DataFrame(
+        {"site": site, "x": position[:, 0], "y": position[:, 1], "orientation": orientations}
+    )
 
 
-def _adjust(
-    position: npt.NDArray[np.float64],
-    pairs: pd.DataFrame,
-    shifts: npt.NDArray[np.float64],
-    is_exact: npt.NDArray[np.bool_],
-) -> npt.NDArray[np.float64]:
-    """Move tiles to fit matches by least squares; tiles that overlap move together.
+def _rank_by_strength(pairs: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Rank pairs from the strongest, which is 1."""
+    kind = pairs["kind"].to_numpy(object)
+    # Larger overlaps are stronger, mask overlaps with more boundary steps, and matches with more
+    # votes and a higher correlation. Every overlap is stronger than any mask overlap or match.
+    strength = np.select(
+        [kind == "overlap", kind == "mask-overlap"],
+        [pairs["pixels"], pairs["steps"]],
+        pairs["votes"] * pairs["correlation"],
+    )
+    order = np.lexsort((strength, kind == "mask-overlap", kind == "overlap"))[::-1]
+    rank = np.empty(len(pairs))
+    rank[order] = np.arange(1, len(pairs) + 1)
+    return rank
+
+
+def _adjust(table: pd.DataFrame, pairs: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Move tiles to fit matches by least squares; tiles of exact pairs move together.
 
     Args:
-        position: Position of each tile, shape (tiles, 2).
+        table: A row for each tile: `x`, `y`, `orientation`.
         pairs: The pairs to fit.
-        shifts: Offset from a to b of each pair, in the grid of the site, shape (pairs, 2).
-        is_exact: Whether each pair is an overlap.
 
     Returns:
-        The new positions; each tile was moved by whole pixels.
+        The new positions, shape (tiles, 2); each tile was moved by whole pixels.
     """
-    a = pairs["a"].to_numpy()
-    b = pairs["b"].to_numpy()
-    overlaps = _make_graph(np.ones(is_exact.sum()), pairs[is_exact], len(position))
-    clusters, cluster = connected_components(overlaps, directed=False)
-    a = a[~is_exact]
-    b = b[~is_exact]
-    if not len(a):
+    is_exact = (pairs["kind"] != "match").to_numpy(bool)
+    position = table[["x", "y"]].to_numpy(np.float64)
+    exact = _make_graph(np.ones(is_exact.sum()), pairs[is_exact], len(table))
+    clusters, cluster = connected_components(exact, directed=False)
+    matches = pairs[~is_exact]
+    if matches.empty:
         return position
-    missed = position[a] + shifts[~is_exact] - position[b]
-    rows = np.tile(np.arange(len(a)), 2)
-    columns = np.concatenate([cluster[a], cluster[b]])
-    signs = np.repeat([-1.0, 1.0], len(a))
-    matrix = coo_array((signs, (rows, columns)), shape=(len(a), clusters)).tocsr()
+    missed = _missed(table, matches)
+    rows = np.tile(np.arange(len(matches)), 2)
+    columns = np.concatenate([cluster[matches["a"]], cluster[matches["b"]]])
+    signs = np.repeat([-1.0, 1.0], len(matches))
+    matrix = coo_array((signs, (rows, columns)), shape=(len(matches), clusters)).tocsr()
     moves = np.column_stack(
         [lsqr(matrix, missed[:, axis], atol=1e-10, btol=1e-10)[0] for axis in (0, 1)]
     )

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
 
 from rock_glacier.parallel import Workers
+from rock_glacier.sites.mask_groups import find_mask_groups
 from rock_glacier.sites.overlaps import find_overlaps
+from rock_glacier.sites.pairs import add_pairs, make_pairs
 from rock_glacier.sites.placement import place_tiles
 from rock_glacier.tiles import TileSet
-
-_PAIR_TYPES = {
-    "a": np.int64,
-    "b": np.int64,
-    "kind": "string",
-    "orientation": np.int64,
-    "dx": np.int64,
-    "dy": np.int64,
-    "pixels": np.int64,
-    "votes": np.int64,
-    "correlation": np.float64,
-}
+from rock_glacier_dataset import Fault
 
 
 @dataclass(frozen=True)
@@ -31,18 +21,23 @@ class Sites:
 
     Attributes:
         pairs: A row for each pair of tiles that show the same ground, sorted by `a` and `b`, which
-            are row numbers of the tiles, `a` < `b`. `kind` is "overlap" or "match". Pixel (x, y) of
-            tile a is pixel (x - `dx`, y - `dy`) of tile b after `orientation` was applied to b.
-            `pixels` is the number of shared pixels. Matches have `votes` and a `correlation`;
-            overlaps have 0 and NaN.
+            are row numbers of the tiles, `a` < `b`. `kinds` lists how the pair was found, the
+            strongest first: "overlap", "mask-overlap", "match"; `kind` is the first of these, which
+            gives the link. Pixel (x, y) of tile a is pixel (x - `dx`, y - `dy`) of tile b after
+            `orientation` was applied to b. `pixels` is the number of shared pixels. Mask overlaps
+            have boundary `steps`, else 0; matches have `votes` and a `correlation`, else 0 and NaN.
         table: A row for each tile: `site`, `x`, `y` (int32) and `orientation` (int8), as in the
-            tile index.
+            tile index, and `mask_group` (int32): tiles whose masks overlap have the same number. A
+            mask without partner is a group of its own. -1 if a tile has no mask, an empty one, or
+            one that does not belong to it.
         contradictions: The rows of `pairs` that contradict stronger ones. Positions ignore them.
+        faults: A warning `mask-unrelated` for each group of tiles with masks of other tiles.
     """
 
     pairs: pd.DataFrame
     table: pd.DataFrame
     contradictions: pd.DataFrame
+    faults: list[Fault] = field(default_factory=list)
 
 
 def find_sites(tiles: TileSet, workers: Workers | None = None, *, matches: bool = True) -> Sites:
@@ -58,13 +53,14 @@ def find_sites(tiles: TileSet, workers: Workers | None = None, *, matches: bool 
     """
     workers = workers or Workers()
     overlaps = find_overlaps(tiles.files, workers)
-    found = [overlaps.assign(kind="overlap", votes=0, correlation=np.nan)]
+    groups = find_mask_groups(tiles, workers)
+    pairs = make_pairs(overlaps, "overlap")
+    pairs = add_pairs(pairs, groups.pairs, "mask-overlap")
     if matches:
         # OpenCV and faiss take half a second to import.
         from rock_glacier.sites.matches import find_matches
 
-        found.append(find_matches(tiles.files, workers, overlaps).assign(kind="match"))
-    pairs = pd.concat([frame.astype(_PAIR_TYPES) for frame in found], ignore_index=True)
-    pairs = pairs[list(_PAIR_TYPES)].sort_values(["a", "b"], ignore_index=True)
+        pairs = add_pairs(pairs, find_matches(tiles.files, workers, overlaps), "match")
     placement = place_tiles(len(tiles), pairs)
-    return Sites(pairs, placement.table, pairs[~placement.is_used])
+    table = placement.table.assign(mask_group=groups.group)
+    return Sites(pairs, table, pairs[~placement.is_used], groups.faults)

@@ -28,6 +28,7 @@ def make_pair(a, b, orientations, corners, *, error=0, votes=None):
         "pixels": (TILE_SIZE - abs(int(offset[0]))) * (TILE_SIZE - abs(int(offset[1]))),
         "votes": votes or 0,
         "correlation": 0.5 if votes else np.nan,
+        "steps": 0,
     }
 
 

@@ -23,7 +23,7 @@ def test_a_sample_has_the_sites_it_was_cut_from(tmp_path):
     assert both.groupby("site")["site_true"].nunique().max() == 1
     for _, tiles_of_site in both.groupby("site"):
         assert_same_places(tiles_of_site)
-    assert set(sites.pairs["kind"]) == {"match", "overlap"}
+    assert set(sites.pairs["kind"]) == {"match", "mask-overlap", "overlap"}
 
 
 def assert_same_places(table: pd.DataFrame) -> None:
