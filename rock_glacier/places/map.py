@@ -76,7 +76,7 @@ _MARGIN = 400
 _LARGEST_REGIONS = 6
 
 # Width and height of the detail that is shown next to a single region, in metres.
-_DETAIL = 5000
+_DETAIL = 6000
 
 # Largest width and height of a merged mask, in pixels. No panel is larger.
 _MERGED_SIZE = 3000
@@ -88,15 +88,16 @@ _LEGEND_HEIGHT = 70
 _TITLE_HEIGHT = 55
 _TICKS = 50  # labels below and to the left of a panel
 _SPACE = 34  # to the right of a panel
-_NOTE_HEIGHT = 45
+_NOTE_HEIGHT = 35
 _LABEL_SPACE = 140  # smallest distance between labels of the graticule
-_LABEL_EDGE = 20  # smallest distance of such a label from the end of a panel
+_LABEL_EDGE = 20  # smallest distance of a longitude's label from the side of a panel
+_LABEL_END = 55  # smallest distance of a latitude's label from the top or bottom of a panel
 _SCALE_BAR = 9  # distance of the scale bar from its panel
 _ROW_HEIGHTS = {1: 720, 2: 440}  # largest height of a panel, by number of rows
 
 # Edges of footprints: width in pixels, largest opacity, and the share of the ground that they hide.
 _LINE_WIDTH = 1.1
-_LARGEST_OPACITY = 0.6
+_LARGEST_OPACITY = 0.4
 _LARGEST_HIDDEN = 0.3
 
 # Narrowest and widest shape of a panel: width divided by height.
@@ -302,7 +303,8 @@ def _draw_graticule(axes: Axes, epsg: int) -> None:
         y_ticks[np.interp(left, x, y)] = _format_degrees(latitude, "NS", decimals)
     edge = _LABEL_EDGE * metres_per_pixel
     x_ticks = {x: text for x, text in x_ticks.items() if left + edge < x < right - edge}
-    y_ticks = {y: text for y, text in y_ticks.items() if bottom + edge < y < top - edge}
+    end = _LABEL_END * metres_per_pixel
+    y_ticks = {y: text for y, text in y_ticks.items() if bottom + end < y < top - end}
     axes.set_xticks(list(x_ticks), list(x_ticks.values()))
     axes.set_yticks(list(y_ticks), list(y_ticks.values()), rotation=90, va="center")
 
@@ -418,7 +420,7 @@ def _draw_legend(figure: Figure, shown: pd.DataFrame) -> None:
         loc="upper left",
         bbox_to_anchor=(_TICKS / _WIDTH, 1),
         ncols=len(handles),
-        borderaxespad=0.5,
+        borderaxespad=0.7,
         borderpad=0,
         frameon=False,
         handlelength=1.4,
