@@ -11,19 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from rock_glacier.audit.duplicates import find_duplicates
 from rock_glacier.audit.geography import Geography, describe_geography
 from rock_glacier.audit.labels import find_conflict_faults, find_conflicts
-from rock_glacier.audit.pairs import add_footprint_pairs
 from rock_glacier.faults import ERROR, severity_of, sort_faults
 from rock_glacier.index import INDEX_NAME, check_index, make_index, read_index
 from rock_glacier.output import count
 from rock_glacier.parallel import Workers
+from rock_glacier.places.footprints import find_footprint_pairs
+from rock_glacier.places.outlines import PIXEL
 from rock_glacier.sites import Sites
-from rock_glacier.sites.orientations import COMPOSED, MATRICES
-from rock_glacier.sites.placement import TOLERANCE
+from rock_glacier.sites.pairs import add_pairs
+from rock_glacier.sites.placement import TOLERANCE, measure_misfits
 from rock_glacier.tiles import TileSet
 from rock_glacier_dataset import ArchiveError, Fault
 
@@ -44,6 +46,9 @@ _LOCATION_COLUMNS = [
     "outlines",
     "geometry",
 ]
+
+# Largest difference along an axis, in pixels, between a link and the coordinates of its tiles.
+_MAX_ON_MAP = 2 * TOLERANCE
 
 # Reason if the tile index has no location for a tile.
 _NOT_IN_INDEX = "not located in tiles.parquet"
@@ -165,7 +170,7 @@ def check(
     """
     table = pd.concat([tiles.table, sites.table], axis=1).assign(block=0)
     table["place"] = table["archive"] + ": " + table["path"]
-    faults = [*tiles.faults, *getattr(sites, "faults", [])]  # TODO
+    faults = [*tiles.faults, *sites.faults]
     index, index_faults = _read_fitting_index(tiles, sites)
     faults += index_faults
     if index is not None:
@@ -217,10 +222,8 @@ def _read_fitting_index(tiles: TileSet, sites: Sites) -> tuple[pd.DataFrame | No
 def _collect_pairs(sites: Sites, table: pd.DataFrame) -> pd.DataFrame:
     """Return the pairs of sites and footprints, with the columns `across` and `is_used`."""
     pairs = sites.pairs
-    if "kinds" not in pairs:  # TODO
-        pairs = pairs.assign(kinds=pairs["kind"].map(lambda kind: [kind]))
     if "reason" in table:
-        pairs = add_footprint_pairs(pairs, table)
+        pairs = add_pairs(pairs, find_footprint_pairs(table), "footprint")
     splits = table["split"].to_numpy()
     across = splits[pairs["a"].to_numpy()] != splits[pairs["b"].to_numpy()]
     contradictions = pd.MultiIndex.from_frame(sites.contradictions[["a", "b"]])
@@ -320,19 +323,15 @@ def _find_index_faults(index: pd.DataFrame, sites: Sites, paths: pd.Series) -> l
     a = pairs["a"].to_numpy()
     b = pairs["b"].to_numpy()
     # Differences of wrong positions may be too large for int32.
-    indexed = index.set_index("path").loc[paths, _POSITION].astype(np.int64)
-    unit = indexed[["site", "block"]].to_numpy()
-    position = indexed[["x", "y"]].to_numpy()
-    orientation = indexed["orientation"].to_numpy()
+    indexed = index.set_index("path").loc[paths]
+    positions = indexed[_POSITION].astype(np.int64)
+    unit = positions[["site", "block"]].to_numpy()
     is_used = ~pairs.index.isin(sites.contradictions.index)
-    composed = COMPOSED[orientation[a], pairs["orientation"]]
-    shifts = np.einsum("nij,nj->ni", MATRICES[orientation[a]], pairs[["dx", "dy"]].to_numpy())
-    missed = np.abs(position[a] + shifts - position[b]).max(1, initial=0)
     differences = {
         "different sites": unit[a, 0] != unit[b, 0],
         "different blocks": unit[a, 1] != unit[b, 1],
-        "wrong orientations": is_used & (composed != orientation[b]),
-        "a wrong offset": is_used & (missed > TOLERANCE),
+        "wrong positions": is_used & (measure_misfits(positions, pairs) > TOLERANCE),
+        "wrong coordinates": is_used & (_measure_on_map(indexed, pairs) > _MAX_ON_MAP),
     }
     difference = np.select(list(differences.values()), list(differences), default="")
     wrong = np.flatnonzero(difference)
@@ -345,6 +344,21 @@ def _find_index_faults(index: pd.DataFrame, sites: Sites, paths: pd.Series) -> l
     )
     fix = f"Write {INDEX_NAME} again: rock-glacier audit DATA_DIR --index FILE"
     return [Fault("index-mismatch", INDEX_NAME, problem, fix)]
+
+
+def _measure_on_map(index: pd.DataFrame, pairs: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Return the differences between links and coordinates in pixels, 0 if a tile has none."""
+    placed = pd.DataFrame(
+        {
+            "site": index["epsg"].fillna(0).astype(np.int64),
+            "x": index["easting"].fillna(0).astype(np.float64) / PIXEL,
+            "y": index["northing"].fillna(0).astype(np.float64) / -PIXEL,
+            "orientation": index["orientation"].astype(np.int64),
+        }
+    )
+    is_located = placed["site"].to_numpy() > 0
+    are_located = is_located[pairs["a"]] & is_located[pairs["b"]]
+    return np.where(are_located, measure_misfits(placed, pairs), 0)
 
 
 def _keep_positions(table: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame:

@@ -12,12 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
-from rock_glacier_dataset import SPLIT_NAMES, TILE_SIZE
+from rock_glacier.places.footprints import FOOTPRINT_WIDTH
+from rock_glacier_dataset import SPLIT_NAMES
 
-TILE_METRES = 10 * TILE_SIZE
-"""Width of a footprint in metres: a pixel is 10 m wide."""
-
-TILE_KM2 = TILE_METRES**2 / 1e6
+TILE_KM2 = FOOTPRINT_WIDTH**2 / 1e6
 """Area of a footprint in square kilometres."""
 
 DISTANCES = (0, 100, 1_000)
@@ -85,7 +83,7 @@ def draw_squares(located: pd.DataFrame) -> npt.NDArray[Any]:
     """
     left = located["easting"].to_numpy(float)
     top = located["northing"].to_numpy(float)
-    return np.asarray(shapely.box(left, top - TILE_METRES, left + TILE_METRES, top))
+    return np.asarray(shapely.box(left, top - FOOTPRINT_WIDTH, left + FOOTPRINT_WIDTH, top))
 
 
 def _name_column(distance: int) -> str:

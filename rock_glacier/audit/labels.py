@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import shapely
 
 from rock_glacier.audit.geography import draw_squares
 from rock_glacier.sites.orientations import oriented
+from rock_glacier.sites.windows import shared_rectangles
 from rock_glacier_dataset import TILE_SIZE, Fault
 
 MAX_DIFFERENCE = 0.01
@@ -34,14 +34,6 @@ _CONFLICT_TYPES = {
 }
 
 
-@dataclass(frozen=True)
-class _Rectangle:
-    """The common rectangle of a pair, in tile a and in tile b after its orientation was applied."""
-
-    in_a: tuple[slice, slice]
-    in_b: tuple[slice, slice]
-
-
 def find_conflicts(
     table: pd.DataFrame, masks: npt.NDArray[np.uint8], pairs: pd.DataFrame, outlines: Any = None
 ) -> pd.DataFrame:
@@ -49,11 +41,12 @@ def find_conflicts(
 
     A `mask-conflict` is an overlap whose masks differ in more than 1 % of the shared pixels. A
     `label-conflict` is a `cordillera` tile that shares at least 100 pixels of rock glacier with
-    the mask of another tile, or whose footprint holds that much of an outline.
+    the mask of another tile, or whose footprint holds that much of an outline. Masks that do not
+    belong to their tiles (`mask-unrelated`) are not compared with `cordillera` tiles.
 
     Args:
-        table: A row for each tile: `label`, `has_mask`, and `epsg`, `easting` and `northing` if
-            `outlines` are given.
+        table: A row for each tile: `label`, `has_mask`, `mask_group`, and, if outlines are given,
+            `epsg`, `easting` and `northing`.
         masks: uint8 array of shape (tiles, 128, 128): 1 is rock glacier.
         pairs: The pairs to check, as in `Audit.pairs`.
         outlines: Rock glaciers as a GeoDataFrame with the column `name`, or None.
@@ -108,13 +101,6 @@ def _as_frame(rows: Iterator[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=list(_CONFLICT_TYPES)).astype(_CONFLICT_TYPES)
 
 
-def _find_rectangle(dx: int, dy: int) -> _Rectangle:
-    """Return the common rectangle of two tiles at an offset."""
-    in_a = tuple(slice(max(offset, 0), TILE_SIZE + min(offset, 0)) for offset in (dy, dx))
-    in_b = tuple(slice(max(-offset, 0), TILE_SIZE + min(-offset, 0)) for offset in (dy, dx))
-    return _Rectangle((in_a[0], in_a[1]), (in_b[0], in_b[1]))
-
-
 def _find_mask_conflicts(
     table: pd.DataFrame, masks: npt.NDArray[np.uint8], pairs: pd.DataFrame
 ) -> Iterator[dict[str, Any]]:
@@ -124,9 +110,8 @@ def _find_mask_conflicts(
     overlaps = overlaps[has_mask[overlaps["a"]] & has_mask[overlaps["b"]]]
     rows: Any = overlaps.itertuples()
     for pair in rows:
-        rectangle = _find_rectangle(pair.dx, pair.dy)
-        mask_a = masks[pair.a][rectangle.in_a]
-        mask_b = oriented(masks[pair.b], pair.orientation)[rectangle.in_b]
+        mask_b = oriented(masks[pair.b], pair.orientation)
+        mask_a, mask_b = shared_rectangles(masks[pair.a], mask_b, pair.dx, pair.dy)
         pixels = int(np.count_nonzero(mask_a != mask_b))
         share = pixels / mask_a.size
         if share > MAX_DIFFERENCE:
@@ -144,20 +129,21 @@ def _find_masks_on_cordillera(
     table: pd.DataFrame, masks: npt.NDArray[np.uint8], pairs: pd.DataFrame
 ) -> Iterator[dict[str, Any]]:
     """Yield pairs of a cordillera tile and a mask that shows rock glacier on their ground."""
-    has_mask = table["has_mask"].to_numpy()
+    is_usable = (table["mask_group"] >= 0).to_numpy()
     is_cordillera = (table["label"] == "cordillera").to_numpy(bool)
     a = pairs["a"].to_numpy()
     b = pairs["b"].to_numpy()
-    is_mixed = (is_cordillera[a] & has_mask[b]) | (has_mask[a] & is_cordillera[b])
+    is_mixed = (is_cordillera[a] & is_usable[b]) | (is_usable[a] & is_cordillera[b])
     rows: Any = pairs[is_mixed].itertuples()
     for pair in rows:
-        rectangle = _find_rectangle(pair.dx, pair.dy)
-        if has_mask[pair.a]:
+        # The mask of the cordillera tile is all background.
+        mask_b = oriented(masks[pair.b], pair.orientation)
+        mask_a, mask_b = shared_rectangles(masks[pair.a], mask_b, pair.dx, pair.dy)
+        tile = pair.a
+        rock_glacier = mask_b
+        if is_cordillera[pair.b]:
             tile = pair.b
-            rock_glacier = masks[pair.a][rectangle.in_a]
-        else:
-            tile = pair.a
-            rock_glacier = oriented(masks[pair.b], pair.orientation)[rectangle.in_b]
+            rock_glacier = mask_a
         pixels = int(np.count_nonzero(rock_glacier))
         if pixels >= MIN_PIXELS:
             yield _describe_label_conflict(tile, pixels, pair=pair.Index)

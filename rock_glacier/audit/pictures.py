@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from rock_glacier.audit.geography import TILE_METRES
+from rock_glacier.places.footprints import FOOTPRINT_WIDTH
 from rock_glacier.places.outlines import rasterise
 from rock_glacier.sites.mosaic import draw_pair
 from rock_glacier.sites.orientations import INVERSE, oriented
@@ -41,7 +41,7 @@ def draw_tile_on_outline(tiles: TileSet, tile: Any, outlines: Any) -> Image.Imag
     """
     left = tile["easting"]
     top = tile["northing"]
-    bounds = (left, top - TILE_METRES, left + TILE_METRES, top)
+    bounds = (left, top - FOOTPRINT_WIDTH, left + FOOTPRINT_WIDTH, top)
     north_up = rasterise(outlines, int(tile["epsg"]), bounds).pixels
     return _draw_masked_tile(tiles, tile.name, oriented(north_up, INVERSE[tile["orientation"]]))
 

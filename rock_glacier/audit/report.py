@@ -9,9 +9,9 @@ import pandas as pd
 
 from rock_glacier.audit.checks import Audit
 from rock_glacier.audit.geography import Geography
-from rock_glacier.audit.pairs import count_pairs, count_single_links
 from rock_glacier.faults import severity_of
 from rock_glacier.output import count
+from rock_glacier.sites.pairs import KINDS, count_found_alone, find_single_links
 from rock_glacier_dataset import SPLIT_NAMES
 
 # Faults of each code that the text shows. The JSON report has all faults.
@@ -19,8 +19,6 @@ _EXAMPLES = 3
 
 # Sites whose sizes the text lists.
 _LARGEST_SITES = 5
-
-_PAIR_TITLES = {"within": "within a split", "across": "across splits", "alone": "found alone"}
 
 _SPLIT_TITLES = {"area_km2": "km2", "area_in_tiles": "area in tiles"}
 
@@ -72,13 +70,28 @@ def describe_masks(table: pd.DataFrame) -> dict[str, str]:
 
 
 def tabulate_pairs(audit: Audit) -> pd.DataFrame:
-    """Count pairs by kind, in columns with titles. Kinds that were not searched for are omitted."""
-    counts = count_pairs(audit.pairs)
+    """Count pairs by kind.
+
+    Returns:
+        A row for each kind that was searched for: the number of pairs that were found so "within a
+        split" and "across splits", and of those that no other kind found ("found alone").
+    """
+    listed = audit.pairs[["kinds", "across"]].explode("kinds")
+    across = listed["across"].to_numpy(bool)
+    counts = pd.DataFrame(
+        {
+            "within a split": listed["kinds"][~across].value_counts(),
+            "across splits": listed["kinds"][across].value_counts(),
+            "found alone": count_found_alone(audit.pairs),
+        },
+        index=list(KINDS),
+    )
+    counts = counts.fillna(0).astype(int)
     if not audit.has_matches:
         counts = counts.drop(index="match")
     if audit.located is None:
         counts = counts.drop(index="footprint")
-    return counts.rename(columns=_PAIR_TITLES)
+    return counts
 
 
 def tabulate_splits(geography: Geography) -> pd.DataFrame:
@@ -100,7 +113,8 @@ def _site_lines(audit: Audit) -> Iterator[str]:
     if contradictions:
         pairs_text = count(contradictions, "pair")
         yield f"Not used to place tiles: {pairs_text}, because stronger pairs contradict."
-    single = count_single_links(audit.pairs[audit.pairs["is_used"]])
+    links = audit.pairs[audit.pairs["is_used"] & (audit.pairs["kind"] != "footprint")]
+    single = find_single_links(len(audit.table), links).sum()
     if single:
         yield f"Tiles that a single pair connects to others: {single:,}"
     sizes = audit.table["site"].value_counts()

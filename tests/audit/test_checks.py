@@ -251,9 +251,9 @@ def test_file_that_is_not_an_index_is_reported(data_dir, audit):
     [
         ({"site": 1}, "sites"),
         ({"block": 1}, "blocks"),
-        ({"orientation": 1}, "orientations"),
-        ({"x": 0}, "offset"),
-        ({"x": -(2**31), "y": 2**31 - 1}, "offset"),
+        ({"orientation": 1}, "positions"),
+        ({"x": 0}, "positions"),
+        ({"x": -(2**31), "y": 2**31 - 1}, "positions"),
     ],
 )
 def test_index_that_does_not_fit_a_pair_is_not_kept(tmp_path, audit, positions, difference):

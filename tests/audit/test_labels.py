@@ -93,7 +93,9 @@ def test_duplicates_with_other_labels_are_one_fault(tmp_path, audit):
 
 def find_on_outline(*widths):
     """Find conflicts of a located cordillera tile with outlines 10 m high, `widths` wide."""
-    table = pd.DataFrame({"label": ["cordillera"], "has_mask": False, "epsg": [ZONE]})
+    table = pd.DataFrame(
+        {"label": ["cordillera"], "has_mask": False, "mask_group": -1, "epsg": [ZONE]}
+    )
     table = table.assign(easting=400_000.0, northing=6_300_000.0)
     shapes = [shapely.box(400_200, 6_299_000, 400_200 + width, 6_299_010) for width in widths]
     names = [f"glaciar_{width}" for width in widths]
