@@ -72,8 +72,9 @@ def read_outlines(path: str | os.PathLike[str]) -> geopandas.GeoDataFrame:
         MultiPolygon in EPSG:4326, without heights). The name comes from the column `name` (in any
         case), or else from the first column `id` or `*_id` that holds a different text for each of
         several outlines. Without these it is the name of the file without `_strict`, or of the
-        layer if the file has several, followed by a number if these hold several outlines. If outlines share a name, all of these get a number, such as
-        `Tapado-1`. An outline that is there twice, such as in two formats, is read once.
+        layer if the file has several. It is followed by a number if the file or layer holds several
+        outlines. If outlines share a name, all of these get a number, such as `Tapado-1`. An
+        outline that is there twice, such as in two formats, is read once.
 
     Raises:
         InputError: If a file cannot be read, has no CRS, or has a feature that is not a valid
@@ -116,7 +117,7 @@ def _read_file(file: Path) -> geopandas.GeoDataFrame:
     except (RuntimeError, ValueError, OSError) as error:  # pyogrio raises RuntimeErrors
         if isinstance(error, OSError) and error.errno is not None:  # not about the content
             raise
-        raise InputError(f"{file}: cannot be read as outlines ({error})") from error
+        raise InputError(f"{file}: cannot be read as outlines ({error}).") from error
     layers = {name: layer for name, layer in layers.items() if len(layer)}
     if not layers:
         raise InputError(f"{file}: holds no outlines. Add polygons.")

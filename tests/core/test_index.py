@@ -80,16 +80,76 @@ def test_geopandas_polars_and_duckdb_read_it(table, tmp_path):
     assert duckdb.sql(f"SELECT max(x) FROM '{file}'").fetchall() == [(11,)]
 
 
-def test_locations_and_outlines_are_kept(table, tmp_path):
+@pytest.fixture
+def located(table) -> pd.DataFrame:
+    """The table with locations of the first ten tiles, in two UTM zones."""
+    footprints = pytest.importorskip("rock_glacier.places.footprints")
+    places = pd.DataFrame(
+        {
+            "epsg": [32718, 32719] * 5,
+            "easting": 431_000.0 + 10 * np.arange(10),
+            "northing": 6_313_000.0,
+            "longitude": -69.7,
+            "latitude": -33.3,
+            "located_by": "outlines",
+        }
+    )
+    polygons = footprints.footprint_polygons(places.epsg, places.easting, places.northing)
+    located = pd.concat([table, places], axis=1)
+    located["geometry"] = [*(polygon.wkb for polygon in polygons), None, None]
+    located["outlines"] = [["glaciar_t_1", "glaciar_t_2"], []] * 6
+    return located
+
+
+def test_locations_and_outlines_are_kept(located, tmp_path):
+    index = make_index(located)
+    write_index(index, tmp_path / "tiles.parquet")
+    again = read_index(tmp_path / "tiles.parquet")
+    columns = ["epsg", "easting", "northing", "longitude", "latitude", "located_by", "geometry"]
+    pd.testing.assert_frame_equal(again[columns], index[columns])
+    assert again["easting"].notna().sum() == 10
+    assert again["geometry"].isna().tolist() == again["easting"].isna().tolist()
+    for row in again.to_dict("records"):
+        expected = [] if row["x"] % 2 else ["glaciar_t_1", "glaciar_t_2"]
+        assert list(row["outlines"]) == expected
+
+
+def test_types_do_not_depend_on_locations(table, located, tmp_path):
+    write_index(make_index(table), tmp_path / "none")
+    write_index(make_index(located), tmp_path / "some")
+    write_index(make_index(located[:10]), tmp_path / "all")
+    schema = pq.read_schema(tmp_path / "none")
+    assert pq.read_schema(tmp_path / "some").equals(schema)
+    assert pq.read_schema(tmp_path / "all").equals(schema)
+
+
+def test_footprints_are_squares_for_geopandas(located, tmp_path):
+    geopandas = pytest.importorskip("geopandas")
     shapely = pytest.importorskip("shapely")
-    square = shapely.box(-70, -33, -69.99, -32.99)
-    located = table.assign(longitude=-69.995, epsg=32719, geometry=[shapely.to_wkb(square)] * 12)
-    located["outlines"] = [["glaciar_t_1", "glaciar_t_2"]] * 12
     write_index(make_index(located), tmp_path / "tiles.parquet")
-    index = read_index(tmp_path / "tiles.parquet")
-    assert index["epsg"].tolist() == [32719] * 12
-    assert list(index["outlines"][0]) == ["glaciar_t_1", "glaciar_t_2"]
-    assert shapely.from_wkb(index["geometry"][0]).equals(square)
+    frame = geopandas.read_parquet(tmp_path / "tiles.parquet")
+    assert frame.crs == "EPSG:4326"
+    frame = frame[frame["epsg"].notna()]
+    for epsg, tiles in frame.groupby("epsg"):
+        assert len(tiles) == 5
+        west, north = tiles["easting"], tiles["northing"]
+        squares = shapely.box(west, north - 1280, west + 1280, north)
+        difference = shapely.hausdorff_distance(tiles.geometry.to_crs(int(epsg)), squares)
+        assert difference.max() < 1
+
+
+def test_pandas_polars_and_duckdb_read_locations(located, tmp_path):
+    polars = pytest.importorskip("polars")
+    duckdb = pytest.importorskip("duckdb")
+    file = tmp_path / "tiles.parquet"
+    write_index(make_index(located), file)
+    frames = [pd.read_parquet(file), polars.read_parquet(file).to_pandas()]
+    # Without its spatial extension, DuckDB reads the geometry as bytes.
+    frames.append(duckdb.sql(f"SELECT * FROM '{file}'").df())
+    for frame in frames:
+        assert frame["easting"].sum() == 4_310_450
+        assert frame["outlines"].map(len).sum() == 12
+        assert frame["geometry"].isna().sum() == 2
 
 
 def change(file, column, values):
