@@ -1,6 +1,7 @@
 """Build archives from tiles and masks: convert, find sites, assign splits, write and audit.
 
-All steps work on one table with a row for each source, and add columns to it.
+All steps work on one table with a row for each source, and add columns to it. A tile is decoded
+when it is converted, and once more when the finished archives are audited.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,25 +26,25 @@ from rock_glacier.archives import (
     write_archives,
     write_manifest,
 )
-from rock_glacier.audit.checks import Audit, check
+from rock_glacier.audit.checks import SPLIT_CODES, Audit, check
 from rock_glacier.audit.duplicates import find_duplicates
 from rock_glacier.build.conversion import convert_sources
 from rock_glacier.build.sources import Source, find_sources
-from rock_glacier.build.splits import (
-    assign_random,
-    assign_sites,
-    check_classes,
-    drop_pairs_across,
-)
+from rock_glacier.build.splits import assign_random, assign_sites, check_classes, drop_pairs
 from rock_glacier.faults import InputError, find_errors, raise_faults
 from rock_glacier.index import INDEX_NAME, make_index, write_index
 from rock_glacier.parallel import Workers
-from rock_glacier.sites import find_sites
-from rock_glacier.tiles import TileSet
+from rock_glacier.places.footprints import find_footprint_pairs
+from rock_glacier.sites import Sites, find_sites
+from rock_glacier.sites.orientations import inverse_link
+from rock_glacier.sites.pairs import add_pairs, make_pairs
+from rock_glacier.sites.placement import TOLERANCE, measure_misfits, place_tiles
+from rock_glacier.tiles import ArrayFiles, TileSet
 from rock_glacier_dataset import (
     GLACIAR,
     RELEASE_SIZES,
     SPLIT_NAMES,
+    TILE_SIZE,
     Fault,
     RockGlacierDataset,
     mask_path,
@@ -50,9 +52,6 @@ from rock_glacier_dataset import (
 
 DROPPED_NAME = "dropped.csv"
 """File that lists the dropped tiles: columns `source`, `label`, `site`, `x` and `y`."""
-
-SHARED_GROUND_CODES = ("overlap-across-splits", "match-across-splits")
-"""Codes of faults that the methods "keep" and "random" allow."""
 
 _TILES_PER_TASK = 64  # Few enough to keep all processes busy, and about 3 MB to send back.
 
@@ -67,12 +66,14 @@ class SplitOptions:
         ratios: Relative numbers of tiles in train, validation and test, each above 0.
         buffer: For "sites": pixels to keep between tiles of two splits of a site.
         seed: Seed of the random numbers, not negative.
+        outlines: Rock glaciers to locate the tiles with, as `read_outlines` returns them, or None.
     """
 
     method: str = "sites"
     ratios: Sequence[float] = tuple(RELEASE_SIZES.values())
     buffer: float = 0.0
     seed: int = 0
+    outlines: Any = None
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,15 @@ class Built:
 
     Attributes:
         tiles: A row for each source: `source` (its name), `label` (class name), `split` and `path`
-            (null if the tile is dropped), `site`, `block`, `x`, `y` and `orientation`.
+            (null if the tile is dropped), `site`, `block`, `x`, `y` and `orientation`; with
+            outlines also the columns of the tile index about locations.
         audit: Audit of the archives.
         masks_with_greys: Number of masks whose greys became white or black.
-        dropped_by_audit: Number of tiles that were dropped because of pairs that only the audit
-            found.
     """
 
     tiles: pd.DataFrame
     audit: Audit
     masks_with_greys: int
-    dropped_by_audit: int
 
 
 def build_archives(
@@ -113,7 +112,7 @@ def build_archives(
         out: Folder to write, new or empty. It is complete, or unchanged if there is an error.
         masks: Folder of masks, if they are not below `tiles`.
         prefixes: Class by prefix, for files whose names begin with it and folders of this name.
-        options: How to assign tiles to splits.
+        options: How to assign tiles to splits, and outlines.
         workers: Processes to use. Default: one for each core.
 
     Raises:
@@ -126,63 +125,86 @@ def build_archives(
     workers = workers or Workers()
     tiles_folder = Path(tiles)
     masks_folder = None if masks is None else Path(masks)
-    with (
-        output.new_folder(out) as folder,
-        tempfile.TemporaryDirectory(prefix="rock-glacier-") as scratch,
-    ):
-        pngs = Path(scratch)
+    scratch = tempfile.TemporaryDirectory(prefix="rock-glacier-")
+    with output.new_folder(out) as folder, scratch:
         sources = find_sources(tiles_folder, masks_folder, prefixes)
-        masks_with_greys = _convert(sources, pngs, workers)
-        table = _assign_splits(sources, pngs, options, workers)
-        audit = _write_and_audit(folder, table, pngs, workers)
-        dropped_by_audit = 0
-        while options.method == "sites":
-            # The search for matches is approximate: among fewer tiles, it may find other pairs.
-            pairs = _renumber(audit.pairs, _rows_of(audit.table["path"], table))
-            splits = drop_pairs_across(table["split"], table["site"], pairs)
-            if splits.equals(table["split"]):
-                break
-            check_classes(splits, table["label"])
-            dropped_by_audit += int((splits.isna() & table["split"].notna()).sum())
-            table["split"] = splits
-            table["path"] = _name_tiles(table)
-            audit = _write_and_audit(folder, table, pngs, workers)
-        raise_faults([f for f in find_errors(audit.faults) if f.code not in SHARED_GROUND_CODES])
-        table = _add_blocks(table, audit)
+        draft, masks_with_greys = _convert(sources, scratch, workers)
+        job = _Job(folder, draft, options, workers)
+        if options.method == "sites":
+            table, audit = _build_sites(job)
+        else:
+            table, audit = _build_single(job, sources)
+        raise_faults([f for f in find_errors(audit.faults) if f.code not in SPLIT_CODES])
         version = str(RockGlacierDataset.VERSION)
         if is_sample(tiles_folder):
             version = SAMPLE_VERSION
         write_manifest(folder, version, audit.counts)
-        _write_tables(folder, table, audit)
-    return Built(table, audit, masks_with_greys, dropped_by_audit)
+        _write_dropped(folder, table)
+    return Built(table, audit, masks_with_greys)
 
 
-def _convert(sources: Sequence[Source], pngs: Path, workers: Workers) -> int:
-    """Convert tiles and masks, and write them to files that are named by the row of the source.
+@dataclass(frozen=True)
+class _Job:
+    """What all steps need.
+
+    Attributes:
+        folder: Folder of the archives.
+        draft: The converted tiles, in the order of the sources, in a scratch folder.
+        options: How to assign tiles to splits.
+        workers: Processes to use.
+    """
+
+    folder: Path
+    draft: TileSet
+    options: SplitOptions
+    workers: Workers
+
+
+def _convert(
+    sources: Sequence[Source], scratch: tempfile.TemporaryDirectory[str], workers: Workers
+) -> tuple[TileSet, int]:
+    """Convert tiles and masks, and write PNG files and arrays to a scratch folder.
 
     Returns:
-        Number of masks whose greys became white or black.
+        The decoded tiles, and the number of masks whose greys became white or black. The `path` of
+        a tile is the name of its source.
 
     Raises:
         ArchiveError: If a source has a fault. Raised after all sources were read.
     """
+    folder = Path(scratch.name)
+    files = ArrayFiles(folder / "images", folder / "masks", len(sources))
     tasks = [
         (sources[start : start + _TILES_PER_TASK],)
         for start in range(0, len(sources), _TILES_PER_TASK)
     ]
     results = workers.map(convert_sources, tasks, "Converting tiles")
     faults = []
+    mask_shares = []
     masks_with_greys = 0
-    for row, result in enumerate(itertools.chain.from_iterable(results)):
-        if isinstance(result, Fault):
-            faults.append(result)
-            continue
-        _tile_file(pngs, row).write_bytes(result.tile)
-        if result.mask is not None:
-            _mask_file(pngs, row).write_bytes(result.mask)
-        masks_with_greys += result.has_greys
+    with files.images.open("wb") as images, files.masks.open("wb") as masks:
+        for row, result in enumerate(itertools.chain.from_iterable(results)):
+            if isinstance(result, Fault):
+                faults.append(result)
+                continue
+            _tile_file(folder, row).write_bytes(result.tile)
+            if result.mask is not None:
+                _mask_file(folder, row).write_bytes(result.mask)
+            images.write(result.pixels.tobytes())
+            masks.write(result.rock_glacier.tobytes())
+            mask_shares.append(result.rock_glacier.mean())
+            masks_with_greys += result.has_greys
     raise_faults(faults)
-    return masks_with_greys
+    table = pd.DataFrame(
+        {
+            "path": pd.array([source.name for source in sources], "string"),
+            "label": pd.array([source.label for source in sources], "string"),
+            "archive": "",
+            "has_mask": [source.label == GLACIAR for source in sources],
+            "mask_share": np.array(mask_shares, np.float32),
+        }
+    )
+    return TileSet(folder, table, files, {}, [], scratch), masks_with_greys
 
 
 def _tile_file(pngs: Path, row: int) -> Path:
@@ -193,35 +215,29 @@ def _mask_file(pngs: Path, row: int) -> Path:
     return pngs / f"mask-{row}.png"
 
 
-def _assign_splits(
-    sources: Sequence[Source], pngs: Path, options: SplitOptions, workers: Workers
-) -> pd.DataFrame:
-    """Assign tiles to splits, and name them.
+def _build_single(job: _Job, sources: Sequence[Source]) -> tuple[pd.DataFrame, Audit]:
+    """Build archives by the methods "keep" and "random", which assign single tiles.
 
     Returns:
-        A row for each source, with the columns `source`, `label`, `split` and `path`; the last two
-        are null if a tile is dropped. With the method "sites", also `site`, `x`, `y` and
-        `orientation`.
+        `Built.tiles` and the audit.
     """
-    table = pd.DataFrame(
-        {
-            "source": [source.name for source in sources],
-            "label": [source.label for source in sources],
-            "split": [source.split for source in sources],
-        }
-    )
-    if options.method == "keep":
-        _check_splits(table)
-        if sources[0].tile.archive_split:
-            return table.assign(path=[source.tile.name for source in sources])
-    elif options.method == "random":
-        table["split"] = assign_random(table["label"], options.ratios, seed=options.seed)
+    tiles = job.draft.table
+    splits = pd.array([source.split for source in sources], "string")
+    table = tiles.assign(source=tiles["path"], split=splits)
+    if job.options.method == "random":
+        ratios = job.options.ratios
+        table["split"] = assign_random(table["label"], ratios, seed=job.options.seed)
     else:
-        table, pairs = _find_sites(table, pngs, workers)
-        table["split"] = assign_sites(
-            table, pairs, options.ratios, buffer=options.buffer, seed=options.seed
-        )
-    return table.assign(path=_name_tiles(table))
+        _check_splits(table)
+    table["path"] = _name_tiles(table)
+    if job.options.method == "keep" and sources[0].tile.archive_split:
+        table["path"] = [source.tile.name for source in sources]
+    _write_archives(job, table)
+    audit = _audit(job, job.options.outlines)
+    found = audit.table.drop(columns=list(table.columns), errors="ignore")
+    table = table.join(found.set_axis(_rows_of(audit.table["path"], table)))
+    write_index(make_index(table), job.folder / INDEX_NAME)
+    return table, audit
 
 
 def _check_splits(table: pd.DataFrame) -> None:
@@ -236,37 +252,102 @@ def _check_splits(table: pd.DataFrame) -> None:
             raise InputError(f"The split {split} has no tiles. Add some, or use another --split.")
 
 
-def _find_sites(
-    table: pd.DataFrame, pngs: Path, workers: Workers
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Find the tiles that share ground.
+def _build_sites(job: _Job) -> tuple[pd.DataFrame, Audit]:
+    """Build archives by the method "sites", whose splits share no ground.
+
+    The search for matches is approximate. If the audit finds other pairs among the tiles that were
+    kept, the sites are joined by these pairs and assigned again.
 
     Returns:
-        The table with the columns `site`, `x`, `y` and `orientation`, and the pairs of its rows.
+        `Built.tiles` and the audit.
     """
-    # Sites are found in archives. The splits are not known yet, so all tiles are in one.
-    draft = table.assign(split=SPLIT_NAMES[0])
-    draft["path"] = _name_tiles(draft)
-    with tempfile.TemporaryDirectory(dir=pngs) as folder:
-        _write_archives(Path(folder), draft, pngs)
-        with TileSet.read(folder, workers) as tiles:
-            rows = _rows_of(tiles.table["path"], draft)
-            sites = find_sites(tiles, workers)
-            duplicates = find_duplicates(tiles)
-    positions = _join_duplicates(sites.table, duplicates).set_axis(rows)
-    return table.join(positions), _renumber(sites.pairs, rows)
+    sites = find_sites(job.draft, job.workers)
+    pairs = _add_duplicates(sites.pairs, find_duplicates(job.draft))
+    is_dropped = pd.Series(False, range(len(job.draft)))
+    while True:
+        table = _assign_sites(job, sites, pairs, is_dropped)
+        _write_archives(job, table)
+        write_index(make_index(table.dropna(subset="path")), job.folder / INDEX_NAME)
+        audit = _audit(job)
+        misfits = _find_misfits(audit, table)
+        if misfits.empty:
+            return table, audit
+        keys = pd.MultiIndex.from_frame(pairs[["a", "b"]])
+        is_known = pd.MultiIndex.from_frame(misfits[["a", "b"]]).isin(keys)
+        if is_known.all():
+            # These pairs contradict stronger ones whose tiles were dropped.
+            is_dropped |= drop_pairs(table["split"], misfits).isna()
+        pairs = pd.concat([pairs, misfits[~is_known]], ignore_index=True)
 
 
-def _join_duplicates(positions: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
-    """Put tiles with the same pixels into one site: tiles of few colours do not overlap."""
-    positions = positions.copy()
-    sites = positions["site"].to_numpy()
-    flat = duplicates[sites[duplicates["a"]] != sites[duplicates["b"]]]
-    for name in ("site", "x", "y"):
-        positions.loc[flat["b"], name] = positions.loc[flat["a"], name].to_numpy()
-    # Tile a is alone in its site, so its own orientation is 0.
-    positions.loc[flat["b"], "orientation"] = flat["orientation"].to_numpy(np.int8)
-    return positions
+def _add_duplicates(pairs: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
+    """Add tiles with the same pixels: those of few colours do not overlap by definition."""
+    keys = pd.MultiIndex.from_frame(pairs[["a", "b"]])
+    is_known = pd.MultiIndex.from_frame(duplicates[["a", "b"]]).isin(keys)
+    new = duplicates[~is_known].assign(dx=0, dy=0, pixels=TILE_SIZE**2)
+    return pd.concat([pairs, make_pairs(new, "overlap")], ignore_index=True)
+
+
+def _assign_sites(
+    job: _Job, sites: Sites, pairs: pd.DataFrame, is_dropped: pd.Series
+) -> pd.DataFrame:
+    """Place and locate tiles by pairs, and assign their sites to splits.
+
+    Args:
+        job: The build.
+        sites: The sites that were found among all tiles.
+        pairs: Their pairs, and others that were found later.
+        is_dropped: Whether each tile is dropped in any case.
+
+    Returns:
+        `Built.tiles`.
+    """
+    options = job.options
+    tiles = job.draft.table
+    placed = place_tiles(len(tiles), pairs).table
+    table = pd.concat([tiles, placed, sites.table[["mask_group"]]], axis=1)
+    table = table.assign(source=table["path"], block=0)
+    if options.outlines is not None:
+        from rock_glacier.places.locate import locate_tiles  # TODO top
+
+        table = locate_tiles(job.draft, table, options.outlines, job.workers).table
+        pairs = add_pairs(pairs, find_footprint_pairs(table), "footprint")
+    table["split"] = assign_sites(
+        table, pairs, options.ratios, buffer=options.buffer, seed=options.seed
+    )
+    table.loc[is_dropped, "split"] = None
+    check_classes(table["split"], table["label"])
+    table["path"] = _name_tiles(table)
+    # The strips of a site are in different splits.
+    strips = table.groupby("site")["split"].transform(lambda splits: pd.factorize(splits)[0])
+    return table.assign(block=strips)
+
+
+def _find_misfits(audit: Audit, table: pd.DataFrame) -> pd.DataFrame:
+    """Find the pairs of an audit that are in two splits or sites, or that positions contradict.
+
+    Returns:
+        Pairs of rows of the table, with the columns of `Sites.pairs`.
+    """
+    rows = _rows_of(audit.table["path"], table)
+    pairs = audit.pairs[audit.pairs["kind"] != "footprint"]
+    pairs = _renumber(pairs, rows)
+    placed = table.assign(site=table.groupby(["site", "block"]).ngroup())
+    unit = placed["site"].to_numpy()
+    is_wrong = pairs["is_used"] & (measure_misfits(placed, pairs) > TOLERANCE)
+    is_wrong |= unit[pairs["a"]] != unit[pairs["b"]]
+    return pairs[is_wrong].drop(columns=["across", "is_used"])
+
+
+def _renumber(pairs: pd.DataFrame, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Return pairs of other row numbers, given the new number of each row."""
+    renumbered = pairs.assign(a=rows[pairs["a"]], b=rows[pairs["b"]])
+    is_later = renumbered["a"] > renumbered["b"]
+    for index, pair in renumbered[is_later].iterrows():
+        link = inverse_link(pair["orientation"], pair["dx"], pair["dy"])
+        ends = [pair["b"], pair["a"]]
+        renumbered.loc[index, ["a", "b", "orientation", "dx", "dy"]] = [*ends, *link]
+    return renumbered
 
 
 def _name_tiles(table: pd.DataFrame) -> pd.Series:
@@ -282,45 +363,28 @@ def _rows_of(paths: pd.Series, table: pd.DataFrame) -> npt.NDArray[np.int64]:
     return paths.map(rows).to_numpy(np.int64)
 
 
-def _renumber(pairs: pd.DataFrame, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
-    """Return pairs of rows of the table, given pairs of tiles and the row of each tile."""
-    return pairs.assign(a=rows[pairs["a"]], b=rows[pairs["b"]])
-
-
-def _write_archives(folder: Path, table: pd.DataFrame, pngs: Path) -> None:
+def _write_archives(job: _Job, table: pd.DataFrame) -> None:
     """Write the archives of all splits, and replace existing ones."""
     files = {}
     for tile in table.dropna(subset="path").itertuples():
-        files[tile.path] = _tile_file(pngs, tile.Index)
+        files[tile.path] = _tile_file(job.draft.folder, tile.Index)
         if tile.label == GLACIAR:
-            files[mask_path(tile.path)] = _mask_file(pngs, tile.Index)
+            files[mask_path(tile.path)] = _mask_file(job.draft.folder, tile.Index)
     for split in SPLIT_NAMES:
-        (folder / archive_name(split)).unlink(missing_ok=True)
+        (job.folder / archive_name(split)).unlink(missing_ok=True)
         paths = table["path"][table["split"] == split]
-        write_archives(folder, split, paths, lambda path: files[path].read_bytes())
+        write_archives(job.folder, split, paths, lambda path: files[path].read_bytes())
 
 
-def _write_and_audit(folder: Path, table: pd.DataFrame, pngs: Path, workers: Workers) -> Audit:
-    _write_archives(folder, table, pngs)
-    with TileSet.read(folder, workers) as tiles:
-        return check(tiles, find_sites(tiles, workers))
+def _audit(job: _Job, outlines: Any = None) -> Audit:
+    """Audit the archives and, if it was written, the tile index."""
+    with TileSet.read(job.folder, job.workers) as tiles:
+        sites = find_sites(tiles, job.workers)
+        return check(tiles, sites, outlines=outlines, workers=job.workers)
 
 
-def _add_blocks(table: pd.DataFrame, audit: Audit) -> pd.DataFrame:
-    """Add the column `block`, and positions if they were not needed to assign splits."""
-    if "site" not in table:
-        positions = audit.table[["site", "x", "y", "orientation"]]
-        rows = _rows_of(audit.table["path"], table)
-        return table.join(positions.set_axis(rows)).assign(block=0)
-    # The strips of a site are in different splits.
-    blocks = table.groupby("site")["split"].transform(lambda splits: pd.factorize(splits)[0])
-    return table.assign(block=blocks)
-
-
-def _write_tables(folder: Path, table: pd.DataFrame, audit: Audit) -> None:
-    """Write tiles.parquet, and dropped.csv if tiles are dropped."""
-    kept = table.dropna(subset="path").merge(audit.table[["path", "mask_share"]], on="path")
-    write_index(make_index(kept), folder / INDEX_NAME)
+def _write_dropped(folder: Path, table: pd.DataFrame) -> None:
+    """Write dropped.csv if tiles are dropped."""
     dropped = table.loc[table["path"].isna(), ["source", "label", "site", "x", "y"]]
     if len(dropped):
         dropped.to_csv(folder / DROPPED_NAME, index=False, lineterminator="\n")

@@ -29,11 +29,15 @@ class Converted:
         tile: RGBA PNG file; the bytes of the source, if it has this format.
         mask: RGBA PNG file of two colours, likewise; None for a cordillera tile.
         has_greys: Whether the mask had greys, which became white or black.
+        pixels: The tile: uint8 of shape (128, 128, 4).
+        rock_glacier: The mask: uint8 of shape (128, 128), 1 is rock glacier; all 0 without a mask.
     """
 
     tile: bytes
     mask: bytes | None
     has_greys: bool
+    pixels: npt.NDArray[np.uint8]
+    rock_glacier: npt.NDArray[np.uint8]
 
 
 def convert_sources(sources: Sequence[Source]) -> list[Converted | Fault]:
@@ -73,25 +77,28 @@ def _convert_or_fault(source: Source, files: _Files) -> Converted | Fault:
 
 
 def _convert(source: Source, files: _Files) -> Converted:
-    tile = _convert_tile(files.read(source.tile), source.tile.place)
+    tile, pixels = _convert_tile(files.read(source.tile), source.tile.place)
+    background = np.zeros(pixels.shape[:2], np.uint8)
     if source.mask is None:
-        return Converted(tile, None, has_greys=False)
+        return Converted(tile, None, False, pixels, background)
     png = files.read(source.mask)
     place = source.mask.place
-    pixels = decode_any(png, place)
+    colours = decode_any(png, place)
     # A transparent pixel is background.
-    over_black = pixels[..., :3].astype(np.uint32) * pixels[..., 3:] // 255
+    over_black = colours[..., :3].astype(np.uint32) * colours[..., 3:] // 255
     indices = _find_rock_glacier(over_black, place)
     _check_mask(indices, source.label, place)
     if source.label != GLACIAR:
-        return Converted(tile, None, has_greys=False)
+        return Converted(tile, None, False, pixels, background)
     has_greys = bool(((over_black > 0) & (over_black < 255)).any())
     mask = class_indices_to_mask(indices)
-    is_unchanged = check_png(png, place) is None and np.array_equal(pixels, np.asarray(mask))
-    return Converted(tile, png if is_unchanged else encode(mask), has_greys)
+    is_unchanged = check_png(png, place) is None and np.array_equal(colours, np.asarray(mask))
+    content = png if is_unchanged else encode(mask)
+    return Converted(tile, content, has_greys, pixels, indices.astype(np.uint8))
 
 
-def _convert_tile(png: bytes, place: str) -> bytes:
+def _convert_tile(png: bytes, place: str) -> tuple[bytes, npt.NDArray[np.uint8]]:
+    """Return the PNG file of a tile and its pixels."""
     pixels = decode_any(png, place)
     with Image.open(io.BytesIO(png)) as image:
         mode = image.mode
@@ -100,8 +107,8 @@ def _convert_tile(png: bytes, place: str) -> bytes:
         fix = "Save it as an RGB or RGBA PNG file; if it is a mask, pass its folder with --masks"
         raise ArchiveError(Fault("png-format", place, problem, fix))
     if check_png(png, place) is None:
-        return png
-    return encode(pixels)
+        return png, pixels
+    return encode(pixels), pixels
 
 
 def _find_rock_glacier(colours: npt.NDArray[np.uint32], place: str) -> npt.NDArray[np.bool_]:

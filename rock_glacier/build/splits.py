@@ -25,7 +25,8 @@ TOLERANCE = 0.1
 """A split meets its target if its number of tiles differs by at most this share of the target."""
 
 MATCH_MARGIN = 3
-"""Pixels to keep between a tile and a line in a site with matches: the error of the positions."""
+"""Pixels to keep between a tile and a line, in a site with matches or joined by footprints: the
+error of the positions."""
 
 _MOST_CUTS = 8  # Each cut takes time; the masks of the release's test split show two sites.
 _MOST_LINES = 100  # Positions of lines to try per axis.
@@ -134,17 +135,18 @@ def assign_sites(
             break
     assert best is not None
     splits = pd.Series([*SPLIT_NAMES, None], dtype=object).iloc[best.splits]
-    splits = drop_pairs_across(splits.set_axis(tiles.index), tiles["site"], pairs)
+    splits = splits.set_axis(tiles.index)
+    names = splits.to_numpy()
+    splits = drop_pairs(splits, pairs[names[pairs["a"]] != names[pairs["b"]]])
     check_classes(splits, tiles["label"])
     return splits
 
 
-def drop_pairs_across(splits: pd.Series, sites: pd.Series, pairs: pd.DataFrame) -> pd.Series:
-    """Drop tiles until no pair is in two splits or sites: first the tile with most such pairs.
+def drop_pairs(splits: pd.Series, pairs: pd.DataFrame) -> pd.Series:
+    """Drop tiles until no pair remains: first the tile with most pairs.
 
     Args:
-        splits: Name of each tile's split, None if it is dropped.
-        sites: Number of each tile's site.
+        splits: Name of each tile's split, None if it is dropped; its index counts from 0.
         pairs: Columns `a` and `b`, rows of the tiles.
 
     Returns:
@@ -154,13 +156,11 @@ def drop_pairs_across(splits: pd.Series, sites: pd.Series, pairs: pd.DataFrame) 
     a = pairs["a"].to_numpy()
     b = pairs["b"].to_numpy()
     while True:
-        split_of = splits.to_numpy()
-        site_of = sites.to_numpy()
-        is_across = (split_of[a] != split_of[b]) | (site_of[a] != site_of[b])
-        is_across &= splits.notna().to_numpy()[a] & splits.notna().to_numpy()[b]
-        if not is_across.any():
+        is_kept = splits.notna().to_numpy()
+        remains = is_kept[a] & is_kept[b]
+        if not remains.any():
             return splits
-        rows = np.concatenate([a[is_across], b[is_across]])
+        rows = np.concatenate([a[remains], b[remains]])
         splits.iloc[int(np.bincount(rows).argmax())] = None
 
 
@@ -168,7 +168,7 @@ def _find_extents(
     tiles: pd.DataFrame, pairs: pd.DataFrame, margin: float
 ) -> tuple[_Floats, _Floats]:
     """Return the start and the end of each tile along x and y, with its margin."""
-    matches = pairs[pairs["kind"] != "overlap"]
+    matches = pairs[~pairs["kind"].isin(["overlap", "mask-overlap"])]
     has_matches = tiles["site"].isin(tiles["site"][matches["a"]]).to_numpy()
     margins = margin + MATCH_MARGIN * has_matches[:, None]
     corners = tiles[["x", "y"]].to_numpy(float)

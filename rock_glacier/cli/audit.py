@@ -13,11 +13,17 @@ HELP = "Check archives, find sites, and write the tile index and reports"
 
 _EPILOG = """\
 Checks archives, names, PNG files, masks, the manifest and the tile index of DATA_DIR, and finds
-duplicate tiles and tiles of different splits that show the same ground.
+duplicate tiles, labels that contradict each other, and tiles of different splits that show the same
+ground.
 
 Two tiles overlap if they are identical over a common rectangle of at least 16 x 16 pixels with at
-least 16 colours, in any of eight orientations. Matches show the same ground, often on different
-dates; they are found with local features. Flat snow, shadow and other scales are not detected.
+least 16 colours, in any of eight orientations. Their masks overlap if they are identical and show
+enough of a rock glacier's edge. Matches show the same ground, often on different dates; they are
+found with local features. Flat snow, shadow and other scales are not detected.
+
+With --outlines, groups of masks are fitted on the outlines, which gives the coordinates of their
+tiles and of the other tiles at their sites. The report then shows how far apart the splits are.
+Without --outlines, the coordinates of a tile index in DATA_DIR that fits the tiles are used.
 
 With --dask, all workers need DATA_DIR and the folder for temporary files (TMPDIR) under the same
 paths as this machine.
@@ -31,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     add_data_dir(parser)
     parser.add_argument(
+        "--outlines",
+        metavar="PATH",
+        type=Path,
+        help="locate the tiles by their masks on these rock glaciers: GeoPackage, GeoJSON, "
+        "Shapefile, KML, GeoParquet, the curators' .tsv, or a folder of these",
+    )
+    parser.add_argument(
         "--index", metavar="FILE", type=output_file, help="write the tile index (GeoParquet)"
     )
     parser.add_argument(
@@ -42,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-matches",
         action="store_true",
-        help="search for overlaps only, which is much faster",
+        help="search only for overlaps of tiles and of masks, which is much faster",
     )
     add_num_proc(parser)
     parser.add_argument(
@@ -61,11 +74,16 @@ def run(options: argparse.Namespace) -> int:
     from rock_glacier.tiles import TileSet
 
     _check_archives(options.data_dir)
+    outlines = None
+    if options.outlines:
+        from rock_glacier.places.outlines import read_outlines
+
+        outlines = read_outlines(options.outlines)
     workers = Workers(options.num_proc or count_cores(), options.dask)
     with TileSet.read(options.data_dir, workers) as tiles:
         matches = not options.no_matches
         sites = find_sites(tiles, workers, matches=matches)
-        audit = check(tiles, sites, matches=matches)
+        audit = check(tiles, sites, outlines=outlines, matches=matches, workers=workers)
         for line in report_lines(audit):
             output.text(line)
         if options.index:

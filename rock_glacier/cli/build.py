@@ -75,6 +75,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="distance to keep between tiles of two splits of a site, with --split sites",
     )
+    parser.add_argument(
+        "--outlines",
+        metavar="PATH",
+        type=Path,
+        help="locate the tiles by their masks on these rock glaciers, so that sites whose "
+        "footprints intersect stay together: GeoPackage, GeoJSON, Shapefile, KML, GeoParquet, "
+        "the curators' .tsv, or a folder of these",
+    )
     add_seed(parser)
     add_num_proc(parser)
 
@@ -90,11 +98,17 @@ def run(options: argparse.Namespace) -> int | None:
     from rock_glacier.parallel import Workers
     from rock_glacier_dataset import RELEASE_SIZES
 
+    outlines = None
+    if options.outlines:
+        from rock_glacier.places.outlines import read_outlines
+
+        outlines = read_outlines(options.outlines)
     split_options = SplitOptions(
         method=options.split,
         ratios=options.ratios or tuple(RELEASE_SIZES.values()),
         buffer=options.buffer / _METRES_PER_PIXEL,
         seed=options.seed,
+        outlines=outlines,
     )
     workers = Workers()
     if options.num_proc:
@@ -139,6 +153,9 @@ def _print_counts(built: Built, options: SplitOptions) -> None:
             f"dropped: {output.count(len(dropped), 'tile')} ({by_class}), {share:.1%} of all"
         )
         output.text(f"The dropped tiles are listed in {DROPPED_NAME}.")
+    if options.outlines is not None:
+        located = tiles["easting"].notna().sum()
+        output.text(f"located: {located:,} of {output.count(len(tiles), 'tile')}")
 
 
 def _print_notes(built: Built, options: SplitOptions) -> None:
@@ -148,9 +165,6 @@ def _print_notes(built: Built, options: SplitOptions) -> None:
     if built.masks_with_greys:
         masks = output.count(built.masks_with_greys, "mask")
         output.message(f"{masks} had greys, which became white (128 or brighter) or black.")
-    if built.dropped_by_audit:
-        dropped = output.count(built.dropped_by_audit, "tile")
-        output.message(f"{dropped} dropped, because the audit found more pairs that share ground.")
     counts = [list(counts.values()) for counts in built.audit.counts.values()]
     if options.method == "sites" and find_missed(counts, options.ratios).any():
         output.message(

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from factories import (
     files_of,
-    half_mask,
     make_data_dir,
+    mask_png,
     noise_scene,
     png,
     read_members,
@@ -30,8 +30,9 @@ from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
 
 def save(folder: Path, name: str, image: np.ndarray) -> None:
-    """Save a tile as RGB and, if its class is glaciar, its mask."""
-    for path, content in ((f"tiles/{name}", png(image, "RGB")), (f"masks/{name}", half_mask())):
+    """Save a tile as RGB and, if its class is glaciar, a mask that is all rock glacier."""
+    mask = mask_png(np.ones((128, 128), np.uint8))
+    for path, content in ((f"tiles/{name}", png(image, "RGB")), (f"masks/{name}", mask)):
         if path.startswith("tiles") or "glaciar" in name:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)

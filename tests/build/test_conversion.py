@@ -53,7 +53,11 @@ def test_rgba_tile_and_two_coloured_mask_keep_their_bytes(tmp_path: Path) -> Non
         # Our own encoder uses another level.
         Image.open(io.BytesIO(content)).save(file, "PNG", compress_level=1)
         files.append(file.getvalue())
-    assert convert(tmp_path, files[0], files[1]) == Converted(files[0], files[1], has_greys=False)
+    result = convert(tmp_path, files[0], files[1])
+    assert isinstance(result, Converted)
+    assert (result.tile, result.mask, result.has_greys) == (files[0], files[1], False)
+    assert np.array_equal(result.pixels, noise_scene(7))
+    assert result.rock_glacier.sum() == 128 * 64
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "LA"])
@@ -81,7 +85,8 @@ def test_greys_of_a_mask_become_white_or_black(tmp_path: Path) -> None:
 
 def test_black_mask_of_a_cordillera_tile_is_dropped(tmp_path: Path) -> None:
     result = convert(tmp_path, png(7), png(np.zeros_like(GREY)), "cordillera")
-    assert result == Converted(png(7), None, has_greys=False)
+    assert isinstance(result, Converted)
+    assert (result.tile, result.mask, result.has_greys) == (png(7), None, False)
 
 
 def with_orientation() -> bytes:

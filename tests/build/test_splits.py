@@ -15,7 +15,7 @@ from rock_glacier.build.splits import (
     MATCH_MARGIN,
     assign_random,
     assign_sites,
-    drop_pairs_across,
+    drop_pairs,
     find_missed,
 )
 from rock_glacier.faults import InputError
@@ -204,9 +204,7 @@ def test_pairs_that_contradict_positions_are_not_split() -> None:
 
 def test_the_tile_with_most_pairs_is_dropped() -> None:
     splits = pd.Series(["train", "test", "test", "validation", "train"], dtype=object)
-    sites = pd.Series([0, 0, 0, 0, 1])
-    pairs = make_pairs([(0, 1), (0, 2), (2, 3), (0, 4)])
-    dropped = drop_pairs_across(splits, sites, pairs)
+    dropped = drop_pairs(splits, make_pairs([(0, 1), (0, 2), (2, 3), (0, 4)]))
     assert dropped.tolist() == [None, "test", None, "validation", "train"]
 
 
