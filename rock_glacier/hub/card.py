@@ -6,7 +6,7 @@ A section of the README between `<!-- name -->` and `<!-- /name -->` is replaced
     tiles                number of tiles
     splits               table of the splits
     audit                sites, shared ground and the result of the audit
-    pictures:<name>      a picture and its caption
+    pictures:<name>      a picture and its caption; the map stays if there is no other
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _SIZE_CATEGORIES = {
 _LINK_TO_PROJECT = re.compile(r"\]\((?=docs/|CONTRIBUTING\.md|CHANGELOG\.md)")
 
 _SECTION = re.compile(
-    r"<!-- (?P<name>\S+) -->\n?(.*?)\n?<!-- /(?P=name) -->(?P<end>\n*)", re.DOTALL
+    r"<!-- (?P<name>\S+) -->\n?(?P<content>.*?)\n?<!-- /(?P=name) -->(?P<end>\n*)", re.DOTALL
 )
 
 _SAMPLE = """\
 > **This is a synthetic sample of {tiles}, not satellite images.** It has the form of the dataset. \
-The numbers and pictures below show the sample."""
+The numbers and pictures below show the sample, unless their text says otherwise."""
 
 _SCRIPT_TEXT = """
 # Archives and loading script of {repo_id}
@@ -106,6 +106,8 @@ def make_card(readme: str, content: Content) -> DatasetCard:
         "splits": _make_split_table(content.counts),
         "audit": describe_sites(content.index, content.overlaps) + _describe_faults(content.faults),
     }
+    # The map in the README shows tiles of the release, and says so.
+    sections["pictures:map"] = _read_section(readme, "pictures:map")
     for picture in content.pictures:
         sections[f"pictures:{picture.name}"] = picture.to_markdown()
     text = fill_sections(readme, sections)
@@ -120,6 +122,14 @@ def make_card(readme: str, content: Content) -> DatasetCard:
     card.data["configs"] = [_describe_config(config) for config in CONFIG_NAMES]
     DatasetInfosDict(content.infos).to_dataset_card_data(card.data)
     return card
+
+
+def _read_section(text: str, name: str) -> str:
+    """Return the content of a marked section, or an empty string if there is none."""
+    for match in _SECTION.finditer(text):
+        if match["name"] == name:
+            return match["content"]
+    return ""
 
 
 def fill_sections(text: str, sections: Mapping[str, str]) -> str:

@@ -24,6 +24,7 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from rock_glacier.masks import class_indices_to_mask
 from rock_glacier.output import count
+from rock_glacier.places.map import draw_map
 from rock_glacier.sites.mosaic import draw_mosaic, fit_pair
 from rock_glacier.tiles import TileSet
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE
@@ -31,13 +32,16 @@ from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE
 # Width of a picture in pixels: twice the width of the text on the Hub.
 WIDTH = 1640
 
-# Largest height of a picture in pixels.
+MAP_NAME = "map.png"
+
+# Largest height of a picture in pixels, except the map.
 _MAX_HEIGHT = 900
 
 _DPI = 100
 _BACKGROUND = "#161b26"
 _TEXT_COLOUR = "#f2f4f8"
 _FAINT_COLOUR = "#aab2c0"
+_NOTE_COLOUR = "#7d8694"  # readable on a dark picture and on the map, which is light
 
 # Distinguishable with all kinds of colour vision: Okabe and Ito, Color Universal Design (2008).
 _YELLOW = "#f0e442"
@@ -111,15 +115,16 @@ def draw_pictures(
         is_sample: Whether to mark the pictures as synthetic.
 
     Returns:
-        Portrait, example of a mask, splits, overlap and sites, in this order. The example, the
-        overlap or the sites are omitted if no tile has a mask, no tiles overlap, or no site has two
-        tiles.
+        Map, portrait, example of a mask, splits, overlap and sites, in this order. The map, the
+        example, the overlap or the sites are omitted if no tile is located, no tile has a mask, no
+        tiles overlap, or no site has two tiles.
     """
     # The rows of the index, in the order of the arrays.
     placed = index.set_index("path").loc[tiles.table["path"]].reset_index()
     pictures = []
     with matplotlib.style.context(_STYLE, after_reset=True):
         for picture in (
+            _draw_map(tiles, placed),
             _draw_portrait(tiles, placed),
             _draw_example(tiles, placed),
             _draw_splits(tiles.counts, placed),
@@ -136,7 +141,7 @@ def draw_pictures(
 
 
 def _mark_as_synthetic(picture: Picture) -> Picture:
-    picture.figure.supxlabel(_SYNTHETIC, x=0.01, ha="left", color=_FAINT_COLOUR, fontsize=22)
+    picture.figure.supxlabel(_SYNTHETIC, x=0.01, ha="left", color=_NOTE_COLOUR, fontsize=22)
     return dataclasses.replace(
         picture,
         alt=f"{picture.alt} {_SYNTHETIC}.",
@@ -150,6 +155,14 @@ def _save(figure: Figure, file: Path) -> None:
         figure.savefig(file, metadata={"Software": None})
     else:
         figure.savefig(file, pil_kwargs={"quality": 80, "method": 6})
+
+
+def _draw_map(tiles: TileSet, placed: pd.DataFrame) -> Picture | None:
+    """Draw the located tiles on a map, which is light."""
+    drawn = draw_map(placed, tiles.masks)
+    if drawn is None:
+        return None
+    return Picture("map", MAP_NAME, drawn.figure, drawn.alt, drawn.caption)
 
 
 def _draw_portrait(tiles: TileSet, placed: pd.DataFrame) -> Picture:

@@ -18,7 +18,7 @@ from rock_glacier.faults import InputError, find_errors, raise_faults
 from rock_glacier.hub.card import Content, make_card, make_script_card
 from rock_glacier.hub.croissant import CROISSANT_NAME, describe
 from rock_glacier.hub.parquet import plan_files, write_config_file
-from rock_glacier.hub.pictures import draw_pictures
+from rock_glacier.hub.pictures import MAP_NAME, draw_pictures
 from rock_glacier.index import INDEX_NAME, check_index, read_index, write_index
 from rock_glacier.output import count, message, new_folder, write_file
 from rock_glacier.parallel import Workers
@@ -94,6 +94,8 @@ def stage(
         synthetic = is_sample(data)
         assets = folder / MAIN / "assets"
         assets.mkdir()
+        # The card keeps the project's map if the tiles are not located.
+        shutil.copyfile(PROJECT / "assets" / MAP_NAME, assets / MAP_NAME)
         pictures = draw_pictures(tiles, index, pairs, assets, is_sample=synthetic)
         overlaps = _count_overlaps(pairs, tiles.table["split"])
         content = Content(
@@ -119,7 +121,10 @@ def _find_index(
             index = None
     if index is not None:
         return index, find_sites(tiles, workers, matches=False).pairs, None
-    message("No tile index fits these archives, so the archives are audited first.")
+    message(
+        "No tile index fits these archives, so the archives are audited first. Tiles are located "
+        "only by: rock-glacier audit --outlines PATH --index FILE"
+    )
     audit = check(tiles, find_sites(tiles, workers))
     if audit.errors:
         message(f"The audit found {count(audit.errors, 'error')}. List them: rock-glacier audit")

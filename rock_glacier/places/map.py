@@ -328,7 +328,8 @@ def _draw_rock_glaciers(axes: Axes, tiles: pd.DataFrame, masks: npt.NDArray[np.u
         return
     x, y, share = _merge_masks(masked, masks)
     axes.contourf(x, y, share, [0.5, 1.5], colors=[_ROCK_GLACIER_COLOUR], alpha=0.3, zorder=4)
-    axes.contour(x, y, share, [0.5], colors=[_ROCK_GLACIER_COLOUR], linewidths=2, zorder=5)
+    width = min(2, _footprint_width(axes) / 25)
+    axes.contour(x, y, share, [0.5], colors=[_ROCK_GLACIER_COLOUR], linewidths=width, zorder=5)
 
 
 def _merge_masks(tiles: pd.DataFrame, masks: npt.NDArray[np.uint8]) -> tuple[Any, Any, Any]:
@@ -336,7 +337,7 @@ def _merge_masks(tiles: pd.DataFrame, masks: npt.NDArray[np.uint8]) -> tuple[Any
 
     Returns:
         Easting of the columns, northing of the rows, and for each pixel the share of its masks that
-        show a rock glacier, masked if it has none. Outlines therefore end where the masks end.
+        show a rock glacier, masked if it has none, so outlines end at the edge of the masks.
     """
     left = tiles["easting"].min()
     top = tiles["northing"].max()
@@ -369,16 +370,21 @@ def _draw_footprints(axes: Axes, tiles: pd.DataFrame, colour: str) -> None:
     ground = footprints.union_all()
     # Draw fainter lines if they are dense: share of the ground that they would hide.
     coverage = footprints.area.sum() / ground.area
-    left, right = axes.get_xlim()
-    footprint_width = axes.get_window_extent().width * _FOOTPRINT / (right - left)
-    hidden = 4 * coverage * _LINE_WIDTH / footprint_width
+    hidden = 4 * coverage * _LINE_WIDTH / _footprint_width(axes)
     opacity = min(_LARGEST_OPACITY, _LARGEST_HIDDEN / hidden)
     lines = footprints.boundary
     width = 72 / _DPI * _LINE_WIDTH
     lines.plot(ax=axes, aspect=None, color=colour, linewidth=width, alpha=opacity, zorder=2)
     grounds = geopandas.GeoSeries([ground])
     grounds.plot(ax=axes, aspect=None, color=colour, linewidth=0, alpha=0.2, zorder=2)
-    grounds.boundary.plot(ax=axes, aspect=None, color=colour, linewidth=2.5, zorder=3)
+    width = min(2.5, _footprint_width(axes) / 20)
+    grounds.boundary.plot(ax=axes, aspect=None, color=colour, linewidth=width, zorder=3)
+
+
+def _footprint_width(axes: Axes) -> float:
+    """Return the width of a footprint in pixels of the picture."""
+    left, right = axes.get_xlim()
+    return axes.get_window_extent().width * _FOOTPRINT / (right - left)
 
 
 def _draw_scale_bar(axes: Axes) -> None:

@@ -32,6 +32,21 @@ def staged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return folder
 
 
+@pytest.fixture(scope="session")
+def staged_located(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sample staged with its true index, in which all tiles are located. Do not change it."""
+    from rock_glacier.hub.staging import stage
+    from rock_glacier.parallel import Workers
+    from rock_glacier.synthetic import make_sample
+
+    folder = tmp_path_factory.mktemp("hub")
+    sample = folder / "sample"
+    make_sample(sample, train=6, validation=3, test=3, outlines=True)
+    index_file = sample / "true_tiles.parquet"
+    stage(sample, folder / "located", index_file=index_file, workers=Workers(1))
+    return folder / "located"
+
+
 @pytest.fixture
 def staged_copy(staged: Path, tmp_path: Path) -> Path:
     """A copy of `staged` that the test may change."""

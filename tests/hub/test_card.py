@@ -44,8 +44,16 @@ def test_a_picture_replaces_its_section():
     picture = Picture("portrait", "p.webp", Figure(), "Tiles.", "All tiles.")
     card = make_card(README, make_content(pictures=[picture]))
     assert "\n\n![Tiles.](assets/p.webp)\n\n*All tiles.*\n\nSentinel-2" in card.text
-    assert card.text.count("![") == 2  # the other one is assets/leak.png
+    assert card.text.count("![") == 3  # the others are assets/map.png and assets/leak.png
     assert "<!--" not in card.text
+
+
+def test_the_map_is_replaced_only_by_another_map():
+    assert "](assets/map.png)" in make_card(README, make_content()).text
+    picture = Picture("map", "new.png", Figure(), "Map.", "All tiles.")
+    card = make_card(README, make_content(pictures=[picture]))
+    assert "![Map.](assets/new.png)\n\n*All tiles.*" in card.text
+    assert "assets/map.png" not in card.text
 
 
 def test_links_to_the_project_leave_the_hub():

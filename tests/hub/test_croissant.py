@@ -8,12 +8,14 @@ import json
 import factories
 import mlcroissant
 import numpy as np
+import pandas as pd
 import pytest
 from huggingface_hub import DatasetCard
 from PIL import Image
 
 from rock_glacier.faults import InputError
 from rock_glacier.hub.croissant import SECTIONS, describe
+from rock_glacier.index import read_index
 from rock_glacier_dataset import CONFIG_NAMES, class_of, features_of, mask_path
 
 # mlcroissant and rdflib use deprecated functions.
@@ -46,6 +48,22 @@ def test_records_are_the_tiles(dataset, sample, config):
             assert record[f"{config}/labels"] == (class_of(path) == "glaciar")
         elif class_of(path) == "glaciar":
             assert np.array_equal(record[f"{config}/masks"], pixels(members[mask_path(path)]))
+
+
+@pytest.mark.parametrize("fixture", ["staged", "staged_located"])
+def test_records_of_the_tile_index(fixture, request):
+    main = request.getfixturevalue(fixture) / "main"
+    index = read_index(main / "tiles.parquet")
+    dataset = mlcroissant.Dataset(main / "croissant.json", mapping={"repo": main})
+    records = list(dataset.records("tiles"))
+    assert len(records) == len(index)
+    for record, tile in zip(records, index.to_dict("records"), strict=True):
+        assert [name.partition("/")[2] for name in record] == list(index)
+        assert record["tiles/path"].decode() == tile["path"]
+        assert record["tiles/geometry"] == tile["geometry"]
+        assert [name.decode() for name in record["tiles/outlines"]] == list(tile["outlines"])
+        for column in ("site", "orientation", "longitude", "epsg", "easting"):
+            assert record[f"tiles/{column}"] == (None if pd.isna(tile[column]) else tile[column])
 
 
 def test_a_split_can_be_read_alone(dataset):

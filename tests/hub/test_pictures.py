@@ -47,6 +47,19 @@ def test_pictures_have_one_width_and_are_not_blank(pictures, folder):
         assert np.asarray(image).std() > 20
 
 
+def test_located_tiles_have_a_map(overlapping, tmp_path):
+    with TileSet.read(overlapping, Workers(1)) as tiles:
+        sites = find_sites(tiles, Workers(1), matches=False)
+        table = pd.concat([tiles.table, sites.table], axis=1)
+        table = table.assign(epsg=32719, easting=420_000, northing=6_310_000)
+        index = make_index(table.assign(longitude=-69.8, latitude=-33.3))
+        picture = draw_pictures(tiles, index, sites.pairs, tmp_path, is_sample=True)[0]
+    assert picture.name == "map"
+    assert "6 tiles (2 train, 2 validation, 2 test)" in picture.alt
+    assert "Synthetic sample" in picture.caption
+    assert abs(Image.open(tmp_path / picture.file_name).width - WIDTH) <= 1
+
+
 def test_texts_name_what_is_shown(pictures):
     for picture in pictures.values():
         assert len(picture.alt) > 50

@@ -38,6 +38,7 @@ def test_main_holds_card_parquet_index_and_documents(staged):
     expected = {f"{name}.parquet" for name in PARQUET}
     expected |= {"README.md", "tiles.parquet", "croissant.json", "id2label.json"}
     expected |= {"LICENSE", "CITATION.cff", "assets/leak.json", "assets/leak.png"}
+    expected |= {"assets/map.png"}
     expected |= {f"assets/{name}" for name in ("portrait.webp", "tile_and_mask.webp", "splits.png")}
     assert factories.files_of(staged / "main").keys() == expected
     labels = json.loads((staged / "main/id2label.json").read_text())
@@ -103,6 +104,25 @@ def test_sections_of_the_card(staged, staged_overlapping):
     assert "1 overlap across splits" in card
     assert "assets/overlap.webp" in card
     assert "<!--" not in card
+
+
+def test_the_map_shows_the_staged_tiles_if_they_are_located(staged_located):
+    card = (staged_located / "main/README.md").read_text()
+    caption = card.partition("](assets/map.png)\n\n")[2].partition("\n\n")[0]
+    assert "12 tiles" in caption
+    assert "Synthetic sample" in caption
+    project_map = factories.REPOSITORY / "assets/map.png"
+    assert (staged_located / "main/assets/map.png").read_bytes() != project_map.read_bytes()
+    assert read_index(staged_located / "main/tiles.parquet")["easting"].notna().all()
+
+
+def test_the_map_of_the_project_stays_if_no_tile_is_located(staged):
+    readme = (factories.REPOSITORY / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("<!-- pictures:map -->\n")[2].partition("\n<!-- /pictures:map")[0]
+    assert "assets/map.png" in section
+    assert section in (staged / "main/README.md").read_text(encoding="utf-8")
+    project_map = factories.REPOSITORY / "assets/map.png"
+    assert (staged / "main/assets/map.png").read_bytes() == project_map.read_bytes()
 
 
 def test_card_and_metadata_name_the_repository(staged, staged_overlapping):
