@@ -10,11 +10,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import rasterio
 from factories import REPOSITORY
 from loopback_hub import LoopbackHub, client_environment
 
 from rock_glacier.hub.staging import stage
-from rock_glacier.index import make_index, write_index
 from rock_glacier.parallel import Workers
 from rock_glacier.synthetic import make_sample
 from rock_glacier_dataset import REPO_ID
@@ -22,6 +23,7 @@ from rock_glacier_dataset import REPO_ID
 README = REPOSITORY / "README.md"
 TRAINING = REPOSITORY / "docs" / "training.md"
 MAINTAINING = REPOSITORY / "docs" / "maintaining.md"
+PLACES = REPOSITORY / "docs" / "places.md"
 
 # Libraries that the extra `test` does not install.
 LARGE_LIBRARIES = {
@@ -121,8 +123,17 @@ def publish_sample(hub: LoopbackHub, folder: Path) -> Path:
     It has the sizes that the documents show. Its true tile index is used, so no search is needed.
     """
     sample = folder / "sample"
-    index = make_index(make_sample(sample, overlap=0.5))
-    write_index(index, folder / "tiles.parquet")
-    stage(sample, folder / "staged", index_file=folder / "tiles.parquet", workers=Workers(1))
+    make_sample(sample, overlap=0.5, outlines=True)
+    index_file = sample / "true_tiles.parquet"
+    stage(sample, folder / "staged", index_file=index_file, workers=Workers(1))
     hub.add_repository(REPO_ID, folder / "staged" / "main")
     return sample
+
+
+def write_elevation(file: Path) -> None:
+    """Write a raster of elevations of the Andes for docs/places.md: 4000 m everywhere."""
+    pixels = np.full((120, 40), 4000, np.int16)
+    transform = rasterio.Affine(0.05, 0, -71, 0, -0.05, -28)
+    options = {"width": 40, "height": 120, "count": 1, "dtype": "int16", "crs": "EPSG:4326"}
+    with rasterio.open(file, "w", transform=transform, **options) as raster:
+        raster.write(pixels, 1)

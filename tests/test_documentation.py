@@ -12,12 +12,14 @@ import yaml
 from documents import (
     LARGE_LIBRARIES,
     MAINTAINING,
+    PLACES,
     README,
     TRAINING,
     find_commands,
     publish_sample,
     read_blocks,
     run_python,
+    write_elevation,
 )
 from factories import REPOSITORY, copy, read_members
 from loopback_hub import LoopbackHub
@@ -66,10 +68,12 @@ def test_python_blocks_print_what_is_shown(hub, tmp_path):
     """Blocks that need large libraries or old versions run in other tests."""
     blocks = [
         block
-        for block in read_blocks("python") + read_blocks("python", TRAINING)
+        for file in (README, TRAINING, PLACES)
+        for block in read_blocks("python", file)
         if not block.libraries & LARGE_LIBRARIES and 'revision="script"' not in block.code
     ]
     folder = publish_sample(hub, tmp_path).parent
+    write_elevation(folder / "elevation.tif")
     codes = json.dumps([block.code for block in blocks])
     done = run_python(["-c", RUN_BLOCKS, codes], hub, folder)
     assert done.returncode == 0, done.stderr[-3000:]
