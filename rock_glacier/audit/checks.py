@@ -47,8 +47,9 @@ _LOCATION_COLUMNS = [
     "geometry",
 ]
 
-# Largest difference along an axis, in pixels, between a link and the coordinates of its tiles.
-_MAX_ON_MAP = 2 * TOLERANCE
+# Largest difference along an axis, in pixels, between a link and the coordinates of its tiles: the
+# link and both tiles may each differ from the place of the site by TOLERANCE.
+_MAX_ON_MAP = 3 * TOLERANCE
 
 # Reason if the tile index has no location for a tile.
 _NOT_IN_INDEX = "not located in tiles.parquet"

@@ -152,5 +152,7 @@ def _fault_lines(audit: Audit) -> Iterator[str]:
 def _table_lines(table: pd.DataFrame, title: str) -> Iterator[str]:
     """Yield the lines of a table of numbers, and an empty line."""
     texts = table.apply(lambda column: column.map("{:,}".format))
-    yield from texts.rename_axis(columns=title).to_string().split("\n")
+    # Keep titles of several words apart.
+    texts = texts.rename(columns="  {}".format).rename_axis(columns=title)
+    yield from texts.to_string().split("\n")
     yield ""
