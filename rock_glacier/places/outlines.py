@@ -23,7 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from rock_glacier.faults import InputError
 
 PIXEL = 10
-"""Width of a pixel in metres. Corners of pixels are at multiples of it."""
+"""Width of a pixel in metres. Corners of pixels are at multiples of 10 m."""
 
 REGION_GAP = 2_000
 """Distance in metres from which outlines belong to different regions.
@@ -73,7 +73,7 @@ def read_outlines(path: str | os.PathLike[str]) -> geopandas.GeoDataFrame:
         case), or else from the first column `id` or `*_id` that holds a different text for each of
         several outlines. Without these it is the name of the file without `_strict`, or of the
         layer if the file has several. It is followed by a number if the file or layer holds several
-        outlines. If outlines share a name, all of these get a number, such as `Tapado-1`. An
+        outlines. Outlines that share a name all get a number, such as `Tapado-1`. An
         outline that is there twice, such as in two formats, is read once.
 
     Raises:
@@ -248,7 +248,7 @@ def rasterise(
     projected = outlines.geometry.to_crs(epsg)
     shown = projected[projected.sindex.query(shapely.box(west, south, east, north))]
     pixels = np.zeros(((north - south) // PIXEL, (east - west) // PIXEL), np.uint8)
-    if len(shown):
+    if len(shown):  # rasterio < 1.4 raises an error if there is nothing to draw
         transform = from_origin(west, north, PIXEL, PIXEL)
         rasterize(shown, out=pixels, transform=transform, default_value=1)
     return Raster(pixels, epsg, west, north)
@@ -258,9 +258,13 @@ def rasterise_regions(outlines: geopandas.GeoDataFrame, margin: float) -> Iterat
     """Draw outlines in one raster per region, one after the other.
 
     Outlines are in one region if a chain of outlines connects them with gaps of less than
-    `REGION_GAP`. A region longer than 50 km, as in an inventory of a country, is cut into squares
-    of 50 km, and a raster shows the outlines of other squares that are within its bounds. So a
-    raster of N outlines never needs more than about 30 MB; the caller should not keep them all.
+    `REGION_GAP`. The curators' 81 outlines form 35 regions, which need 6 MiB without a margin and
+    17 MiB with a margin of 1,810 m.
+
+    A region longer than 50 km, as in the inventory of a country, is cut into squares of 50 km. A
+    raster also shows the outlines of other squares and regions within its bounds. One raster needs
+    about 30 MB at most, but all rasters of 26,000 outlines along Chile need 3.5 GiB: use them one
+    after the other.
 
     Args:
         outlines: Outlines in any CRS.

@@ -73,10 +73,10 @@ def test_neighbours_that_touch_are_not_pairs():
 
 
 def test_zones_are_not_compared():
-    table = located((0, 0), (0, 0), (0, 0), epsg=[32719, 32718, 32719])
-    assert find_footprint_pairs(table)[["a", "b"]].to_numpy().tolist() == [[0, 2]]
-    sites = join_sites(table.assign(site=[0, 1, 2], block=0, x=0, y=0))
-    assert sites["site"].tolist() == [0, 1, 0]
+    table = located(*[(0, 0)] * 4, epsg=[32719, 32718, 32719, 32718])
+    assert find_footprint_pairs(table)[["a", "b"]].to_numpy().tolist() == [[0, 2], [1, 3]]
+    sites = join_sites(table.assign(site=range(4), block=0, x=0, y=0))
+    assert sites["site"].tolist() == [0, 1, 0, 1]
 
 
 def test_no_located_tile_gives_no_pairs():
@@ -114,11 +114,11 @@ def test_tiles_keep_their_positions_within_their_former_site():
 
 def test_blocks_of_joined_sites_stay_distinct():
     """Of the blocks of two sites, only those that share ground become one."""
-    corners = [(0, 0), (1000, 0), (1050, 0), (2000, 0), (9000, 0), (9500, 0)]
-    table = located(*corners, site=[0, 0, 1, 1, 2, 2], block=[1, 0, 0, 1, 1, 0], x=0, y=0)
+    corners = [(9000, 0), (9500, 0), (0, 0), (1000, 0), (1050, 0), (2000, 0)]
+    table = located(*corners, site=[0, 0, 1, 1, 2, 2], block=[1, 0, 1, 0, 0, 1], x=0, y=0)
     joined = join_sites(table)
-    assert joined["site"].tolist() == [0, 0, 0, 0, 1, 1]
-    assert joined["block"].tolist() == [0, 1, 1, 2, 1, 0]
+    assert joined["site"].tolist() == [0, 0, 1, 1, 1, 1]
+    assert joined["block"].tolist() == [1, 0, 0, 1, 1, 2]
 
 
 def test_joined_sites_agree_with_their_footprints():

@@ -68,7 +68,8 @@ def test_a_projected_crs_is_converted(tmp_path):
 def test_curators_files_are_named_by_file(tmp_path, end):
     for name, polygon in (("glaciar_2", WEST), ("glaciar_1", EAST)):
         write_tsv(tmp_path / f"{name}_strict.tsv", polygon, end)
-    (tmp_path / "README.md").write_text("is ignored")
+    for name in ("README.md", "._glaciar_2_strict.tsv"):
+        (tmp_path / name).write_text("is ignored")
     outlines = read_outlines(tmp_path)
     assert outlines["name"].tolist() == ["glaciar_1", "glaciar_2"]
     assert outlines.geometry.tolist() == [EAST, WEST]
@@ -106,9 +107,11 @@ def test_all_layers_of_a_geopackage_are_read(tmp_path):
 NAMES: dict[str, tuple[dict[str, list[Any]], list[str]]] = {
     "names": ({"NAME": ["x", "y"], "id": ["p", "q"]}, ["x", "y"]),
     "some names": ({"name": [None, " x "]}, ["file-1", "x"]),
+    "blank names": ({"name": ["", " "]}, ["file-1", "file-2"]),
     "equal names": ({"name": ["x", "x"]}, ["x-1", "x-2"]),
     "identifiers": ({"rgi_id": ["p", "q"], "year": ["a", "b"]}, ["p", "q"]),
     "equal identifiers": ({"id": ["p", "p"], "glac_id": ["q", "r"]}, ["q", "r"]),
+    "identifiers of one outline": ({"id": ["p"]}, ["file"]),
     "numbers": ({"id": [7, 8]}, ["file-1", "file-2"]),
     "nothing": ({}, ["file-1", "file-2"]),
 }
@@ -117,7 +120,7 @@ NAMES: dict[str, tuple[dict[str, list[Any]], list[str]]] = {
 @pytest.mark.parametrize("case", NAMES)
 def test_names_come_from_a_column_or_the_file(tmp_path, case):
     columns, names = NAMES[case]
-    frame(WEST, EAST, **columns).to_parquet(tmp_path / "file.parquet")
+    frame(*[WEST, EAST][: len(names)], **columns).to_parquet(tmp_path / "file.parquet")
     assert read_outlines(tmp_path / "file.parquet")["name"].tolist() == names
 
 
@@ -131,7 +134,7 @@ def test_names_of_several_files_are_unique(tmp_path):
 def test_an_outline_in_two_formats_is_read_once(tmp_path):
     write_tsv(tmp_path / "glaciar_1_strict.tsv", WEST)
     rounded = shapely.MultiPolygon([WEST.reverse()])
-    frame(rounded, id=[1.0]).to_file(tmp_path / "glaciar_1_strict.kml")
+    frame(rounded, id=["1"]).to_file(tmp_path / "glaciar_1_strict.kml")
     assert read_outlines(tmp_path)["name"].tolist() == ["glaciar_1"]
 
 
