@@ -22,6 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from rock_glacier.output import count
+from rock_glacier.places.footprints import FOOTPRINT_WIDTH
+from rock_glacier.places.outlines import PIXEL
 from rock_glacier.sites.orientations import oriented
 from rock_glacier_dataset import SPLIT_NAMES, TILE_SIZE
 
@@ -62,9 +64,6 @@ _LAND_COLOUR = "#f1efea"
 _GRID_COLOUR = "#c9c5bb"
 _ROCK_GLACIER_COLOUR = "#2b2b2b"
 
-_PIXEL = 10  # metres
-_FOOTPRINT = _PIXEL * TILE_SIZE  # metres
-
 # Footprints that are closer than this are drawn in one panel, in metres: about as far apart as the
 # groups of outlines within a zone of the curators.
 _GAP = 5000
@@ -78,8 +77,8 @@ _LARGEST_REGIONS = 6
 # Width and height of the detail that is shown next to a single region, in metres.
 _DETAIL = 6000
 
-# Largest width and height of a merged mask, in pixels. No panel is larger.
-_MERGED_SIZE = 3000
+# Largest width and height of a merged mask, in pixels: about the width of the picture.
+_MERGED_SIZE = 1600
 
 # Sizes of the picture in pixels. The text of a page is about 800 pixels wide.
 _WIDTH = 1640
@@ -182,7 +181,7 @@ def _find_regions(located: pd.DataFrame) -> npt.NDArray[np.int64]:
         top = located["northing"].to_numpy()[rows]
         half = _GAP / 2
         squares = shapely.box(
-            left - half, top - _FOOTPRINT - half, left + _FOOTPRINT + half, top + half
+            left - half, top - FOOTPRINT_WIDTH - half, left + FOOTPRINT_WIDTH + half, top + half
         )
         parts = shapely.get_parts(shapely.union_all(squares))
         corners = shapely.points(left, top)
@@ -194,8 +193,8 @@ def _find_regions(located: pd.DataFrame) -> npt.NDArray[np.int64]:
 def _bounds(tiles: pd.DataFrame) -> tuple[float, float, float, float]:
     return (
         tiles["easting"].min() - _MARGIN,
-        tiles["northing"].min() - _FOOTPRINT - _MARGIN,
-        tiles["easting"].max() + _FOOTPRINT + _MARGIN,
+        tiles["northing"].min() - FOOTPRINT_WIDTH - _MARGIN,
+        tiles["easting"].max() + FOOTPRINT_WIDTH + _MARGIN,
         tiles["northing"].max() + _MARGIN,
     )
 
@@ -207,12 +206,14 @@ def _find_detail(panels: list[_Panel]) -> _Panel | None:
         return None
     tiles = panels[0].tiles
     # A candidate around each tile.
-    x = tiles["easting"].to_numpy() + (_FOOTPRINT - _DETAIL) / 2
-    y = tiles["northing"].to_numpy() - (_FOOTPRINT + _DETAIL) / 2
+    x = tiles["easting"].to_numpy() + (FOOTPRINT_WIDTH - _DETAIL) / 2
+    y = tiles["northing"].to_numpy() - (FOOTPRINT_WIDTH + _DETAIL) / 2
     candidates = shapely.box(x, y, x + _DETAIL, y + _DETAIL)
-    candidate, tile = shapely.STRtree(_footprints(tiles)).query(candidates, predicate="contains")
+    footprints = _footprints(tiles)
+    candidate, tile = shapely.STRtree(footprints).query(candidates, predicate="contains")
     best = np.bincount(candidate, tiles["mask_share"].to_numpy()[tile]).argmax()
-    return _Panel("Detail", tiles, tuple(candidates[best].bounds))
+    shown = tiles[shapely.intersects(footprints, candidates[best])]
+    return _Panel("Detail", shown, tuple(candidates[best].bounds))
 
 
 def _draw_frame(axes: Axes, detail: _Panel) -> None:
@@ -227,7 +228,7 @@ def _footprints(tiles: pd.DataFrame) -> npt.NDArray[np.object_]:
     """Return the footprints as shapely polygons, in metres of their UTM zone."""
     left = tiles["easting"].to_numpy()
     top = tiles["northing"].to_numpy()
-    return shapely.box(left, top - _FOOTPRINT, left + _FOOTPRINT, top)
+    return shapely.box(left, top - FOOTPRINT_WIDTH, left + FOOTPRINT_WIDTH, top)
 
 
 def _draw_panels(panels: list[_Panel], masks: npt.NDArray[np.uint8]) -> Figure:
@@ -341,8 +342,8 @@ def _merge_masks(tiles: pd.DataFrame, masks: npt.NDArray[np.uint8]) -> tuple[Any
     """
     left = tiles["easting"].min()
     top = tiles["northing"].max()
-    columns = ((tiles["easting"] - left) / _PIXEL).round().astype(int)
-    rows = ((top - tiles["northing"]) / _PIXEL).round().astype(int)
+    columns = ((tiles["easting"] - left) / PIXEL).round().astype(int)
+    rows = ((top - tiles["northing"]) / PIXEL).round().astype(int)
     size = max(columns.max(), rows.max()) + TILE_SIZE
     step = math.ceil(size / _MERGED_SIZE)  # of a large region, only each step-th pixel is read
     shape = ((rows.max() + TILE_SIZE) // step + 1, (columns.max() + TILE_SIZE) // step + 1)
@@ -359,8 +360,8 @@ def _merge_masks(tiles: pd.DataFrame, masks: npt.NDArray[np.uint8]) -> tuple[Any
         covered[part] += 1
         glacier[part] += mask
     share = np.ma.masked_array(glacier, covered == 0) / np.maximum(covered, 1)
-    x = left + _PIXEL * (np.arange(shape[1]) * step + 0.5)
-    y = top - _PIXEL * (np.arange(shape[0]) * step + 0.5)
+    x = left + PIXEL * (np.arange(shape[1]) * step + 0.5)
+    y = top - PIXEL * (np.arange(shape[0]) * step + 0.5)
     return x, y, share
 
 
@@ -384,7 +385,7 @@ def _draw_footprints(axes: Axes, tiles: pd.DataFrame, colour: str) -> None:
 def _footprint_width(axes: Axes) -> float:
     """Return the width of a footprint in pixels of the picture."""
     left, right = axes.get_xlim()
-    return axes.get_window_extent().width * _FOOTPRINT / (right - left)
+    return axes.get_window_extent().width * FOOTPRINT_WIDTH / (right - left)
 
 
 def _draw_scale_bar(axes: Axes) -> None:
