@@ -47,10 +47,6 @@ _LOCATION_COLUMNS = [
     "geometry",
 ]
 
-# Largest difference along an axis, in pixels, between a link and the coordinates of its tiles: the
-# link and both tiles may each differ from the place of the site by TOLERANCE.
-_MAX_ON_MAP = 3 * TOLERANCE
-
 # Reason if the tile index has no location for a tile.
 _NOT_IN_INDEX = "not located in tiles.parquet"
 
@@ -332,7 +328,7 @@ def _find_index_faults(index: pd.DataFrame, sites: Sites, paths: pd.Series) -> l
         "different sites": unit[a, 0] != unit[b, 0],
         "different blocks": unit[a, 1] != unit[b, 1],
         "wrong positions": is_used & (measure_misfits(positions, pairs) > TOLERANCE),
-        "wrong coordinates": is_used & (_measure_on_map(indexed, pairs) > _MAX_ON_MAP),
+        "wrong coordinates": is_used & (_measure_on_map(indexed, pairs) > TOLERANCE),
     }
     difference = np.select(list(differences.values()), list(differences), default="")
     wrong = np.flatnonzero(difference)

@@ -102,10 +102,12 @@ class Table:
     """A table of numbers.
 
     Attributes:
+        title: Heading of the table, or "".
         columns: Titles of the columns.
         rows: Numbers as text, by the title of the row.
     """
 
+    title: str
     columns: list[str]
     rows: dict[str, list[str]]
 
@@ -182,19 +184,18 @@ def render_page(audit: Audit, tiles: TileSet) -> str:
     )
 
 
-def _make_table(table: pd.DataFrame) -> Table:
+def _make_table(table: pd.DataFrame, title: str = "") -> Table:
     rows = table.apply(lambda column: column.map("{:,}".format))
-    return Table(
-        [str(title) for title in table], {str(name): list(row) for name, row in rows.T.items()}
-    )
+    numbers = {str(name): list(row) for name, row in rows.T.items()}
+    return Table(title, [str(column) for column in table], numbers)
 
 
 def _make_geography_tables(audit: Audit) -> Iterator[Table]:
     """Yield the ground of the splits and the distances between them, if tiles are located."""
     if audit.geography is not None:
-        yield _make_table(tabulate_splits(audit.geography))
+        yield _make_table(tabulate_splits(audit.geography), "Ground of located tiles")
         if len(audit.geography.pairs):
-            yield _make_table(tabulate_distances(audit.geography))
+            yield _make_table(tabulate_distances(audit.geography), "Distance between splits")
 
 
 def _draw_map(audit: Audit, tiles: TileSet) -> Figure | None:

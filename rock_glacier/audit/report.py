@@ -20,13 +20,17 @@ _EXAMPLES = 3
 # Sites whose sizes the text lists.
 _LARGEST_SITES = 5
 
-_SPLIT_TITLES = {"area_km2": "km2", "area_in_tiles": "area in tiles"}
+_SPLIT_TITLES = {
+    "area_km2": "km2",
+    "area_in_tiles": "area in tiles",
+    "coverage": "times covered",
+}
 
 _DISTANCE_TITLES = {
     "distance_m": "smallest (m)",
-    "closer_than_0_m": "tiles < 0 m",
-    "closer_than_100_m": "< 100 m",
-    "closer_than_1000_m": "< 1,000 m",
+    "closer_than_0_m": "intersecting tiles",
+    "closer_than_100_m": "tiles < 100 m",
+    "closer_than_1000_m": "tiles < 1,000 m",
 }
 
 SPLIT_ADVICE = (
@@ -150,9 +154,9 @@ def _fault_lines(audit: Audit) -> Iterator[str]:
 
 
 def _table_lines(table: pd.DataFrame, title: str) -> Iterator[str]:
-    """Yield the lines of a table of numbers, and an empty line."""
+    """Yield a title, the lines of a table of numbers, and an empty line."""
+    yield title
     texts = table.apply(lambda column: column.map("{:,}".format))
-    # Keep titles of several words apart.
-    texts = texts.rename(columns="  {}".format).rename_axis(columns=title)
-    yield from texts.to_string().split("\n")
+    # Two more spaces keep titles of several words apart.
+    yield from texts.to_string(col_space=[len(str(name)) + 2 for name in table]).split("\n")
     yield ""

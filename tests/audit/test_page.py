@@ -137,6 +137,13 @@ def test_page_counts_findings_that_it_omits(data_dir):
     assert "30 other findings" in page.text
 
 
+def test_conflicts_of_labels_and_masks_are_drawn(faulty_page):
+    alts = [image["alt"] for image in Page(faulty_page).find("img")]
+    # Three codes of pairs with up to six pictures each, and the largest site.
+    assert len(alts) == 3 * 6 - 1 + 1
+    assert "train/cordillera/0.png (mask: yellow) and test/glaciar" in Page(faulty_page).text
+
+
 def test_archives_without_tiles_get_a_page(tmp_path):
     page = Page(render(make_data_dir(tmp_path / "archives", {})))
     assert "tiles 0 sites 0" in page.text

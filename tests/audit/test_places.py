@@ -80,7 +80,16 @@ def test_footprints_agree_with_exact_pairs(report):
     assert all(pair["kinds"][0] == pair["kind"] for pair in report["pairs"])
 
 
-@pytest.mark.parametrize(("easting", "fits"), [(180, True), (200, False)])
+def test_page_shows_a_map_and_the_tables(indexed, tmp_path):
+    file = tmp_path / "page.html"
+    run_command("audit", indexed, *OPTIONS, "--html", file)
+    page = file.read_text()
+    assert "48 of 48 tiles are located" in page
+    assert page.count("<table>") == 3
+    assert "Footprints of 48 tiles" in page
+
+
+@pytest.mark.parametrize(("easting", "fits"), [(60, True), (70, False)])
 def test_index_whose_coordinates_do_not_fit_is_reported(indexed, tmp_path, audit, easting, fits):
     folder = copy(indexed, tmp_path / "archives")
     index = read_index(folder / INDEX_NAME)
