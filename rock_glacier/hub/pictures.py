@@ -24,13 +24,10 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from rock_glacier.masks import class_indices_to_mask
 from rock_glacier.output import count
-from rock_glacier.places.map import draw_map
+from rock_glacier.places.map import WIDTH, draw_map
 from rock_glacier.sites.mosaic import draw_mosaic, fit_pair
 from rock_glacier.tiles import TileSet
 from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE
-
-# Width of a picture in pixels: twice the width of the text on the Hub.
-WIDTH = 1640
 
 MAP_NAME = "map.png"
 

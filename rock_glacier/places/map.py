@@ -64,8 +64,8 @@ _LAND_COLOUR = "#f1efea"
 _GRID_COLOUR = "#c9c5bb"
 _ROCK_GLACIER_COLOUR = "#2b2b2b"
 
-# Footprints that are closer than this are drawn in one panel, in metres: about as far apart as the
-# groups of outlines within a zone of the curators.
+# Footprints that are closer than this are in one region, in metres. Tiles around all 81 outlines of
+# the curators would be in 8 regions.
 _GAP = 5000
 
 # Land around the footprints of a panel, in metres.
@@ -80,8 +80,10 @@ _DETAIL = 6000
 # Largest width and height of a merged mask, in pixels: about the width of the picture.
 _MERGED_SIZE = 1600
 
-# Sizes of the picture in pixels. The text of a page is about 800 pixels wide.
-_WIDTH = 1640
+WIDTH = 1640
+"""Width of a picture in pixels: twice the width of the text on the Hub."""
+
+# Other sizes in pixels.
 _DPI = 100
 _LEGEND_HEIGHT = 70
 _TITLE_HEIGHT = 55
@@ -142,7 +144,7 @@ def draw_map(index: pd.DataFrame, masks: npt.NDArray[np.uint8]) -> Map | None:
     Args:
         index: Rows of the tile index.
         masks: The masks, in the same order: shape (n, 128, 128), 1 is rock glacier. They may be
-            mapped from a file; each is read once.
+            mapped from a file.
 
     Returns:
         The map, or None if no tile is located. The same tiles give the same picture.
@@ -169,10 +171,10 @@ def draw_map(index: pd.DataFrame, masks: npt.NDArray[np.uint8]) -> Map | None:
 
 
 def _find_regions(located: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Number the regions: two tiles are in one region if a chain of tiles less apart than `_GAP`.
+    """Return the region of each tile, a number.
 
-    Returns:
-        The region of each tile. Tiles of different UTM zones are in different regions.
+    Tiles of one region are connected by tiles that are less than `_GAP` apart. Tiles of different
+    UTM zones are in different regions.
     """
     region = np.zeros(len(located), np.int64)
     for epsg in sorted(located["epsg"].unique()):
@@ -238,21 +240,21 @@ def _draw_panels(panels: list[_Panel], masks: npt.NDArray[np.uint8]) -> Figure:
     rows = [panels[start : start + size] for start in range(0, len(panels), size)]
     heights = []
     for row in rows:
-        free = _WIDTH - len(row) * (_TICKS + _SPACE)
+        free = WIDTH - len(row) * (_TICKS + _SPACE)
         aspects = sum(panel.aspect for panel in row)
         heights.append(min(_ROW_HEIGHTS[number_of_rows], round(free / aspects)))
     total = _LEGEND_HEIGHT + sum(heights) + len(rows) * (_TITLE_HEIGHT + _TICKS) + _NOTE_HEIGHT
-    figure = Figure((_WIDTH / _DPI, total / _DPI), dpi=_DPI)
+    figure = Figure((WIDTH / _DPI, total / _DPI), dpi=_DPI)
     top = total - _LEGEND_HEIGHT
     for row, height in zip(rows, heights, strict=True):
-        free = _WIDTH - len(row) * (_TICKS + _SPACE)
+        free = WIDTH - len(row) * (_TICKS + _SPACE)
         aspects = sum(panel.aspect for panel in row)
         left = 0.0
         bottom = top - _TITLE_HEIGHT - height
         for panel in row:
             left += _TICKS
             width = free * panel.aspect / aspects
-            box = (left / _WIDTH, bottom / total, width / _WIDTH, height / total)
+            box = (left / WIDTH, bottom / total, width / WIDTH, height / total)
             axes = figure.add_axes(box)
             _draw_panel(axes, panel, masks, width / height)
             left += width + _SPACE
@@ -425,7 +427,7 @@ def _draw_legend(figure: Figure, shown: pd.DataFrame) -> None:
     figure.legend(
         handles=handles,
         loc="upper left",
-        bbox_to_anchor=(_TICKS / _WIDTH, 1),
+        bbox_to_anchor=(_TICKS / WIDTH, 1),
         ncols=len(handles),
         borderaxespad=0.7,
         borderpad=0,

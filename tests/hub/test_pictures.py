@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from rock_glacier.hub.pictures import WIDTH, draw_pictures
+from rock_glacier.hub.pictures import draw_pictures
 from rock_glacier.index import make_index
 from rock_glacier.parallel import Workers
+from rock_glacier.places.map import WIDTH
 from rock_glacier.sites import find_sites
 from rock_glacier.tiles import TileSet
 
