@@ -360,7 +360,7 @@ def _write_places(folder: Path, truth: pd.DataFrame, polygons: Sequence[Any]) ->
     outlines = geopandas.GeoDataFrame({"name": names}, geometry=list(polygons), crs=_EPSG)
     geojson = io.BytesIO()  # GDAL does not raise OSError if the disk is full
     outlines.to_file(geojson, driver="GeoJSON", layer="outlines", RFC7946="YES")
-    (folder / OUTLINES_NAME).write_bytes(geojson.getvalue())
+    (folder / OUTLINES_NAME).write_bytes(geojson.getbuffer())
     width = _PIXEL * TILE_SIZE
     east = truth["easting"] + width
     south = truth["northing"] - width
