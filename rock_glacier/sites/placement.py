@@ -114,7 +114,7 @@ def measure_misfits(table: pd.DataFrame, pairs: pd.DataFrame) -> npt.NDArray[np.
 
 
 def _missed(table: pd.DataFrame, pairs: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Return how far tile b of each pair is from where its link puts it: shape (pairs, 2)."""
+    """Return the distance of tile b of each pair from the place that the link gives: (pairs, 2)."""
     position = table[["x", "y"]].to_numpy(np.float64)
     a = pairs["a"].to_numpy()
     into_site = MATRICES[table["orientation"].to_numpy()[a]]

@@ -22,8 +22,8 @@ class Sites:
     Attributes:
         pairs: A row for each pair of tiles that show the same ground, sorted by `a` and `b`, which
             are row numbers of the tiles, `a` < `b`. `kinds` lists how the pair was found, the
-            strongest first: "overlap", "mask-overlap", "match"; `kind` is the first of these, which
-            gives the link. Pixel (x, y) of tile a is pixel (x - `dx`, y - `dy`) of tile b after
+            strongest first: "overlap", "mask-overlap", "match". `kind` is the first, which gives
+            the link. Pixel (x, y) of tile a is pixel (x - `dx`, y - `dy`) of tile b after
             `orientation` was applied to b. `pixels` is the number of shared pixels. Mask overlaps
             have boundary `steps`, else 0; matches have `votes` and a `correlation`, else 0 and NaN.
         table: A row for each tile: `site`, `x`, `y` (int32) and `orientation` (int8), as in the

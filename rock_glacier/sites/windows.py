@@ -1,4 +1,4 @@
-"""Windows of a tile or mask, and the rectangle that two of them share at an offset."""
+"""Windows of a tile or mask, and the rectangle that two tiles share at an offset."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ def match_hashes(
 def shared_rectangles(
     a: npt.NDArray[Any], b: npt.NDArray[Any], dx: int, dy: int
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return views of the rectangle that two tiles share at an offset, in each of them.
+    """Return the rectangle that two tiles share at an offset, as a view of each.
 
     Args:
-        a: Array of shape (128, 128).
+        a: Array of shape (128, 128, ...).
         b: The same, already in its orientation.
         dx: Pixel (x, y) of tile a is pixel (x - dx, y - dy) of tile b; from -127 to 127.
         dy: See `dx`.
