@@ -46,11 +46,15 @@ Colours = tuple[tuple[int, int, int], tuple[int, int, int]]
 DEFAULT_SIZES = {"train": 70, "validation": 10, "test": 24}
 """Tiles of each split, in about the proportions of the release."""
 
-# Width and height of a scene that the splits share. Its last quarter has room for cordillera tiles.
-_SHARED_SIZE = 5 * TILE_SIZE // 2
+# Width and height of a scene that the splits share. Two of its tiles overlap by half on average.
+_SHARED_SIZE = 2 * TILE_SIZE
 
-# Rock glaciers of a scene that the splits share: one in each quarter except the last.
-_SHARED_LOBES = 3
+# The same of a scene with three rock glaciers. The last quarter has room for cordillera tiles.
+_GLACIAR_SIZE = 5 * TILE_SIZE // 2
+
+# One of so many shared cordillera tiles is cut from a scene with rock glaciers. Most sites still
+# have one class, or mostly one, as in the early tiles of the dataset.
+_CORDILLERA_STEP = 4
 
 # Largest number of tiles of a scene that the splits share: 600 such tiles are 30 sites.
 _TILES_PER_SCENE = 20
@@ -101,8 +105,9 @@ def make_sample(  # noqa: PLR0913  # these are the options of the command
         validation: Number of tiles of the split validation, at least 1.
         test: Number of tiles of the split test, at least 1.
         overlap: Share of the tiles, 0 to 1, that are cut from scenes which the splits share: at
-            random places, on random dates and in random orientations, up to 20 tiles of both
-            classes per scene. The other tiles share no ground.
+            random places, on random dates and in random orientations, up to 20 tiles per scene.
+            A quarter of such cordillera tiles is from scenes with rock glaciers, of which they show
+            none. The other tiles share no ground.
         seed: Seed of the random numbers, at least 0.
         outlines: Whether to write the outlines of the rock glaciers to `outlines.geojson` (WGS 84,
             with the property `name`) and the true index to `true_tiles.parquet`. This needs the
@@ -235,17 +240,20 @@ def _count(size: int, label: str) -> int:
 
 def _plan_scenes(sizes: Mapping[str, int], overlap: float) -> list[_Scene]:
     scenes: list[_Scene] = []
-    shared: list[str] = []
+    shared: dict[str, list[str]] = {label: [] for label in CLASS_NAMES}
     for label in CLASS_NAMES:
         for split, size in sizes.items():
             paths = [f"{split}/{label}/{tile:03d}.png" for tile in range(_count(size, label))]
             number_alone = len(paths) - round(overlap * len(paths))
             lobes = int(label == GLACIAR)
             scenes += [_Scene([path], TILE_SIZE, lobes) for path in paths[:number_alone]]
-            shared += paths[number_alone:]
-    number_shared = math.ceil(len(shared) / _TILES_PER_SCENE)
-    for number in range(number_shared):
-        scenes.append(_Scene(shared[number::number_shared], _SHARED_SIZE, _SHARED_LOBES))
+            shared[label] += paths[number_alone:]
+    cordillera, glaciar = shared.values()
+    glaciar += cordillera[::_CORDILLERA_STEP]
+    del cordillera[::_CORDILLERA_STEP]
+    for paths, size, lobes in ((cordillera, _SHARED_SIZE, 0), (glaciar, _GLACIAR_SIZE, 3)):
+        number = math.ceil(len(paths) / _TILES_PER_SCENE)
+        scenes += [_Scene(paths[first::number], size, lobes) for first in range(number)]
     return scenes
 
 

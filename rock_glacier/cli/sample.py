@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FRACTION",
         type=shared_options.fraction,
         default=0.0,
-        help="share of the tiles, 0 to 1, that are cut from scenes which the splits and classes "
-        "share: at random places, on several dates, in random orientations (default: 0)",
+        help="share of the tiles, 0 to 1, that are cut from scenes which the splits share: at "
+        "random places, on several dates, in random orientations (default: 0)",
     )
     shared_options.add_seed(parser)
 
