@@ -74,6 +74,9 @@ _EPSG = 32719
 # Smallest distance between two scenes.
 _LEAST_GAP = 50
 
+# Width and height of the part of a zone that holds one scene.
+_CELL = _GLACIAR_SIZE + 2 * _LEAST_GAP
+
 OUTLINES_NAME = "outlines.geojson"
 """File with the outlines of the rock glaciers."""
 
@@ -106,8 +109,8 @@ def make_sample(  # noqa: PLR0913  # these are the options of the command
         test: Number of tiles of the split test, at least 1.
         overlap: Share of the tiles, 0 to 1, that are cut from scenes which the splits share: at
             random places, on random dates and in random orientations, up to 20 tiles per scene.
-            A quarter of such cordillera tiles is from scenes with rock glaciers, of which they show
-            none. The other tiles share no ground.
+            A quarter of such cordillera tiles is cut from scenes with rock glaciers, next to these.
+            The other tiles share no ground.
         seed: Seed of the random numbers, at least 0.
         outlines: Whether to write the outlines of the rock glaciers to `outlines.geojson` (WGS 84,
             with the property `name`) and the true index to `true_tiles.parquet`. This needs the
@@ -136,7 +139,7 @@ def make_sample(  # noqa: PLR0913  # these are the options of the command
                 rng = np.random.default_rng((seed, number))
                 scene_rows, mask = _draw_scene(rng, scene, Path(scratch))
                 if outlines:
-                    corner = _choose_corner(rng, number, scenes)
+                    corner = _choose_corner(rng, number, len(scenes))
                     _add_corners(scene_rows, corner)
                     polygons += _vectorise(mask, corner)
                 rows += [{"site": number, **row} for row in scene_rows]
@@ -177,8 +180,8 @@ class _Corner:
     northing: int
 
 
-# Corners from which scenes spread to the east, and in the direction of the sign to the north or
-# south, so that zones never meet: Atacama, Huasco, and the zone that the curators call Argentina.
+# Corners from which scenes spread to the east, and to the north (1) or south (-1), to keep zones
+# apart: Atacama, Huasco, and the zone that the curators call Argentina.
 _ZONES = (
     (_Corner(441_170, 6_869_420), 1),  # 28.3 S, 69.6 W
     (_Corner(393_060, 6_769_350), -1),  # 29.2 S, 70.1 W
@@ -257,15 +260,14 @@ def _plan_scenes(sizes: Mapping[str, int], overlap: float) -> list[_Scene]:
     return scenes
 
 
-def _choose_corner(rng: np.random.Generator, number: int, scenes: Sequence[_Scene]) -> _Corner:
-    """Choose a place for the scene of a number: its cell of a grid, moved at random."""
+def _choose_corner(rng: np.random.Generator, number: int, scenes: int) -> _Corner:
+    """Choose a place for the scene of a number, at random in a cell of the grid of its zone."""
     corner, direction = _ZONES[number % len(_ZONES)]
-    width = math.ceil(math.sqrt(len(scenes) / len(_ZONES)))
-    row, column = divmod(number // len(_ZONES), width)
-    cell = max(scene.size for scene in scenes) + 2 * _LEAST_GAP
+    columns = math.ceil(math.sqrt(scenes / len(_ZONES)))
+    row, column = divmod(number // len(_ZONES), columns)
     east, north = rng.integers(0, _LEAST_GAP, 2, endpoint=True).tolist()
-    easting = corner.easting + _PIXEL * (column * cell + east)
-    northing = corner.northing + _PIXEL * (direction * row * cell + north)
+    easting = corner.easting + _PIXEL * (column * _CELL + east)
+    northing = corner.northing + _PIXEL * (direction * row * _CELL + north)
     return _Corner(easting, northing)
 
 

@@ -2,7 +2,7 @@
 
 The release's tiles are not available, but 1,165 of its masks are. Each is placed on the curators'
 outlines with the other masks of its group, and a tile is cut at this place from a synthetic scene.
-`cordillera` tiles are cut where no outline is. A test uses some of the masks; to measure all, run
+`cordillera` tiles are cut from places without outlines. A test uses some of the masks; to measure all, run
 in the clone:
 
     PYTHONPATH=.:tests python -m places.real_scenes make ../shared/real OUT
@@ -51,7 +51,7 @@ TOLERANCE = 60  # metres; a tile farther from its true place is located wrongly
 def make_real_scenes(
     out: Path, real: Path, cordillera: int, ids: Collection[str] = (), seed: int = 0
 ) -> pd.DataFrame:
-    """Write archives in which the tiles of split test have real masks.
+    """Write archives; the `glaciar` tiles of their split test have real masks.
 
     Args:
         out: Folder to create.
