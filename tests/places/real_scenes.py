@@ -2,8 +2,8 @@
 
 The release's tiles are not available, but 1,165 of its masks are. Each is placed on the curators'
 outlines with the other masks of its group, and a tile is cut at this place from a synthetic scene.
-`cordillera` tiles are cut from places without outlines. A test uses some of the masks; to measure all, run
-in the clone:
+`cordillera` tiles are cut from places without outlines. A test uses some of the masks. To measure
+all, run in the clone:
 
     PYTHONPATH=.:tests python -m places.real_scenes make ../shared/real OUT
     rock-glacier audit OUT/data --outlines ../shared/real/outlines --index OUT/tiles.parquet
