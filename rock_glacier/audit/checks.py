@@ -22,6 +22,7 @@ from rock_glacier.index import INDEX_NAME, check_index, make_index, read_index
 from rock_glacier.output import count
 from rock_glacier.parallel import Workers
 from rock_glacier.places.footprints import find_footprint_pairs
+from rock_glacier.places.locate import locate_tiles
 from rock_glacier.places.outlines import PIXEL
 from rock_glacier.sites import Sites
 from rock_glacier.sites.pairs import add_pairs
@@ -174,8 +175,6 @@ def check(
         table = _keep_positions(table, index)
     if outlines is not None:
         table = table.drop(columns=_LOCATION_COLUMNS, errors="ignore")
-        from rock_glacier.places.locate import locate_tiles  # TODO top
-
         location = locate_tiles(tiles, table, outlines, workers or Workers())
         table = location.table
         faults += location.faults

@@ -35,6 +35,7 @@ from rock_glacier.faults import InputError, find_errors, raise_faults
 from rock_glacier.index import INDEX_NAME, make_index, write_index
 from rock_glacier.parallel import Workers
 from rock_glacier.places.footprints import find_footprint_pairs
+from rock_glacier.places.locate import locate_tiles
 from rock_glacier.sites import Sites, find_sites
 from rock_glacier.sites.orientations import inverse_link
 from rock_glacier.sites.pairs import add_pairs, make_pairs
@@ -308,8 +309,6 @@ def _assign_sites(
     table = pd.concat([tiles, placed, sites.table[["mask_group"]]], axis=1)
     table = table.assign(source=table["path"], block=0)
     if options.outlines is not None:
-        from rock_glacier.places.locate import locate_tiles  # TODO top
-
         table = locate_tiles(job.draft, table, options.outlines, job.workers).table
         pairs = add_pairs(pairs, find_footprint_pairs(table), "footprint")
     table["split"] = assign_sites(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 
+import geopandas
 import numpy as np
 import pandas as pd
 import pytest
-from factories import copy, run_command
+import shapely
+from factories import copy, make_data_dir, png, read_members, replace_member, run_command
 
 from rock_glacier.index import INDEX_NAME, read_index, write_index
-from rock_glacier.synthetic import TRUE_INDEX_NAME, make_sample
+from rock_glacier.synthetic import OUTLINES_NAME, TRUE_INDEX_NAME, make_sample
+from rock_glacier_dataset import mask_path
 
 OPTIONS = ("--no-matches", "--num-proc", 1)
 
@@ -112,3 +115,95 @@ def test_tiles_that_the_index_does_not_locate_are_counted(indexed, tmp_path, aud
     assert report["located"] == 32
     assert list(report["location"]["unlocated"].values()) == [16]
     assert list(report["geography"]["splits"]) == ["train", "validation"]
+
+
+@pytest.fixture(scope="module")
+def located(places, tmp_path_factory):
+    """The folder with index.parquet, report.json and page.html of an audit with outlines."""
+    folder = tmp_path_factory.mktemp("located")
+    files = ("--index", folder / "index.parquet", "--json", folder / "report.json")
+    outlines = ("--outlines", places / OUTLINES_NAME)
+    run_command("audit", places, *OPTIONS, *outlines, *files, "--html", folder / "page.html")
+    return folder
+
+
+def test_audit_with_outlines_locates_tiles_with_masks(places, located):
+    index = read_index(located / "index.parquet").set_index("path")
+    true = read_index(places / TRUE_INDEX_NAME).set_index("path").loc[index.index]
+    is_located = index["easting"].notna()
+    assert is_located[index["label"] == "glaciar"].all()
+    for name in ("easting", "northing"):
+        assert (index[name] - true[name])[is_located].abs().max() <= 20
+    assert (index["orientation"] == true["orientation"])[is_located].all()
+    assert set(index["located_by"].dropna()) == {"outlines", "site"}
+
+
+def test_report_with_outlines_counts_reasons(located):
+    report = json.loads((located / "report.json").read_text())
+    assert report["location"]["located"] == report["located"]
+    assert sum(report["location"]["unlocated"].values()) == 48 - report["located"]
+    codes = {fault["code"] for fault in report["faults"]}
+    assert codes == {"overlap-across-splits", "match-across-splits"}
+    assert "Ground of located tiles" in (located / "page.html").read_text()
+
+
+def test_index_with_locations_is_used_without_outlines(places, located, tmp_path, audit):
+    folder = copy(places, tmp_path / "archives")
+    shutil.copy(located / "index.parquet", folder / INDEX_NAME)
+    result = audit(folder)
+    pd.testing.assert_frame_equal(result.index, read_index(located / "index.parquet"))
+    report = json.loads((located / "report.json").read_text())
+    assert result.to_json()["geography"] == report["geography"]
+
+
+def test_rock_glacier_labelled_as_cordillera_is_a_conflict(places, tmp_path):
+    """Its own mask is missing, but outlines and masks of other tiles show the rock glacier."""
+    folder = copy(places, tmp_path / "archives")
+    index = read_index(folder / TRUE_INDEX_NAME)
+    shared = index["site"].duplicated(keep=False) & (index["label"] == "glaciar")
+    path = index["path"][shared & (index["split"] == "train")].iloc[0]
+    image = read_members(folder, "train")[path]
+    for member in (path, mask_path(path)):
+        replace_member(folder / "train.zip", member, None)
+    replace_member(folder / "train.zip", "train/cordillera/900.png", image)
+    files = ("--json", tmp_path / "report.json", "--html", tmp_path / "page.html")
+    run_command("audit", folder, *OPTIONS, *files, "--outlines", folder / OUTLINES_NAME)
+    report = json.loads((tmp_path / "report.json").read_text())
+    conflicts = [fault for fault in report["faults"] if fault["code"] == "label-conflict"]
+    assert [fault["place"] for fault in conflicts] == ["train.zip: train/cordillera/900.png"]
+    assert "label-conflict" in (tmp_path / "page.html").read_text()
+
+
+def test_unusable_outlines_stop_the_audit_before_any_work(places, tmp_path, capsys):
+    file = tmp_path / "alps.geojson"
+    alps = geopandas.GeoSeries([shapely.box(10.0, 46.0, 10.1, 46.1)], crs=4326)
+    alps.to_file(file)
+    index = tmp_path / "index.parquet"
+    assert run_command("audit", places, "--outlines", file, "--index", index) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert str(file) in captured.err
+    assert not index.exists()
+
+
+def test_archives_without_masks_cannot_be_located(places, tmp_path, capsys):
+    tiles = {
+        f"{folder}/cordillera/0.png": png(n) for n, folder in enumerate(("train", "val", "test"))
+    }
+    folder = make_data_dir(tmp_path / "archives", tiles)
+    index = tmp_path / "index.parquet"
+    outlines = places / OUTLINES_NAME
+    assert run_command("audit", folder, *OPTIONS, "--outlines", outlines, "--index", index) == 1
+    assert f"{folder}: no tile has a mask" in capsys.readouterr().err
+    assert not index.exists()
+
+
+def test_real_tiles_with_wrong_masks_are_not_located(real, real_archives, tmp_path):
+    """The masks are paired with the tiles arbitrarily; the tiles are of three places."""
+    file = tmp_path / "report.json"
+    outlines = real / "outlines"
+    run_command("audit", real_archives, "--num-proc", 1, "--outlines", outlines, "--json", file)
+    report = json.loads(file.read_text())
+    assert (report["sites"], report["located"], report["geography"]) == (3, 0, None)
+    assert "mask-unrelated" in {fault["code"] for fault in report["faults"]}
+    assert {pair["kind"] for pair in report["pairs"]} == {"overlap", "match"}

@@ -24,7 +24,8 @@ from rock_glacier.archives import SAMPLE_VERSION, read_manifest, sort_key
 from rock_glacier.audit.checks import Audit, check
 from rock_glacier.index import read_index
 from rock_glacier.parallel import Workers
-from rock_glacier.sites import find_sites
+from rock_glacier.sites import Sites, find_sites
+from rock_glacier.synthetic import make_sample
 from rock_glacier.tiles import TileSet
 from rock_glacier_dataset import CLASS_NAMES, SPLIT_NAMES
 
@@ -181,6 +182,29 @@ def test_archives_can_be_split_again(sample: Path, tmp_path: Path) -> None:
     for tile in index.itertuples():
         assert after[str(tile.path)] == before[str(tile.source).split(": ")[1]]
     assert index["source"].nunique() == len(tile_paths(sample))
+
+
+def test_pairs_that_only_the_audit_finds_join_sites(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first search finds no matches; tiles on two dates are then in different sites."""
+    numbers = []
+
+    def find_fewer_sites(tiles: TileSet, workers: Workers) -> Sites:
+        sites = find_sites(tiles, workers, matches=bool(numbers))
+        numbers.append(sites.table["site"].nunique())
+        return sites
+
+    monkeypatch.setattr("rock_glacier.build.build.find_sites", find_fewer_sites)
+    make_sample(tmp_path / "sample", train=40, validation=8, test=8, overlap=0.7)
+    arguments = ("--ratios", "2:1:1", "--num-proc", 1)
+    assert run_command("build", tmp_path / "sample", tmp_path / "out", *arguments) == 0
+    assert numbers[0] > numbers[1]
+    assert len(numbers) > 2
+    assert len(index_of(tmp_path / "out")) == 56
+    result = audit(tmp_path / "out")
+    assert result.faults == []
+    assert (result.pairs["kind"] == "match").any()
 
 
 def test_copies_of_a_flat_tile_stay_together(scenes: Path) -> None:
