@@ -106,6 +106,7 @@ def locate_tiles(
     is_own = table["mask_group"].isin(groups.index[groups["is_located"]])
     located_by = pd.Series(np.where(is_own, "outlines", "site"), dtype="string")
     table["located_by"] = located_by.where(is_located)
+    table["geometry"] = table["geometry"].where(is_located, None)
     table["outlines"] = _find_outlines(table, outlines)
     table = join_sites(table)
     return Location(table, _describe_groups(groups, table), faults)
@@ -248,18 +249,19 @@ def _make_coordinates(corners: pd.DataFrame) -> pd.DataFrame:
     Args:
         corners: Located tiles, see `_turn_north_up`.
     """
-    location = pd.DataFrame({"epsg": corners["epsg"].astype("Int32")})
-    location["easting"] = (corners["x"] * PIXEL).astype("Float64")
-    location["northing"] = (corners["y"] * -PIXEL).astype("Float64")
+    location = pd.DataFrame({"longitude": np.nan, "latitude": np.nan, "epsg": corners["epsg"]})
+    location["easting"] = PIXEL * corners["x"]
+    location["northing"] = -PIXEL * corners["y"]
     for epsg, members in location.groupby("epsg"):
         to_degrees = Transformer.from_crs(f"EPSG:{epsg}", "EPSG:4326", always_xy=True)
         longitude, latitude = to_degrees.transform(
-            members["easting"].to_numpy(float) + FOOTPRINT_WIDTH / 2,
-            members["northing"].to_numpy(float) - FOOTPRINT_WIDTH / 2,
+            members["easting"].to_numpy() + FOOTPRINT_WIDTH / 2,
+            members["northing"].to_numpy() - FOOTPRINT_WIDTH / 2,
         )
         location.loc[members.index, "longitude"] = longitude
         location.loc[members.index, "latitude"] = latitude
-    polygons = footprint_polygons(location["epsg"], location["easting"], location["northing"])
+    location = location.astype("Float64").astype({"epsg": "Int32"})
+    polygons = footprint_polygons(corners["epsg"], location["easting"], location["northing"])
     return location.assign(geometry=shapely.to_wkb(polygons))
 
 
