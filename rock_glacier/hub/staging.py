@@ -178,7 +178,8 @@ def _write_documents(folder: Path, content: Content) -> None:
     main = folder / MAIN
     card = make_card((PROJECT / CARD_NAME).read_text(encoding="utf-8"), content)
     write_file(main / CARD_NAME, str(card))
-    write_file(main / CROISSANT_NAME, describe(card, content.repo_id))
+    croissant = describe(card, main, repo_id=content.repo_id, is_sample=content.is_sample)
+    write_file(main / CROISSANT_NAME, croissant)
     labels = {"0": "background", "1": "rock glacier"}
     write_file(main / LABELS_NAME, json.dumps(labels, indent=2) + "\n")
     for name in _COPIED_FILES:

@@ -1,39 +1,85 @@
-"""The Croissant file: mlcroissant finds no fault and reads the records."""
+"""The Croissant file: mlcroissant finds no fault, and every number is that of the staged files."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import re
 
 import factories
+import geopandas
 import mlcroissant
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+import shapely
 from huggingface_hub import DatasetCard
 from PIL import Image
 
 from rock_glacier.faults import InputError
 from rock_glacier.hub.croissant import SECTIONS, describe
-from rock_glacier.index import read_index
-from rock_glacier_dataset import CONFIG_NAMES, class_of, features_of, mask_path
+from rock_glacier.hub.geocroissant import ZONES
+from rock_glacier.index import read_index, write_index
+from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES, class_of, features_of, mask_path
 
 # mlcroissant and rdflib use deprecated functions.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def dataset(staged):
-    main = staged / "main"
+def read(main):
     return mlcroissant.Dataset(main / "croissant.json", mapping={"repo": main})
+
+
+@pytest.fixture
+def dataset(staged):
+    return read(staged / "main")
+
+
+@pytest.fixture
+def located(staged_located):
+    """The document of the located sample."""
+    return json.loads((staged_located / "main/croissant.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def card(staged):
+    return DatasetCard.load(staged / "main/README.md")
 
 
 def pixels(png):
     return np.asarray(Image.open(io.BytesIO(png)))
 
 
-def test_mlcroissant_finds_no_fault(dataset):
-    assert dataset.metadata.ctx.issues.report() == ""
+def boxes(document):
+    """South, west, north and east of each place."""
+    places = document.get("spatialCoverage", [])
+    return {place["name"]: [float(x) for x in place["geo"]["box"].split()] for place in places}
+
+
+@pytest.mark.parametrize("fixture", ["staged", "staged_located"])
+def test_mlcroissant_finds_no_fault(fixture, request):
+    main = request.getfixturevalue(fixture) / "main"
+    metadata = read(main).metadata
+    assert metadata.ctx.issues.report() == ""
+    assert metadata.ctx.is_v1_1()
+
+
+def test_mlcroissant_writes_what_it_reads(staged_located, located):
+    again = read(staged_located / "main").metadata.to_json()
+    assert again.pop("datePublished") == "2022-10-01"
+    assert located.pop("datePublished") == "2022-10"
+    assert again == located
+
+
+def test_document_names_its_standards(located):
+    assert located["conformsTo"] == [
+        "http://mlcommons.org/croissant/1.1",
+        "http://mlcommons.org/croissant/RAI/1.0",
+        "http://mlcommons.org/croissant/geo/1.0",
+    ]
+    assert located["@context"]["geocr"] == "http://mlcommons.org/croissant/geo/"
 
 
 @pytest.mark.parametrize("config", CONFIG_NAMES)
@@ -43,6 +89,7 @@ def test_records_are_the_tiles(dataset, sample, config):
     assert sorted(records) == sorted(factories.tile_paths(sample))
     for path, record in records.items():
         assert list(record) == [f"{config}/{name}" for name in ("split", *features_of(config))]
+        assert record[f"{config}/split"].decode() == path.partition("/")[0]
         assert np.array_equal(record[f"{config}/image"], pixels(members[path]))
         if config == "image-classification":
             assert record[f"{config}/labels"] == (class_of(path) == "glaciar")
@@ -54,8 +101,7 @@ def test_records_are_the_tiles(dataset, sample, config):
 def test_records_of_the_tile_index(fixture, request):
     main = request.getfixturevalue(fixture) / "main"
     index = read_index(main / "tiles.parquet")
-    dataset = mlcroissant.Dataset(main / "croissant.json", mapping={"repo": main})
-    records = list(dataset.records("tiles"))
+    records = list(read(main).records("tiles"))
     assert len(records) == len(index)
     for record, tile in zip(records, index.to_dict("records"), strict=True):
         assert [name.partition("/")[2] for name in record] == list(index)
@@ -66,24 +112,115 @@ def test_records_of_the_tile_index(fixture, request):
             assert record[f"tiles/{column}"] == (None if pd.isna(tile[column]) else tile[column])
 
 
-def test_a_split_can_be_read_alone(dataset):
-    filters = {"image-classification/split": "test"}
-    records = list(dataset.records("image-classification", filters))
+def test_reading_records_logs_no_warning(staged_located, caplog):
+    dataset = read(staged_located / "main")
+    for record_set in dataset.metadata.record_sets:
+        assert len(list(dataset.records(record_set.id))) > 0
+    assert [record.message for record in caplog.records if record.levelname != "INFO"] == []
+
+
+@pytest.mark.parametrize("config", CONFIG_NAMES)
+def test_a_split_can_be_read_alone(dataset, config):
+    records = list(dataset.records(config, {f"{config}/split": "test"}))
     assert len(records) == 6
-    assert all(record["image-classification/path"].startswith(b"test/") for record in records)
+    assert all(record[f"{config}/path"].startswith(b"test/") for record in records)
 
 
-def test_texts_are_sections_of_the_card(staged):
-    document = json.loads((staged / "main/croissant.json").read_text(encoding="utf-8"))
+def test_splits_have_the_numbers_of_tiles(staged, dataset):
+    splits = list(dataset.records("splits"))
+    assert [split["splits/name"] for split in splits] == list(SPLIT_NAMES)
+    assert [split["splits/url"] for split in splits] == [
+        "cr:TrainingSplit",
+        "cr:ValidationSplit",
+        "cr:TestSplit",
+    ]
+    for split in splits:
+        for config in CONFIG_NAMES:
+            files = (staged / "main" / config).glob(f"{split['splits/name']}-*")
+            rows = sum(pq.read_metadata(file).num_rows for file in files)
+            assert rows == split["splits/tiles"]
+
+
+def test_every_parquet_file_has_its_size_and_checksum(staged, dataset):
+    files = factories.files_of(staged / "main")
+    expected = {
+        name: (f"{len(content)} B", hashlib.sha256(content).hexdigest())
+        for name, content in files.items()
+        if name.endswith(".parquet")
+    }
+    described = {
+        file.content_url: (file.content_size, file.sha256)
+        for file in dataset.metadata.file_objects
+        if file.contained_in
+    }
+    assert described == expected
+
+
+def test_boxes_enclose_the_located_tiles_of_each_zone(staged_located, located):
+    tiles = geopandas.read_parquet(staged_located / "main/tiles.parquet")
+    assert boxes(located).keys() == ZONES.keys()
+    for name, (south, west, north, east) in boxes(located).items():
+        zone = ZONES[name]
+        inside = tiles[tiles["latitude"].between(zone[0], zone[2])]
+        bounds = inside.total_bounds
+        assert np.allclose([west, south, east, north], bounds, rtol=0, atol=1e-5)
+        place = next(place for place in located["spatialCoverage"] if place["name"] == name)
+        assert f"{len(inside)} located tiles" in place["description"]
+
+
+def test_grid_resolution_and_bands(staged_located, located):
+    index = read_index(staged_located / "main/tiles.parquet")
+    epsg = located["geocr:coordinateReferenceSystem"]
+    assert (index["epsg"] == int(epsg.removeprefix("EPSG:"))).all()
+    assert located["geocr:spatialResolution"]["value"] == 10
+    image = located["recordSet"][1]["field"][1]
+    bands = image["geocr:bandConfiguration"]
+    assert image["name"] == "image"
+    assert bands["geocr:bandNameList"] == ["B04", "B03", "B02", "alpha"]
+    assert bands["geocr:totalBands"] == 4
+
+
+def test_bias_states_sites_and_areas(staged_located, located):
+    tiles = geopandas.read_parquet(staged_located / "main/tiles.parquet").to_crs(32719)
+    text = located["geocr:spatialBias"]
+    assert f"{len(tiles)} tiles show {tiles['site'].nunique()} sites" in text
+    areas = [float(area) for area in re.findall(r"cover ([\d.]+) km2", text)]
+    for split, area in zip(SPLIT_NAMES, areas, strict=True):
+        union = shapely.union_all(tiles.geometry[tiles["split"] == split])
+        assert area == pytest.approx(union.area / 1e6, rel=0.001)
+
+
+def test_places_of_unlocated_tiles(staged, card):
+    main = staged / "main"
+    assert boxes(json.loads(describe(card, main, repo_id="me/it", is_sample=True))) == {}
+    release = json.loads(describe(card, main, repo_id="me/it"))
+    assert boxes(release) == {name: list(box) for name, box in ZONES.items()}
+    assert release["geocr:coordinateReferenceSystem"] == "EPSG:4326"
+
+
+def test_zones_without_located_tiles_keep_their_box(staged_located, card, tmp_path):
+    index = read_index(staged_located / "main/tiles.parquet")
+    is_north = index["latitude"] > -29
+    columns = ["longitude", "latitude", "epsg", "easting", "northing", "geometry"]
+    index[columns] = index[columns].where(is_north)
+    index["geometry"] = index["geometry"].where(is_north, None)
+    write_index(index, tmp_path / "tiles.parquet")
+    document = json.loads(describe(card, tmp_path, repo_id="me/it"))
+    found = boxes(document)
+    atacama, *others = ZONES
+    assert found[atacama] != list(ZONES[atacama])
+    assert all(found[name] == list(ZONES[name]) for name in others)
+
+
+def test_texts_are_sections_of_the_card(dataset):
     for field in SECTIONS:
-        assert len(document[field]) > 30
-        assert "![" not in document[field]
-    assert "22 tiles" in document["description"]
-    assert "Label Studio" in document["rai:dataAnnotationProtocol"]
+        assert len(getattr(dataset.metadata, field)[0]) > 0
+    assert "22 tiles" in dataset.metadata.description
+    assert "Label Studio" in dataset.metadata.data_annotation_protocol[0]
+    assert dataset.metadata.cite_as.startswith("@ONLINE {rock-glacier-dataset")
 
 
-def test_a_missing_section_is_named(staged):
-    card = DatasetCard.load(staged / "main/README.md")
+def test_a_missing_section_is_named(staged, card):
     card.text = card.text.replace("# Annotation process", "# Annotation")
     with pytest.raises(InputError, match="Annotation process"):
-        describe(card, "me/it")
+        describe(card, staged / "main", repo_id="me/it")
