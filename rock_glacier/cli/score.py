@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rock_glacier import output
 from rock_glacier.cli.options import (
@@ -16,23 +17,34 @@ from rock_glacier.cli.options import (
     output_file,
 )
 
-HELP = "Score predictions: metrics with intervals"
+if TYPE_CHECKING:
+    from rock_glacier.score.evaluation import Evaluation
+
+HELP = "Score predictions: metrics with intervals, per rock glacier too, and maps"
+
+# Extensions of maps.
+_MAPS = (".gpkg", ".parquet", ".geojson", ".tif")
 
 _EPILOG = """\
 PREDICTIONS for image-classification: a CSV or Parquet file with the columns
   path    path of the tile, such as test/glaciar/012.png
   score   probability of glaciar, from 0 to 1
 PREDICTIONS for image-segmentation: a folder of PNG files with the paths of the
-tiles, such as PREDICTIONS/test/glaciar/012.png. A mask is grey, with the values
-0 and 1 or 0 and 255, or black and white as in the dataset.
+tiles, such as PREDICTIONS/test/glaciar/012.png. A file is grey. If all files hold
+only 0 and 1, or only 0 and 255, they are masks; otherwise scores times 255.
 Every tile of the split needs exactly one prediction, in any order.
+
+The tile index says which tiles show the same ground. Metrics that start with
+ground_ count each place once. Tiles of one site are merged to find rock glaciers,
+which are matched with the predicted ones. docs/scoring.md defines all metrics.
 
 Intervals come from a bootstrap that draws sites if the split has at least 30,
 and blocks of sites otherwise, because tiles that share ground are not
-independent. Sites and blocks are read from the tile index.
+independent. For metrics of rock glaciers it draws rock glaciers.
 
 With --against, both models are scored on the same replicates. A difference
-above 0 means that PREDICTIONS scores higher (for brier_score, worse)."""
+above 0 means that PREDICTIONS scores higher (for brier_score and
+boundary_distance_m, worse)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,10 +90,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         type=fraction,
         default=0.5,
-        help="score from which a tile is predicted as glaciar (default: %(default)s)",
+        help="score from which a tile is predicted as glaciar, or a pixel as rock glacier "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--outlines",
+        metavar="PATH",
+        type=Path,
+        help="file or folder of outlines to use as true rock glaciers; needs located tiles",
     )
     parser.add_argument(
         "--json", metavar="FILE", type=output_file, help="also write the scores as JSON"
+    )
+    parser.add_argument(
+        "--html",
+        metavar="FILE",
+        type=output_file,
+        help="also write a web page with a picture of each rock glacier",
+    )
+    parser.add_argument(
+        "--map",
+        metavar="FILE",
+        type=_map_file,
+        help="also write the predicted rock glaciers (.gpkg, .parquet, .geojson) or the scores "
+        "(.tif) as a map; needs located tiles",
     )
     parser.add_argument(
         "--model-card",
@@ -92,26 +124,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Score predictions."""
-    if options.model_card and options.against:
-        raise UsageError("--model-card is about one model: omit --against")
+    _check_usage(options)
 
     from rock_glacier.score.evaluation import evaluate
     from rock_glacier.score.predictions import read_masks, read_scores
-    from rock_glacier.score.report import table_lines, to_json, to_model_card
+    from rock_glacier.score.report import table_lines, to_model_card
     from rock_glacier.score.truth import load_truth
 
     read = read_scores if options.name == CONFIG_NAMES[0] else read_masks
     # Read predictions first: the truth may be a long download.
     predictions = read(options.predictions)
     against = read(options.against) if options.against else None
+    outlines = None
+    if options.outlines:
+        from rock_glacier.places.outlines import read_outlines
+
+        outlines = read_outlines(options.outlines)
     truth = load_truth(
         options.name,
         options.split,
         data_dir=options.data_dir,
         revision=options.revision,
         index=options.index,
+        images=options.html is not None,
     )
-    evaluation = evaluate(predictions, truth, against=against, threshold=options.threshold)
+    if options.map:
+        truth.check_locations("--map")
+    evaluation = evaluate(
+        predictions, truth, against=against, threshold=options.threshold, outlines=outlines
+    )
     if options.model_card:
         output.text(to_model_card(evaluation, options.predictions.stem).rstrip("\n"))
         for note in evaluation.notes:
@@ -119,7 +160,41 @@ def run(options: argparse.Namespace) -> None:
     else:
         for line in table_lines(evaluation):
             output.text(line)
+    _write_files(options, evaluation)
+
+
+def _write_files(options: argparse.Namespace, evaluation: Evaluation) -> None:
+    from rock_glacier.score.report import to_json
+
     if options.json:
         text = json.dumps(to_json(evaluation), indent=2, allow_nan=False)
         output.write_file(options.json, text + "\n")
-        output.message(f"Wrote {options.json}")
+    if options.html:
+        from rock_glacier.score.page import render_page
+
+        output.write_file(options.html, render_page(evaluation))
+    if options.map:
+        from rock_glacier.score.maps import write_map
+
+        write_map(evaluation, options.map)
+    for file in (options.json, options.html, options.map):
+        if file:
+            output.message(f"Wrote {file}")
+
+
+def _check_usage(options: argparse.Namespace) -> None:
+    """Raise an error if options do not go together."""
+    if options.model_card and options.against:
+        raise UsageError("--model-card is about one model: omit --against")
+    if options.name == CONFIG_NAMES[0]:
+        for name in ("outlines", "html", "map"):
+            if getattr(options, name):
+                raise UsageError(f"--{name} needs predicted masks: --name {CONFIG_NAMES[1]}")
+
+
+def _map_file(text: str) -> Path:
+    """Read the name of a map to write from the command line."""
+    file = output_file(text)
+    if file.suffix not in _MAPS:
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(_MAPS)}")
+    return file

@@ -1,4 +1,4 @@
-"""Confidence intervals of metrics, by a bootstrap over clusters of tiles: blocks or sites.
+"""Confidence intervals of metrics, by a bootstrap over clusters of tiles, or over rock glaciers.
 
 Tiles of one site are not independent: a model that fails on one tile fails on its neighbours. A
 bootstrap that draws single tiles gives intervals that are too narrow. The cluster bootstrap draws
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import special
+from scipy import special, stats
 
 LEVEL = 0.95
 """Confidence level of the intervals."""
@@ -50,20 +50,22 @@ _WEIGHTS_AT_ONCE = 2**20  # float64 values, 8 MiB
 
 @dataclass(frozen=True)
 class Clusters:
-    """Groups of tiles that the bootstrap draws together.
+    """Groups of tiles, or of rock glaciers, that the bootstrap draws together.
 
     Attributes:
-        unit: What a cluster is: "block", "site" or "tile".
+        unit: What a cluster is, such as "block", "site" or "tile".
         ids: int array of shape (tiles,): id of each tile's cluster, from 0 without a gap.
+        sizes: Shape (tiles,): how much each tile counts. Default: all the same.
     """
 
     unit: str
     ids: npt.NDArray[np.intp]
+    sizes: Array | None = None
 
     @property
     def number(self) -> int:
         """Number of clusters."""
-        return int(self.ids.max()) + 1
+        return int(self.ids.max(initial=-1)) + 1
 
     @property
     def effective(self) -> float:
@@ -76,7 +78,9 @@ class Clusters:
             >>> Clusters("site", np.array([0, 0, 0, 1])).effective
             1.6
         """
-        sizes = np.bincount(self.ids)
+        sizes = np.bincount(self.ids, self.sizes).astype(np.float64)
+        if sizes.sum() == 0:
+            return 0.0
         return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
@@ -112,6 +116,8 @@ def replicate(
     """
     generator = np.random.default_rng(seed)
     number = clusters.number
+    if number == 0:
+        return pd.DataFrame(statistic(np.zeros((replicates, 0))))
     at_once = max(1, _WEIGHTS_AT_ONCE // clusters.ids.size)
     chunks = []
     for first in range(0, replicates, at_once):
@@ -130,12 +136,13 @@ def find_interval(values: Array, clusters: Clusters) -> Interval:
         clusters: The clusters that were drawn.
 
     Returns:
-        The interval. Its ends are NaN if there is only one cluster, because all replicates are then
-        the same, or if the metric is undefined in more than `MOST_UNDEFINED` of the replicates.
+        The interval. Its ends are NaN if there is at most one cluster, because all replicates are
+        then the same, or if the metric is undefined in more than `MOST_UNDEFINED` of the
+        replicates.
     """
     defined = values[np.isfinite(values)]
     number = clusters.number
-    if number == 1 or defined.size < (1 - MOST_UNDEFINED) * values.size:
+    if number <= 1 or defined.size < (1 - MOST_UNDEFINED) * values.size:
         return Interval(math.nan, math.nan)
     # Hesterberg's correction: the t distribution instead of the normal distribution, and the
     # variance of a sample instead of the variance of the replicates.
@@ -143,3 +150,24 @@ def find_interval(values: Array, clusters: Clusters) -> Interval:
     tail = special.ndtr(-math.sqrt(number / (number - 1)) * quantile)
     low, high = np.quantile(defined, [tail, 1 - tail])
     return Interval(float(low), float(high))
+
+
+def wilson_interval(hits: int, number: int) -> Interval:
+    """Compute the confidence interval of a share of independent objects.
+
+    It is the score interval of E. B. Wilson, "Probable inference, the law of succession, and
+    statistical inference", Journal of the American Statistical Association 22 (1927) 209-212.
+
+    Args:
+        hits: How many objects have a property.
+        number: Number of objects. The interval of none is undefined.
+
+    Example:
+        >>> interval = wilson_interval(9, 10)
+        >>> round(interval.low, 3), round(interval.high, 3)
+        (0.596, 0.982)
+    """
+    if number == 0:
+        return Interval(math.nan, math.nan)
+    interval = stats.binomtest(hits, number).proportion_ci(LEVEL, "wilson")
+    return Interval(interval.low, interval.high)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,16 +15,34 @@ from rock_glacier.score.bootstrap import (
     FEW_CLUSTERS,
     MOST_UNDEFINED,
     REPLICATES,
+    Array,
     Clusters,
     Statistic,
     find_interval,
     replicate,
+    wilson_interval,
 )
+from rock_glacier.score.landforms import find_landforms, tabulate
+from rock_glacier.score.mosaics import Mosaic, count_ground, ground_weights, make_mosaics
 from rock_glacier.score.predictions import MAX_VALUE, Predictions
 from rock_glacier.score.truth import CLASSIFICATION, Truth
+from rock_glacier_dataset import TILE_SIZE
 
 THRESHOLD = 0.5
-"""Score from which a tile is predicted as `glaciar`."""
+"""Score from which a tile is predicted as `glaciar`, or a pixel as rock glacier."""
+
+ROCK_GLACIER = "rock glacier"
+"""What the bootstrap draws for metrics of rock glaciers: a row of `landforms.tabulate`."""
+
+PREDICTION = "predicted rock glacier"
+
+# The shares of rock glaciers that are found, and of predictions that are right.
+_SHARES = {
+    "landform_recall_50": ("found_50", "rock_glaciers", ROCK_GLACIER),
+    "landform_precision_50": ("right_50", "predictions", PREDICTION),
+    "landform_recall_25": ("found_25", "rock_glaciers", ROCK_GLACIER),
+    "landform_precision_25": ("right_25", "predictions", PREDICTION),
+}
 
 
 @dataclass(frozen=True)
@@ -47,22 +66,36 @@ class Evaluation:
     """The scores of predictions.
 
     Attributes:
-        predictions: File or folder of the predictions.
+        predictions: The predictions.
         truth: The truth of the split.
-        threshold: Score from which a tile is predicted as `glaciar`; not used for masks.
+        outlines: Outlines that were used as true rock glaciers, or None.
+        threshold: Score from which a tile is predicted as `glaciar`, or a pixel as rock glacier.
         metrics: A row for each metric, by name. Columns: `value`, the ends `low` and `high` of the
-            95 % interval, and `unit`, what the bootstrap drew ("block", "site" or "tile"). An
-            undefined number is NaN.
+            95 % interval, and `unit`, what the interval is about ("block", "site", "tile",
+            "rock glacier" or "predicted rock glacier").
+            An undefined number is NaN.
+        clusters: The clusters of each unit.
         notes: Limits of the scores, one sentence each.
         against: The other model, if there is one.
+        rock_glaciers: `landforms.Landforms.true` of all sites; empty for image-classification.
+        predicted: `landforms.Landforms.predicted` of all sites.
     """
 
-    predictions: str
+    predictions: Predictions
     truth: Truth
+    outlines: Any
     threshold: float
     metrics: pd.DataFrame
+    clusters: list[Clusters]
     notes: list[str]
     against: Comparison | None
+    rock_glaciers: pd.DataFrame
+    predicted: pd.DataFrame
+
+    def mosaics(self) -> Iterator[Mosaic]:
+        """Yield the merged tiles of each site, for maps and pictures."""
+        predicted = self.predictions.in_order_of(self.truth.paths)
+        return make_mosaics(self.truth, predicted, self.threshold)
 
 
 def evaluate(
@@ -71,6 +104,7 @@ def evaluate(
     *,
     against: Predictions | None = None,
     threshold: float = THRESHOLD,
+    outlines: Any = None,
 ) -> Evaluation:
     """Score predictions, and compare them with the predictions of another model.
 
@@ -78,28 +112,65 @@ def evaluate(
         predictions: Scores or masks, depending on the config of the truth.
         truth: The truth of a split.
         against: Predictions of another model.
-        threshold: Score from which a tile is predicted as `glaciar`; not used for masks.
+        threshold: Score from which a tile is predicted as `glaciar`, or a pixel as rock glacier.
+        outlines: Outlines from `places.outlines.read_outlines`. They are the true rock glaciers at
+            located sites, instead of the components of the masks.
 
     Raises:
-        InputError: If there is not exactly one prediction for each tile.
+        InputError: If there is not exactly one prediction for each tile, or if there are outlines
+            but the tile index has no locations.
     """
-    model = _bootstrap(predictions, truth, threshold)
-    notes = [*_notes_on_truth(truth), *_notes_on_undefined(predictions.source, model)]
+    if outlines is not None:
+        truth.check_locations("--outlines")
+    model = _measure(predictions, truth, threshold, outlines)
+    parts = _bootstrap(model, truth)
+    notes = [*_notes_on_truth(truth, outlines), *_notes_on_clusters(parts)]
+    notes += _notes_on_undefined(predictions.source, parts)
     comparison = None
     if against is not None:
-        other = _bootstrap(against, truth, threshold)
-        notes += _notes_on_undefined(against.source, other)
-        difference = _Bootstrapped(model.values - other.values, model.replicates - other.replicates)
-        differences = _summarize(difference, truth.clusters)
-        comparison = Comparison(against.source, other.values, differences)
+        other = _measure(against, truth, threshold, outlines)
+        first, second = _align(model, other)
+        other_parts = _bootstrap(second, truth)
+        notes += _notes_on_undefined(against.source, other_parts)
+        differences = [
+            replace(
+                part,
+                values=part.values - other.values,
+                replicates=part.replicates - other.replicates,
+            )
+            for part, other in zip(_bootstrap(first, truth), other_parts, strict=True)
+        ]
+        values = pd.concat([part.values for part in other_parts])
+        comparison = Comparison(against.source, values, _summarize(differences))
     return Evaluation(
-        predictions=predictions.source,
+        predictions=predictions,
         truth=truth,
+        outlines=outlines,
         threshold=threshold,
-        metrics=_summarize(model, truth.clusters),
+        metrics=_add_wilson_intervals(_summarize(parts), model.units),
+        clusters=[part.clusters for part in parts],
         notes=notes,
         against=comparison,
+        rock_glaciers=model.true,
+        predicted=model.predicted,
     )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the metrics of a model are computed from.
+
+    Attributes:
+        statistic: Statistic of the tiles.
+        true: Rock glaciers in the truth; empty for image-classification.
+        predicted: Predicted rock glaciers.
+        units: The table from `landforms.tabulate`, or None for image-classification.
+    """
+
+    statistic: Statistic
+    true: pd.DataFrame = field(default_factory=pd.DataFrame)
+    predicted: pd.DataFrame = field(default_factory=pd.DataFrame)
+    units: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -107,69 +178,166 @@ class _Bootstrapped:
     """Metrics with their replicates.
 
     Attributes:
-        values: Each metric over all tiles, by name.
+        values: The metrics over all tiles or rock glaciers, by name.
         replicates: A row for each replicate and a column for each metric.
+        clusters: What was drawn.
     """
 
     values: pd.Series[float]
     replicates: pd.DataFrame
+    clusters: Clusters
 
 
-def _bootstrap(predictions: Predictions, truth: Truth, threshold: float) -> _Bootstrapped:
-    """Compute the metrics of predictions, over all tiles and in the replicates."""
+def _measure(predictions: Predictions, truth: Truth, threshold: float, outlines: Any) -> _Measured:
     predicted = predictions.in_order_of(truth.paths)
-    statistic: Statistic
     if truth.config == CLASSIFICATION:
-        statistic = metrics.class_statistic(truth.values, predicted, threshold)
-    else:
-        is_predicted = (predicted >= threshold * MAX_VALUE).astype(np.uint8)
-        statistic = metrics.mask_statistic(truth.values, is_predicted)
-    whole = pd.DataFrame(statistic(np.ones((1, len(truth.paths)))))
-    return _Bootstrapped(whole.loc[0], replicate(statistic, truth.clusters))
+        return _Measured(_class_statistic(truth, predicted, threshold))
+    pixels = np.ones((TILE_SIZE, TILE_SIZE))
+    tiles = [
+        metrics.count_pixels(mask == 1, values >= threshold * MAX_VALUE, pixels)
+        for mask, values in zip(truth.values, predicted, strict=True)
+    ]
+    ground: dict[int, dict[str, float]] = {}
+    true = []
+    found = []
+    for mosaic in make_mosaics(truth, predicted, threshold):
+        ground.update(count_ground(mosaic))
+        landforms = find_landforms(mosaic, outlines)
+        true.append(landforms.true)
+        found.append(landforms.predicted)
+    plain = metrics.mask_statistic(pd.DataFrame(tiles))
+    by_ground = metrics.ground_statistic(
+        pd.DataFrame.from_dict(ground, orient="index").sort_index()
+    )
+    tables = _concat(true), _concat(found)
+    return _Measured(
+        lambda weights: {**plain(weights), **by_ground(weights)}, *tables, tabulate(*tables)
+    )
 
 
-def _summarize(bootstrapped: _Bootstrapped, clusters: Clusters) -> pd.DataFrame:
+def _class_statistic(truth: Truth, scores: Array, threshold: float) -> Statistic:
+    """Return the statistic of image-classification: of tiles, weighted by ground, and of sites."""
+    plain = metrics.class_statistic(truth.values, scores, threshold)
+    sites = truth.places["site"].to_numpy()
+    by_site = metrics.site_statistic(truth.values, scores, sites, threshold)
+    ground = ground_weights(truth)
+
+    def statistic(weights: Array) -> dict[str, Array]:
+        by_ground = metrics.add_prefix(plain(weights * ground))
+        return {**plain(weights), **by_ground, **by_site(weights)}
+
+    return statistic
+
+
+def _concat(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Concatenate tables of the same columns; some may be empty."""
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled or tables[:1], ignore_index=True)
+
+
+def _align(model: _Measured, other: _Measured) -> tuple[_Measured, _Measured]:
+    """Give both models the same rows of rock glaciers, so that the same ones are drawn."""
+    if model.units is None or other.units is None:
+        return model, other
+    index = model.units.index.union(other.units.index)
+    zeros = dict.fromkeys(model.units.columns.drop("distance"), 0)
+    return (
+        replace(model, units=model.units.reindex(index).fillna(zeros)),
+        replace(other, units=other.units.reindex(index).fillna(zeros)),
+    )
+
+
+def _bootstrap(measured: _Measured, truth: Truth) -> list[_Bootstrapped]:
+    """Compute the metrics of a model and their replicates: over tiles, and over rock glaciers."""
+    parts = [(measured.statistic, truth.clusters)]
+    units = measured.units
+    if units is not None:
+        area = units["true_pixels"] + units["predicted_pixels"] - units["right_pixels"]
+        clusters = Clusters(ROCK_GLACIER, np.arange(len(units)), area.to_numpy())
+        parts.append((metrics.landform_statistic(units), clusters))
+    bootstrapped = []
+    for statistic, clusters in parts:
+        whole = pd.DataFrame(statistic(np.ones((1, clusters.ids.size))))
+        bootstrapped.append(_Bootstrapped(whole.loc[0], replicate(statistic, clusters), clusters))
+    return bootstrapped
+
+
+def _summarize(parts: list[_Bootstrapped]) -> pd.DataFrame:
     """Return a row for each metric, with the columns value, low, high and unit."""
     rows = {}
-    for name, value in bootstrapped.values.items():
-        interval = find_interval(bootstrapped.replicates[name].to_numpy(), clusters)
-        rows[name] = {"value": value, "low": interval.low, "high": interval.high}
-    return pd.DataFrame.from_dict(rows, orient="index").assign(unit=clusters.unit)
+    for part in parts:
+        for name, value in part.values.items():
+            interval = find_interval(part.replicates[name].to_numpy(), part.clusters)
+            rows[name] = {
+                "value": value,
+                "low": interval.low,
+                "high": interval.high,
+                "unit": part.clusters.unit,
+            }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _notes_on_undefined(name: str, bootstrapped: _Bootstrapped) -> Iterator[str]:
+def _add_wilson_intervals(table: pd.DataFrame, units: pd.DataFrame | None) -> pd.DataFrame:
+    """Replace the intervals of the shares of rock glaciers and of predictions."""
+    if units is None:
+        return table
+    sums = units.sum()
+    for name, (hits, number, unit) in _SHARES.items():
+        interval = wilson_interval(int(sums[hits]), int(sums[number]))
+        table.loc[name, "low"] = interval.low
+        table.loc[name, "high"] = interval.high
+        table.loc[name, "unit"] = unit
+    return table
+
+
+def _notes_on_undefined(name: str, parts: list[_Bootstrapped]) -> Iterator[str]:
     """Yield notes on metrics that are undefined, in general or in some replicates."""
-    is_undefined = bootstrapped.values.isna()
-    if is_undefined.any():
-        undefined = ", ".join(bootstrapped.values.index[is_undefined])
+    values = pd.concat([part.values for part in parts])
+    if values.isna().any():
+        undefined = ", ".join(values.index[values.isna()])
         yield (
-            f"{name}: {undefined} cannot be computed, because a class is missing in the truth or "
-            "in the predictions."
+            f"{name}: {undefined} cannot be computed, because what they divide by is 0: for "
+            "example, a class is missing in the truth or in the predictions."
         )
-    numbers = bootstrapped.replicates.isna().sum()[~is_undefined]
-    if numbers.any():
-        ignored = ", ".join(
-            f"{metric} ({number:,})" for metric, number in numbers.items() if number
-        )
+    numbers = pd.concat([part.replicates.isna().sum() for part in parts])
+    numbers = numbers[(numbers > 0) & values.notna() & ~numbers.index.isin(list(_SHARES))]
+    if len(numbers):
+        ignored = ", ".join(f"{metric} ({number:,})" for metric, number in numbers.items())
         yield (
             f"{name}: intervals ignore replicates that lack a class: {ignored} of {REPLICATES:,}. "
             f"With more than {MOST_UNDEFINED:.0%} there is no interval."
         )
 
 
-def _notes_on_truth(truth: Truth) -> Iterator[str]:
+def _notes_on_truth(truth: Truth, outlines: Any) -> Iterator[str]:
     if truth.is_sample:
         yield f"{truth.source} is a synthetic sample: its scores say nothing about the dataset."
-    clusters = truth.clusters
-    if clusters.unit == "tile":
+    if truth.index is None:
         yield (
-            "The intervals are too narrow: without a tile index, tiles are drawn one by one as if "
-            "neighbours were independent. Pass --index; `audit --index` writes the file."
+            "Without a tile index, tiles count as if they shared no ground: the intervals are too "
+            "narrow, and a place that several tiles show counts several times. Pass --index; "
+            "`audit --index` writes the file."
         )
-    if clusters.number == 1:
-        yield f"There are no intervals, because all tiles are in one {clusters.unit}."
-    elif clusters.effective < FEW_CLUSTERS:
+    elif truth.index_file is not None:
+        yield f"The tile index is {truth.index_file}, not the one of {truth.source}."
+    places = truth.places
+    is_located = places.groupby("site")["easting"].count() > 0
+    if outlines is not None and not is_located.all():
         yield (
-            f"The intervals are unreliable and too narrow: {count(clusters.number, clusters.unit)} "
-            f"count like {clusters.effective:.1f} of equal size, fewer than {FEW_CLUSTERS}."
+            f"The outlines were not used at {count(int((~is_located).sum()), 'site')} without "
+            "location: the rock glaciers there are the connected parts of the masks."
         )
+
+
+def _notes_on_clusters(parts: list[_Bootstrapped]) -> Iterator[str]:
+    for part in parts:
+        clusters = part.clusters
+        number = count(clusters.number, clusters.unit)
+        names = ", ".join(name for name in part.values.index if name not in _SHARES)
+        if clusters.number <= 1:
+            yield f"There are no intervals of {names}, because there is only {number}."
+        elif clusters.effective < FEW_CLUSTERS:
+            yield (
+                f"The intervals over {clusters.unit}s are unreliable and too narrow: {number} "
+                f"count like {clusters.effective:.1f} of equal size, fewer than {FEW_CLUSTERS}."
+            )

@@ -10,8 +10,12 @@ rock glacier pixels. A quotient of 0 by 0 is undefined, NaN.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from scipy.sparse import csr_array
 
 from rock_glacier.score.bootstrap import Array, Statistic
 
@@ -68,36 +72,149 @@ def class_statistic(labels: npt.NDArray[np.int64], scores: Array, threshold: flo
     return statistic
 
 
-def mask_statistic(truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8]) -> Statistic:
+def site_statistic(
+    labels: npt.NDArray[np.int64],
+    scores: Array,
+    sites: npt.NDArray[np.int64],
+    threshold: float,
+) -> Statistic:
+    """Return the statistic of sites with rock glaciers.
+
+    A site is found if the mean score of its `glaciar` tiles reaches the threshold. In a replicate,
+    a site counts as often as its tiles do on average.
+
+    Args:
+        labels: Shape (tiles,), values 0 and 1: 1 is `glaciar`.
+        scores: Shape (tiles,), values in [0, 1]: the probability of `glaciar`.
+        sites: Shape (tiles,): the number of each tile's site.
+        threshold: Score from which a site is found.
+
+    Returns:
+        Function that computes site_recall, the share of the sites with `glaciar` tiles that are
+        found.
+    """
+    is_glaciar = labels == 1
+    numbers, columns = np.unique(sites[is_glaciar], return_inverse=True)
+    cells = (np.arange(columns.size), columns)
+    shape = (columns.size, numbers.size)
+    is_of_site = csr_array((np.ones(columns.size), cells), shape)
+    scores_of_site = csr_array((scores[is_glaciar], cells), shape)
+    sizes = is_of_site.sum(axis=0)
+
+    def statistic(weights: Array) -> dict[str, Array]:
+        tiles = weights[:, is_glaciar] @ is_of_site
+        is_found = _divide(weights[:, is_glaciar] @ scores_of_site, tiles) >= threshold
+        times = tiles / sizes
+        return {"site_recall": _divide((times * is_found).sum(axis=1), times.sum(axis=1))}
+
+    return statistic
+
+
+def count_pixels(
+    truth: npt.NDArray[np.bool_], predicted: npt.NDArray[np.bool_], weights: npt.NDArray[Any]
+) -> dict[str, float]:
+    """Count the pixels of a tile from which metrics are computed.
+
+    Args:
+        truth: Whether each pixel is rock glacier.
+        predicted: Whether each pixel is predicted as rock glacier.
+        weights: How much each pixel counts.
+
+    Returns:
+        Sum of the weights for each combination of truth and prediction.
+    """
+    combination = 2 * truth.ravel() + predicted.ravel()
+    sums = np.bincount(combination, weights.ravel(), minlength=4)
+    names = ("true_negatives", "false_positives", "false_negatives", "true_positives")
+    return dict(zip(names, sums.tolist(), strict=True))
+
+
+def mask_statistic(counts: pd.DataFrame) -> Statistic:
     """Return the statistic of image-segmentation, over the pixels of all tiles together.
 
     Args:
-        truth: Shape (tiles, 128, 128), values 0 and 1: 1 is rock glacier.
-        predicted: The same for predicted masks.
+        counts: A row for each tile, with the sums that `count_pixels` returns.
 
     Returns:
         Function that computes iou, miou (mean of the IoU of rock glacier and of background),
         precision, recall and f1.
     """
-    # Number of pixels of each tile, shape (tiles,).
-    hits = np.count_nonzero(truth & predicted, axis=(1, 2)).astype(np.float64)
-    positives = np.count_nonzero(predicted, axis=(1, 2)).astype(np.float64)
-    glaciers = np.count_nonzero(truth, axis=(1, 2)).astype(np.float64)
-    pixels = np.full(len(truth), float(truth[0].size))
 
     def statistic(weights: Array) -> dict[str, Array]:
-        true_positives = weights @ hits
-        false_positives = weights @ positives - true_positives
-        false_negatives = weights @ glaciers - true_positives
-        wrong = false_positives + false_negatives
-        true_negatives = weights @ pixels - true_positives - wrong
-        iou = _divide(true_positives, true_positives + wrong)
+        sums = {name: weights @ counts[name].to_numpy() for name in counts}
+        hits = sums["true_positives"]
+        rest = sums["true_negatives"]
+        wrong = sums["false_positives"] + sums["false_negatives"]
+        iou = _divide(hits, hits + wrong)
         return {
             "iou": iou,
-            "miou": (iou + _divide(true_negatives, true_negatives + wrong)) / 2,
-            "precision": _divide(true_positives, true_positives + false_positives),
-            "recall": _divide(true_positives, true_positives + false_negatives),
-            "f1": _divide(2 * true_positives, 2 * true_positives + wrong),
+            "miou": (iou + _divide(rest, rest + wrong)) / 2,
+            "precision": _divide(hits, hits + sums["false_positives"]),
+            "recall": _divide(hits, hits + sums["false_negatives"]),
+            "f1": _divide(2 * hits, 2 * hits + wrong),
+        }
+
+    return statistic
+
+
+def ground_statistic(counts: pd.DataFrame) -> Statistic:
+    """Return the statistic of image-segmentation, over the pixels of ground.
+
+    Args:
+        counts: A row for each tile, with the sums of `count_pixels` in which each place counts
+            once, and with `shared` and `agreeing`: the number of places that several tiles show,
+            and of those for which all of these tiles predict the same class.
+
+    Returns:
+        Function that computes the metrics of `mask_statistic` with the prefix `ground_`, and
+        agreement.
+    """
+    plain = mask_statistic(counts)
+    shared = counts["shared"].to_numpy()
+    agreeing = counts["agreeing"].to_numpy()
+
+    def statistic(weights: Array) -> dict[str, Array]:
+        agreement = _divide(weights @ agreeing, weights @ shared)
+        return {**add_prefix(plain(weights)), "agreement": agreement}
+
+    return statistic
+
+
+def add_prefix(values: dict[str, Array]) -> dict[str, Array]:
+    """Add the prefix `ground_` to the names of metrics."""
+    return {f"ground_{name}": value for name, value in values.items()}
+
+
+def landform_statistic(units: pd.DataFrame) -> Statistic:
+    """Return the statistic of rock glaciers.
+
+    Args:
+        units: A row for each rock glacier and the predictions that belong to it, from
+            `landforms.tabulate`.
+
+    Returns:
+        Function that computes the four shares landform_recall_50 to landform_precision_25,
+        area_users_accuracy, area_producers_accuracy and boundary_distance_m.
+    """
+    numbers = units.drop(columns="distance")
+    measured = units["distance"].dropna().sort_values()
+    columns = units.index.get_indexer(measured.index)
+    distances = np.append(measured.to_numpy(), np.nan)  # the last is for replicates without any
+
+    def statistic(weights: Array) -> dict[str, Array]:
+        sums = {name: weights @ numbers[name].to_numpy(float) for name in numbers}
+        times = np.cumsum(weights[:, columns], axis=1)
+        half = weights[:, columns].sum(axis=1, keepdims=True) / 2
+        lower = distances[(times < half).sum(axis=1)]
+        upper = distances[(times <= half).sum(axis=1)]
+        return {
+            "landform_recall_50": _divide(sums["found_50"], sums["rock_glaciers"]),
+            "landform_precision_50": _divide(sums["right_50"], sums["predictions"]),
+            "landform_recall_25": _divide(sums["found_25"], sums["rock_glaciers"]),
+            "landform_precision_25": _divide(sums["right_25"], sums["predictions"]),
+            "area_users_accuracy": _divide(sums["right_pixels"], sums["predicted_pixels"]),
+            "area_producers_accuracy": _divide(sums["found_pixels"], sums["true_pixels"]),
+            "boundary_distance_m": (lower + upper) / 2,
         }
 
     return statistic

@@ -11,7 +11,8 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from rock_glacier.output import count
 from rock_glacier.score.bootstrap import LEVEL, REPLICATES
-from rock_glacier.score.evaluation import Evaluation
+from rock_glacier.score.evaluation import PREDICTION, Evaluation
+from rock_glacier.score.landforms import FAIR, GOOD, area_km2
 from rock_glacier.score.truth import CLASSIFICATION
 from rock_glacier_dataset import REPO_ID
 
@@ -21,25 +22,31 @@ _DIGITS = 4  # decimal places
 def table_lines(evaluation: Evaluation) -> Iterator[str]:
     """Yield the lines of a report for the terminal."""
     truth = evaluation.truth
-    clusters = truth.clusters
     tiles = count(len(truth.paths), "tile")
-    drawn = count(clusters.number, clusters.unit)
     yield f"{truth.config}, split {truth.split}: {tiles} of {truth.source}"
+    if truth.config != CLASSIFICATION:
+        yield _count_landforms(evaluation)
     yield ""
-    yield from _table(evaluation.metrics, "value").to_string().split("\n")
+    yield from table_of_metrics(evaluation.metrics).to_string().split("\n")
     yield ""
     if evaluation.against is not None:
-        table = _table(evaluation.against.differences, "difference")
+        table = table_of_metrics(evaluation.against.differences, "difference")
         table.insert(0, "other", evaluation.against.values.map(_number))
         yield f"Difference from {evaluation.against.predictions}:"
         yield from table.to_string().split("\n")
         yield ""
     if truth.config == CLASSIFICATION:
         yield f"Tiles with a score of at least {evaluation.threshold:g} are predicted as glaciar."
-    yield (
-        f"Intervals: {LEVEL:.0%}, from {REPLICATES:,} bootstrap replicates of {drawn}, which count "
-        f"like {clusters.effective:.1f} of equal size."
+    else:
+        yield f"Pixels with a score of at least {evaluation.threshold:g} are predicted."
+    drawn = " and ".join(
+        f"{count(clusters.number, clusters.unit)}, which count like {clusters.effective:.1f} of "
+        "equal size"
+        for clusters in evaluation.clusters
     )
+    yield f"Intervals: {LEVEL:.0%}, from {REPLICATES:,} bootstrap replicates of {drawn}."
+    if truth.config != CLASSIFICATION:
+        yield "Intervals of landform_recall and landform_precision: Wilson."
     for note in evaluation.notes:
         yield f"Note: {note}"
 
@@ -47,28 +54,64 @@ def table_lines(evaluation: Evaluation) -> Iterator[str]:
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
     """Return an evaluation as a JSON object; undefined numbers are null."""
     truth = evaluation.truth
-    clusters = truth.clusters
     against = None
     if evaluation.against is not None:
         differences = evaluation.against.differences.drop(columns="unit")
         against = {
             "predictions": evaluation.against.predictions,
-            "differences": _rows_to_json(differences),
+            "differences": _to_objects(differences),
         }
+    clusters = {
+        clusters.unit: {"number": clusters.number, "effective": round(clusters.effective, 2)}
+        for clusters in evaluation.clusters
+    }
+    if truth.config != CLASSIFICATION:
+        number = len(evaluation.predicted)
+        clusters[PREDICTION] = {"number": number, "effective": number}
     return {
         "config": truth.config,
         "split": truth.split,
         "truth": truth.source,
         "tiles": len(truth.paths),
-        "clusters": {
-            clusters.unit: {"number": clusters.number, "effective": round(clusters.effective, 2)}
-        },
-        "metrics": _rows_to_json(evaluation.metrics),
+        "clusters": clusters,
+        "metrics": _to_objects(evaluation.metrics),
         "against": against,
-        "rock_glaciers": [],
-        "false_predictions": [],
+        "rock_glaciers": _rock_glaciers_to_json(evaluation.rock_glaciers),
+        "false_predictions": _false_predictions_to_json(evaluation.predicted),
         "notes": evaluation.notes,
     }
+
+
+def _count_landforms(evaluation: Evaluation) -> str:
+    """Count the rock glaciers and the predictions."""
+    true = evaluation.rock_glaciers
+    text = f"{count(len(true), 'rock glacier')} of {area_km2(true).sum():.2f} km2"
+    at_edge = int(true["is_at_edge"].sum())
+    if at_edge:
+        text += f" ({at_edge:,} cut by the edge of the tiles)"
+    predicted = evaluation.predicted
+    predictions = count(len(predicted), "predicted rock glacier")
+    return f"{text}, {predictions} of {area_km2(predicted).sum():.2f} km2"
+
+
+def _rock_glaciers_to_json(true: pd.DataFrame) -> list[dict[str, Any]]:
+    if true.empty:
+        return []
+    table = true[["site", "longitude", "latitude", "iou"]].copy()
+    table.insert(1, "outlines", [[name] if name else [] for name in true["outline"]])
+    table.insert(4, "area_km2", area_km2(true))
+    table["found"] = true["iou"] >= GOOD
+    table["found_25"] = true["iou"] >= FAIR
+    table["at_edge"] = true["is_at_edge"]
+    return [*_to_objects(table).values()]
+
+
+def _false_predictions_to_json(predicted: pd.DataFrame) -> list[dict[str, Any]]:
+    """List the predictions whose IoU with a rock glacier is less than `FAIR`."""
+    if predicted.empty:
+        return []
+    table = predicted[["site", "longitude", "latitude"]].assign(area_km2=area_km2(predicted))
+    return [*_to_objects(table[predicted["iou"] < FAIR]).values()]
 
 
 def to_model_card(evaluation: Evaluation, model_name: str) -> str:
@@ -83,15 +126,16 @@ def to_model_card(evaluation: Evaluation, model_name: str) -> str:
     """
     truth = evaluation.truth
     results = []
-    for name, metric in _rows_to_json(evaluation.metrics).items():
+    for name, metric in _to_objects(evaluation.metrics).items():
         if metric["value"] is None:
             continue
-        arguments: dict[str, Any] = {"bootstrap_unit": metric["unit"]}
+        arguments: dict[str, Any] = {
+            "interval_unit": metric["unit"],
+            "threshold": evaluation.threshold,
+        }
         if metric["low"] is not None:
             ends = [round(metric["low"], _DIGITS), round(metric["high"], _DIGITS)]
             arguments.update(confidence_level=LEVEL, confidence_interval=ends)
-        if truth.config == CLASSIFICATION:
-            arguments["threshold"] = evaluation.threshold
         results.append(
             EvalResult(
                 task_type=truth.config,
@@ -108,18 +152,24 @@ def to_model_card(evaluation: Evaluation, model_name: str) -> str:
     return ModelCardData(model_name=model_name, eval_results=results).to_yaml()
 
 
-def _table(metrics: pd.DataFrame, value_name: str) -> pd.DataFrame:
+def table_of_metrics(metrics: pd.DataFrame, value_name: str = "value") -> pd.DataFrame:
     """Return a table of texts, a row for each metric."""
     ends = metrics["low"].map(_number) + " to " + metrics["high"].map(_number)
     ends = ends.where(metrics["low"].notna(), "none")
-    return pd.DataFrame({value_name: metrics["value"].map(_number), f"{LEVEL:.0%} interval": ends})
+    return pd.DataFrame(
+        {
+            value_name: metrics["value"].map(_number),
+            f"{LEVEL:.0%} interval": ends,
+            "over": metrics["unit"] + "s",
+        }
+    )
 
 
 def _number(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.{_DIGITS}f}"
 
 
-def _rows_to_json(metrics: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Return the rows by name; NaN becomes None."""
-    rows = metrics.astype(object)
-    return rows.where(rows.notna(), None).to_dict("index")
+def _to_objects(table: pd.DataFrame) -> dict[Any, dict[str, Any]]:
+    """Return the rows as JSON objects by the names of the rows; NaN becomes None."""
+    rows = table.astype(object)
+    return rows.where(rows.notna(), None).T.to_dict()

@@ -60,6 +60,7 @@ class Truth:
         values: int64 of shape (tiles,), the labels; or uint8 of shape (tiles, 128, 128), the masks
             of 0 and 1 (rock glacier).
         index: The rows of the tile index for these tiles, in their order, or None without an index.
+        index_file: File of the index, if it is not the one next to the data.
         images: uint8 of shape (tiles, 128, 128, 3), the RGB tiles, if they were asked for.
     """
 
@@ -71,6 +72,7 @@ class Truth:
     paths: list[str]
     values: npt.NDArray[Any]
     index: pd.DataFrame | None
+    index_file: Path | None = None
     images: npt.NDArray[np.uint8] | None = None
 
     @property
@@ -83,6 +85,19 @@ class Truth:
             return self.index[PLACE_COLUMNS]
         places = pd.DataFrame({"site": range(len(self.paths))}).reindex(columns=PLACE_COLUMNS)
         return places.fillna({"x": 0, "y": 0, "orientation": 0}).astype({"orientation": int})
+
+    def check_locations(self, option: str) -> None:
+        """Check that the index has locations, which an option of the command needs.
+
+        Raises:
+            InputError: If no tile is located.
+        """
+        if self.places["easting"].isna().all():
+            raise InputError(
+                f"{self.source}: {option} needs the locations of the tiles, but the tile index has "
+                "none. Write an index with `rock-glacier audit DATA_DIR --outlines PATH --index "
+                "FILE`, and pass it as --index."
+            )
 
     @property
     def clusters(self) -> Clusters:
@@ -144,11 +159,11 @@ def load_truth(
     if not tiles:
         raise InputError(f"{source}: the split {split} has no tiles. Choose another split.")
     paths = list(tiles)
-    if index is None and (folder / INDEX_NAME).exists():
-        index = folder / INDEX_NAME
     rows = None
     if index is not None:
         rows = _read_index(index, paths, split)
+    elif (folder / INDEX_NAME).exists():
+        rows = _read_index(folder / INDEX_NAME, paths, split)
     return Truth(
         config=config,
         split=split,
@@ -158,6 +173,7 @@ def load_truth(
         paths=paths,
         values=np.stack(list(tiles.values())),
         index=rows,
+        index_file=index,
         images=np.stack(pictures) if images else None,
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rock_glacier.score.bootstrap import Clusters, find_interval, replicate
+from rock_glacier.score.bootstrap import Clusters, find_interval, replicate, wilson_interval
 
 CLUSTERS = Clusters("site", np.array([0, 1, 1, 2, 2, 2, 3]))
 
@@ -86,3 +86,33 @@ def test_one_cluster_has_no_interval():
 def test_clusters_of_different_sizes_count_less():
     assert CLUSTERS.number == 4
     assert CLUSTERS.effective == pytest.approx(49 / 15)
+
+
+def test_sizes_decide_how_much_clusters_count():
+    clusters = Clusters("rock glacier", np.arange(3), np.array([4.0, 1, 1]))
+    assert clusters.effective == pytest.approx(36 / 18)
+
+
+def test_no_clusters_give_no_intervals():
+    clusters = Clusters("rock glacier", np.arange(0), np.zeros(0))
+    assert (clusters.number, clusters.effective) == (0, 0)
+    values = replicate(lambda weights: {"sum": weights.sum(axis=1)}, clusters, replicates=10)["sum"]
+    assert values.tolist() == [0] * 10
+    assert np.isnan(find_interval(values.to_numpy(), clusters).low)
+
+
+@pytest.mark.parametrize(("hits", "number"), [(0, 5), (3, 5), (2741, 3015)])
+def test_wilson_intervals_solve_the_equation_of_the_score_test(hits, number):
+    interval = wilson_interval(hits, number)
+    for end in (interval.low, interval.high):
+        deviation = (hits / number - end) ** 2
+        assert deviation == pytest.approx(
+            1.959964**2 * end * (1 - end) / number, rel=1e-5, abs=1e-12
+        )
+
+
+def test_wilson_interval_of_a_published_precision():
+    """90.9 % of 3,015 outlines: 89.8 to 91.9 % (Xu et al. 2026)."""
+    interval = wilson_interval(2741, 3015)
+    assert (round(interval.low, 3), round(interval.high, 3)) == (0.898, 0.919)
+    assert np.isnan(wilson_interval(0, 0).low)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import metrics
 
-from rock_glacier.score.metrics import class_statistic, mask_statistic
+from rock_glacier.score.metrics import (
+    class_statistic,
+    count_pixels,
+    mask_statistic,
+    site_statistic,
+)
 
 ALL_ONCE = np.ones((1, 5))
 
@@ -56,13 +62,46 @@ def test_class_metrics_of_one_class_are_undefined(label, score, names):
     assert undefined(result) == names
 
 
+def test_site_recall_equals_that_of_a_plain_loop():
+    """In a replicate, a site counts as often as its tiles on average."""
+    generator = np.random.default_rng(3)
+    labels = generator.integers(0, 2, 60)
+    sites = generator.integers(0, 12, 60)
+    scores = generator.random(60)
+    weights = generator.integers(0, 3, (20, 60))
+    weights[0] = 1
+    result = site_statistic(labels, scores, sites, 0.5)(weights.astype(float))["site_recall"]
+    for row, times in enumerate(weights):
+        found = total = 0.0
+        for site in np.unique(sites[labels == 1]):
+            of_site = (sites == site) & (labels == 1)
+            if times[of_site].sum():
+                share = times[of_site].mean()
+                total += share
+                found += share * (np.average(scores[of_site], weights=times[of_site]) >= 0.5)
+        assert result[row] == pytest.approx(found / total)
+
+
+def test_site_recall_without_glaciar_tiles_is_undefined():
+    arrays = (np.zeros(5, int), np.ones(5), np.arange(5))
+    assert undefined(site_statistic(*arrays, 0.5)(ALL_ONCE)) == {"site_recall"}
+
+
+def count_all(truth, predicted):
+    """Count the pixels of each tile."""
+    pixels = np.ones((128, 128))
+    return pd.DataFrame(
+        [count_pixels(*pair, pixels) for pair in zip(truth == 1, predicted == 1, strict=True)]
+    )
+
+
 def test_mask_metrics_equal_those_of_scikit_learn():
     generator = np.random.default_rng(0)
     truth, predicted = generator.integers(0, 2, (2, 5, 128, 128), np.uint8)
     predicted[2] = 0
     truth[3] = 0
     weights = np.array([[1, 1, 1, 1, 1], [0, 2, 1, 1, 1], [3, 0, 0, 1, 1]])
-    result = mask_statistic(truth, predicted)(weights.astype(np.float64))
+    result = mask_statistic(count_all(truth, predicted))(weights.astype(np.float64))
     for row, times in enumerate(weights):
         pair = [np.repeat(masks, times, axis=0).ravel() for masks in (truth, predicted)]
         expected = {
@@ -86,4 +125,4 @@ def test_mask_metrics_equal_those_of_scikit_learn():
 )
 def test_mask_metrics_without_a_class_are_undefined(truth, predicted, names):
     masks = [np.full((5, 128, 128), value, np.uint8) for value in (truth, predicted)]
-    assert undefined(mask_statistic(*masks)(ALL_ONCE)) == names
+    assert undefined(mask_statistic(count_all(*masks))(ALL_ONCE)) == names

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, cast
 
+import geopandas
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +15,9 @@ from huggingface_hub import ModelCard, ModelCardData
 from PIL import Image
 from sklearn import metrics
 
-from rock_glacier.index import make_index, write_index
+from rock_glacier.index import make_index, read_index, write_index
+from rock_glacier.score.bootstrap import wilson_interval
+from rock_glacier.score.mosaics import ground_weights
 from rock_glacier.score.truth import load_truth
 from rock_glacier.synthetic import make_sample
 
@@ -25,9 +29,16 @@ MASKS = ("--name", "image-segmentation")
 def data_dir(tmp_path_factory):
     """A sample with the true index; its test split has 20 tiles of several sites."""
     folder = tmp_path_factory.mktemp("score") / "sample"
-    table = make_sample(folder, train=4, validation=4, test=20, overlap=0.5)
-    write_index(make_index(table), folder / "tiles.parquet")
+    make_sample(folder, train=4, validation=4, test=20, overlap=0.5, outlines=True)
+    (folder / "true_tiles.parquet").rename(folder / "tiles.parquet")
     return folder
+
+
+@pytest.fixture(scope="module")
+def index(data_dir):
+    """The rows of the index for the test split."""
+    table = read_index(data_dir / "tiles.parquet")
+    return table[table["split"] == "test"].set_index("path")
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +149,28 @@ def test_intervals_are_over_sites_of_the_index(score, write_scores, data_dir, tm
     assert with_blocks["metrics"]["f1"]["low"] != result["metrics"]["f1"]["low"]
 
 
+def test_ground_metrics_of_scores_are_weighted_by_ground(score, write_scores, labels, data_dir):
+    file = write_scores("a.csv", 0.2)
+    weights = ground_weights(load_truth(CLASSES[1], "test", data_dir=str(data_dir)))
+    assert weights.min() < 0.5
+    scores = pd.read_csv(file)["score"]
+    result = score(file, *CLASSES)["metrics"]
+    expected = metrics.roc_auc_score(labels, scores, sample_weight=weights)
+    assert result["ground_roc_auc"]["value"] == pytest.approx(expected)
+    expected = metrics.accuracy_score(labels, scores >= 0.5, sample_weight=weights)
+    assert result["ground_accuracy"]["value"] == pytest.approx(expected)
+
+
+def test_sites_are_found_by_the_mean_score_of_their_tiles(score, write_scores, labels, index):
+    file = write_scores("a.csv", 0.2)
+    scores = pd.read_csv(file, index_col="path")["score"]
+    is_glaciar = index["label"] == "glaciar"
+    means = scores[is_glaciar.index[is_glaciar]].groupby(index["site"]).mean()
+    result = score(file, *CLASSES)["metrics"]["site_recall"]
+    assert 0 < result["value"] < 1
+    assert result["value"] == pytest.approx((means >= 0.5).mean())
+
+
 def test_intervals_over_tiles_come_with_a_note(write_scores, data_dir, capsys, tmp_path):
     for name in ("train.zip", "validation.zip", "test.zip"):
         (tmp_path / name).write_bytes((data_dir / name).read_bytes())
@@ -171,7 +204,110 @@ def test_a_model_does_not_differ_from_itself(score, write_masks):
     folder = write_masks("a", 3)
     differences = score(folder, *MASKS, "--against", folder)["against"]["differences"]
     for difference in differences.values():
-        assert difference == {"value": 0, "low": 0, "high": 0}
+        assert difference["value"] == 0
+        assert {difference["low"], difference["high"]} in ({0}, {None})
+
+
+def test_models_are_compared_on_the_same_rock_glaciers(score, write_masks):
+    first, second = (write_masks(name, shift) for name, shift in (("a", 3), ("b", 40)))
+    reports = [score(folder, *MASKS)["metrics"] for folder in (first, second)]
+    differences = score(first, *MASKS, "--against", second)["against"]["differences"]
+    assert list(differences) == list(reports[0])
+    for name, difference in differences.items():
+        values = [report[name]["value"] for report in reports]
+        if None not in values:
+            assert difference["value"] == pytest.approx(values[0] - values[1])
+    assert differences["landform_recall_50"]["low"] > 0
+    assert differences["boundary_distance_m"]["high"] < 0
+
+
+def test_json_lists_rock_glaciers_and_false_predictions(score, write_masks, index):
+    result = score(write_masks("a", 70), *MASKS)
+    table = pd.DataFrame(result["rock_glaciers"])
+    assert list(table) == [
+        "site",
+        "outlines",
+        "longitude",
+        "latitude",
+        "area_km2",
+        "iou",
+        "found",
+        "found_25",
+        "at_edge",
+    ]
+    shares = {name: metric["value"] for name, metric in result["metrics"].items()}
+    assert shares["landform_recall_50"] == table["found"].mean() < table["found_25"].mean()
+    assert shares["landform_recall_25"] == table["found_25"].mean()
+    number = result["clusters"]["predicted rock glacier"]["number"]
+    false = len(result["false_predictions"])
+    assert shares["landform_precision_25"] == pytest.approx(1 - false / number)
+    centres = index.groupby("site")[["longitude", "latitude"]].agg(["min", "max"])
+    for row in [*result["rock_glaciers"], *result["false_predictions"]]:
+        for name in ("longitude", "latitude"):
+            low, high = centres.loc[row["site"], name]
+            assert low - 0.01 < row[name] < high + 0.01
+
+
+def test_wilson_intervals_are_those_of_the_counts(score, write_masks):
+    result = score(write_masks("a", 70), *MASKS)
+    found = [row["found"] for row in result["rock_glaciers"]]
+    expected = wilson_interval(sum(found), len(found))
+    recall = result["metrics"]["landform_recall_50"]
+    assert (recall["low"], recall["high"]) == (expected.low, expected.high)
+    units = {name: metric["unit"] for name, metric in result["metrics"].items()}
+    assert units["landform_recall_50"] == units["area_users_accuracy"] == "rock glacier"
+    assert units["landform_precision_50"] == "predicted rock glacier"
+    assert units["ground_iou"] == units["agreement"] == "site"
+    assert set(result["clusters"]) == set(units.values())
+
+
+def test_outlines_name_the_rock_glaciers(score, write_masks, data_dir):
+    folder = write_masks("a", 0)
+    outlines = data_dir / "outlines.geojson"
+    result = score(folder, *MASKS, "--outlines", outlines)
+    names = [name for row in result["rock_glaciers"] for name in row["outlines"]]
+    assert len(names) == len(set(names)) == len(result["rock_glaciers"]) > 3
+    assert set(names) <= set(geopandas.read_file(outlines)["name"])
+    assert result["metrics"]["landform_recall_50"]["value"] == 1
+    assert result["metrics"]["area_producers_accuracy"]["value"] > 0.99
+
+
+def test_scores_and_masks_are_thresholded(score, masks, tmp_path):
+    """A pixel with the score 0.6 is rock glacier from 0.5, but not from 0.7."""
+    for path, mask in masks.items():
+        file = tmp_path / "soft" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask * 153 + (1 - mask) * 80).save(file)
+    assert score(tmp_path / "soft", *MASKS)["metrics"]["iou"]["value"] == 1
+    result = score(tmp_path / "soft", *MASKS, "--threshold", "0.7")
+    assert result["metrics"]["recall"]["value"] == 0
+    assert result["metrics"]["precision"]["value"] is None
+
+
+@pytest.mark.parametrize("option", ["--map", "--outlines"])
+def test_an_index_without_locations_is_an_error(option, write_masks, data_dir, capsys, tmp_path):
+    index = read_index(data_dir / "tiles.parquet")
+    columns = ["longitude", "latitude", "epsg", "easting", "northing", "located_by", "geometry"]
+    write_index(make_index(index.drop(columns=columns)), tmp_path / "tiles.parquet")
+    file = tmp_path / "map.gpkg" if option == "--map" else data_dir / "outlines.geojson"
+    arguments = ("--data-dir", data_dir, "--index", tmp_path / "tiles.parquet", option, file)
+    assert run_command("score", write_masks("a", 3), *MASKS, *arguments) == 1
+    error = capsys.readouterr().err
+    assert option in error
+    assert "audit DATA_DIR --outlines PATH --index FILE" in error
+    assert not (tmp_path / "map.gpkg").exists()
+
+
+def test_the_page_shows_each_rock_glacier_worst_first(score, write_masks, tmp_path):
+    file = tmp_path / "page.html"
+    result = score(write_masks("a", 30), *MASKS, "--html", file)
+    page = file.read_text(encoding="utf-8")
+    shown = [float(iou) for iou in re.findall(r"IoU (\d\.\d\d)", page)]
+    number = len(result["rock_glaciers"])
+    assert len(shown) == page.count("<img ") == number + len(result["false_predictions"])
+    assert shown[:number] == sorted(round(row["iou"], 2) for row in result["rock_glaciers"])
+    assert "<script" not in page
+    assert str(tmp_path) not in page
 
 
 def test_the_table_shows_every_metric(write_masks, data_dir, capsys):
@@ -208,7 +344,15 @@ def test_wrong_predictions_end_with_status_1(write_scores, data_dir, capsys, tmp
 
 @pytest.mark.parametrize(
     "options",
-    ["--data-dir a --revision main", "--threshold 50", "--model-card --against b.csv"],
+    [
+        "--data-dir a --revision main",
+        "--threshold 50",
+        "--model-card --against b.csv",
+        "--map a.gpkg",
+        "--html a.html",
+        "--outlines a.gpkg",
+        "--map a.shp",
+    ],
 )
 def test_options_that_do_not_fit_end_with_status_2(options):
     assert run_command("score", "a.csv", *CLASSES, *options.split()) == 2
