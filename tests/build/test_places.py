@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import geopandas
@@ -58,6 +59,22 @@ def test_splits_share_no_footprints(sample: Path, built: Path) -> None:
     pairs = find_footprint_pairs(true)
     splits = index["split"].to_numpy()
     assert len(pairs) > len(index)
+    assert (splits[pairs["a"]] == splits[pairs["b"]]).all()
+
+
+def test_sites_that_only_footprints_connect_stay_together(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without matches, tiles on several dates are in several sites."""
+    find_fewer = functools.partial(find_sites, matches=False)
+    monkeypatch.setattr("rock_glacier.build.build.find_sites", find_fewer)
+    assert build(sample, tmp_path / "out", "--ratios", "2:1:1") == 0
+    index = read_index(tmp_path / "out" / "tiles.parquet")
+    assert len(index) == 30
+    pairs = find_footprint_pairs(true_index(sample, index))
+    is_located = index["easting"].notna().to_numpy()
+    pairs = pairs[is_located[pairs["a"]] & is_located[pairs["b"]]]
+    splits = index["split"].to_numpy()
     assert (splits[pairs["a"]] == splits[pairs["b"]]).all()
 
 
