@@ -2,8 +2,8 @@
 
 Formats: https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html and
 https://docs.mlcommons.org/croissant/docs/croissant-rai-spec.html. Texts are sections of the card.
-Numbers are measured on the staged files. mlcroissant is imported where it is used, because this
-takes half a second.
+Numbers are measured on the staged files. mlcroissant is imported in functions, because this takes
+half a second.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _COLUMNS = {
     "split": "The split.",
     "image": "The tile, a PNG file: red, green, blue and alpha, 8 bits per channel.",
     "labels": "The class: 0 is cordillera, 1 is glaciar.",
-    "masks": "The mask, a PNG file: white is rock glacier, black is background, all are opaque.",
+    "masks": "The mask, a PNG file of opaque pixels: white is rock glacier, black is background.",
     "path": "The tile's path in its archive: <split>/<class>/<id>.png.",
     "label": "The class: cordillera or glaciar.",
     "source": "The file that the tile was made from, or null.",
@@ -113,7 +113,10 @@ def describe(card: DatasetCard, folder: Path, *, repo_id: str, is_sample: bool =
     context = mlc.Context(conforms_to=f"{_NAMESPACE}{_VERSIONS[0]}", rdf=rdf)
     url = f"https://huggingface.co/datasets/{repo_id}"
     index = read_index(folder / INDEX_NAME)
-    tables = {config: features_of(config).arrow_schema for config in CONFIG_NAMES}
+    tables = {
+        config: pa.schema([pa.field("split", pa.string()), *features_of(config).arrow_schema])
+        for config in CONFIG_NAMES
+    }
     tables["tiles"] = pq.read_schema(folder / INDEX_NAME)
     metadata = mlc.Metadata(
         ctx=context,
@@ -165,7 +168,7 @@ def _list_files(context: mlc.Context, folder: Path, url: str) -> list[Any]:
         name="repo",
         content_url=url,
         encoding_formats=["git+https"],
-        # A repository has no checksum, but mlcroissant needs one. The Hub writes this address.
+        # mlcroissant needs a checksum, and a repository has none. The Hub writes this.
         sha256="https://github.com/mlcommons/croissant/issues/80",
     )
     contained = {"ctx": context, "contained_in": ["repo"], "encoding_formats": [_PARQUET]}
@@ -214,13 +217,11 @@ def _describe_splits(context: mlc.Context, splits: pd.Series) -> mlc.RecordSet:
 
 
 def _describe_table(context: mlc.Context, table: str, schema: pa.Schema) -> mlc.RecordSet:
-    """Describe the columns of a config or of the tile index, and the split of a config's rows."""
+    """Describe the records of a config or of the tile index."""
     import mlcroissant as mlc
 
-    types = dict(zip(schema.names, schema.types, strict=True))
     fields = []
-    for column in dict.fromkeys(["split", *types] if table in CONFIG_NAMES else types):
-        column_type = types.get(column, pa.string())
+    for column, column_type in zip(schema.names, schema.types, strict=True):
         field = mlc.Field(
             ctx=context,
             id=f"{table}/{column}",
@@ -260,7 +261,7 @@ def _find_data_type(column_type: pa.DataType) -> str:
 
 
 def _find_source(context: mlc.Context, table: str, column: str) -> mlc.Source:
-    """Return where the values of a column are."""
+    """Return the source of a column's values: files, and how to extract the values from them."""
     import mlcroissant as mlc
 
     extract = mlc.Extract(ctx=context, column=column)
@@ -269,7 +270,7 @@ def _find_source(context: mlc.Context, table: str, column: str) -> mlc.Source:
     transforms = []
     if column == "split":
         extract = mlc.Extract(ctx=context, file_property="fullpath")
-        # mlcroissant applies the expression to its result once more, so it matches that too.
+        # mlcroissant applies the expression again to its result, so it must match that too.
         regex = f"(?:{table}/)?({'|'.join(SPLIT_NAMES)})(?:-.+parquet)?$"
         transforms = [mlc.Transform(ctx=context, regex=regex)]
     elif column in ("image", "masks"):

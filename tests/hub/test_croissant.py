@@ -1,4 +1,4 @@
-"""The Croissant file: mlcroissant finds no fault, and every number is that of the staged files."""
+"""The Croissant file: mlcroissant reads it, and its numbers are those of the staged files."""
 
 from __future__ import annotations
 
@@ -184,10 +184,17 @@ def test_bias_states_sites_and_areas(staged_located, located):
     tiles = geopandas.read_parquet(staged_located / "main/tiles.parquet").to_crs(32719)
     text = located["geocr:spatialBias"]
     assert f"{len(tiles)} tiles show {tiles['site'].nunique()} sites" in text
-    areas = [float(area) for area in re.findall(r"cover ([\d.]+) km2", text)]
-    for split, area in zip(SPLIT_NAMES, areas, strict=True):
-        union = shapely.union_all(tiles.geometry[tiles["split"] == split])
-        assert area == pytest.approx(union.area / 1e6, rel=0.001)
+    assert f"The largest site has {tiles['site'].value_counts().max()} tile" in text
+    areas = re.findall(
+        r"split (\w+), (\d+) located tiles cover (\S+) km2, the area of (\S+) ", text
+    )
+    for split, number, area, equivalent in areas:
+        footprints = tiles.geometry[tiles["split"] == split]
+        union = shapely.union_all(footprints).area / 1e6
+        assert int(number) == len(footprints)
+        assert float(area) == pytest.approx(union, rel=0.001)
+        assert float(equivalent) == pytest.approx(union / 1.28**2, abs=0.1)
+    assert [split for split, *_ in areas] == list(SPLIT_NAMES)
 
 
 def test_places_of_unlocated_tiles(staged, card):
