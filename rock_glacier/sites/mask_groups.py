@@ -9,9 +9,9 @@ over. Of the 4,910 weaker pairs, 4,465 are accepted.
 
 A mask overlap says nothing about the images if the masks belong to other tiles, or are as simple as
 boxes. So the images of up to 64 pairs of each group are compared by phase correlation, within 2
-pixels of the offset of the masks. The group is rejected unless more than half of the pairs have a peak
-of at least 0.03. Pairs of which an image is flat, such as snow or shadow without texture, neither
-confirm nor contradict; a group of only such pairs is kept.
+pixels of the offset of the masks. The group is rejected unless more than half of the pairs have a
+peak of at least 0.03. A pair with a flat image, such as snow or shadow without texture, neither
+confirms nor contradicts; a group of only such pairs is kept.
 
 How the threshold was chosen: of 6,000 pairs of real tiles of two places, at the offsets of true
 pairs, 0.2 % have such a peak. That is also the risk that a group of one pair is accepted wrongly;
@@ -25,8 +25,8 @@ in larger groups it is smaller. No group was accepted in these tests:
 
 Masks that belong to their tiles, cut from a random pattern at the places of the 300 early tiles:
 96 % of the 2,537 strong pairs on two dates have such a peak, and 87 % of the pairs that share less
-than a quarter of a tile. All groups of at least 4 compared pairs are accepted, and
-94 % of the groups of 1 to 3 pairs that form among 12 to 60 of these tiles.
+than a quarter of a tile. All groups of at least 4 compared pairs are accepted, and 94 % of the
+groups of 1 to 3 pairs that form among 12 to 60 of these tiles.
 """
 
 from __future__ import annotations
