@@ -12,11 +12,11 @@ import numpy.typing as npt
 MAX_FEATURES = 250
 """Largest number of features of a tile; the strongest are kept."""
 
-FEATURE = np.dtype(
-    [("x", "f4"), ("y", "f4"), ("size", "f4"), ("angle", "f4"), ("descriptor", "u1", 128)]
-)
-"""A feature: position and diameter in pixels, angle in degrees clockwise from the right, and the
-RootSIFT descriptor times 255."""
+GEOMETRY = np.dtype([("x", "f4"), ("y", "f4"), ("size", "f4"), ("angle", "f4")])
+"""Position and diameter in pixels, and angle in degrees clockwise from the right."""
+
+FEATURE = np.dtype([("geometry", GEOMETRY), ("descriptor", "u1", 128)])
+"""A feature: its geometry, and the RootSIFT descriptor times 255."""
 
 # A SIFT descriptor is a histogram over 4 x 4 fields and 8 angles. In a transposed tile, its numbers
 # have this order.
@@ -43,11 +43,7 @@ def detect_features(rgba: npt.NDArray[np.uint8]) -> np.ndarray:
     points, descriptors = sift.detectAndCompute(clahe.apply(luminance), None)
     features = np.zeros(len(points), FEATURE)
     if len(points):
-        positions = np.array([point.pt for point in points])
-        features["x"] = positions[:, 0]
-        features["y"] = positions[:, 1]
-        features["size"] = [point.size for point in points]
-        features["angle"] = [point.angle for point in points]
+        features["geometry"] = [(*point.pt, point.size, point.angle) for point in points]
         sums = np.maximum(descriptors.sum(1, keepdims=True), 1)
         features["descriptor"] = np.rint(255 * np.sqrt(descriptors / sums))
     return features[:MAX_FEATURES]  # SIFT returns more if several are equally strong

@@ -26,6 +26,7 @@ two dates that have nothing in common, unless other dates connect them.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,17 +42,29 @@ from tqdm import tqdm
 from rock_glacier.parallel import Workers, cut_ranges
 from rock_glacier.sites.features import (
     FEATURE,
+    GEOMETRY,
     MAX_FEATURES,
     detect_features,
     transpose_descriptors,
 )
 from rock_glacier.sites.orientations import INVERSE, MATRICES, oriented
 from rock_glacier.sites.overlaps import WINDOW
+from rock_glacier.sites.phase import Spectrum, phase_peak, spectrum_of
+from rock_glacier.sites.windows import shared_rectangles
 from rock_glacier.tiles import ArrayFiles, check_scratch_space
 from rock_glacier_dataset import TILE_SIZE
 
-MIN_VOTES = 4
+MIN_VOTES = 2
+"""Smallest number of votes of a candidate."""
+
+MIN_PHASE = 0.045
+"""Smallest phase correlation that confirms a candidate."""
+
+MIN_GRADIENT_VOTES = 4
+"""Smallest number of votes of a candidate that the gradients can confirm."""
+
 MIN_CORRELATION = 0.25
+"""Smallest correlation of the gradients that confirms a candidate."""
 
 _MIN_DEVIATION = 18  # correlation times the square root of the pixels, for small rectangles
 _NEIGHBOURS = 32  # neighbours of each feature
@@ -60,17 +73,22 @@ _MAX_SIZE_RATIO = 1.25
 _MAX_ANGLE = 12  # degrees between a rotation and the nearest multiple of 90 degrees
 _FIELD = 3  # pixels; votes for offsets in one field are counted together
 _LOCATION = 4  # pixels; features of a tile in one square of this size are at one location
-_SEARCH = 3  # pixels; how far a link is moved to find the best correlation
 _EXACT_SEARCH = 20_000  # features; above this, only the nearest clusters are searched
 _PROBES = 8  # clusters that are searched
 _TRAINING = 100_000  # features that the clusters are computed from; 51 MB as float32
 _MIN_TRAINING_PER_CLUSTER = 39  # features; faiss warns if there are fewer
 _QUERIED_TILES = 64  # tiles whose features are searched at once
-_CACHED_TILES = 500  # tiles whose gradients a worker keeps, 64 KiB each
+_CACHED_TILES = 200  # spectra (258 KiB each) and gradients (64 KiB) that a worker keeps
 
-_LINK = np.dtype(
-    [("a", "i4"), ("b", "i4"), ("orientation", "i2"), ("dx", "i2"), ("dy", "i2"), ("votes", "i4")]
+_VOTE = np.dtype(
+    [("a", "i4"), ("b", "i4"), ("orientation", "i4"), ("dx", "f4"), ("dy", "f4"), ("place", "i4")]
 )
+"""A vote for a link from tile a to tile b; `place` is the square of tile a that it comes from."""
+
+_TYPES = {
+    **dict.fromkeys(("a", "b", "orientation", "dx", "dy", "pixels", "votes"), np.int64),
+    "correlation": np.float64,
+}
 
 
 @dataclass(frozen=True)
@@ -79,39 +97,39 @@ class _Features:
 
     Attributes:
         descriptors: uint8 array of shape (features, 128).
-        geometry: float32 array of shape (features, 4): x, y, size, angle.
+        geometry: Array of `GEOMETRY` of shape (features,).
         tiles: int32 array of shape (features,): number of the tile of each feature.
         ends: int64 array of shape (tiles + 1,): first feature of each tile, and the end.
     """
 
     descriptors: npt.NDArray[np.uint8]
-    geometry: npt.NDArray[np.float32]
+    geometry: npt.NDArray[Any]
     tiles: npt.NDArray[np.int32]
     ends: npt.NDArray[np.int64]
 
 
-def find_matches(files: ArrayFiles, workers: Workers, overlaps: pd.DataFrame) -> pd.DataFrame:
-    """Find pairs of tiles that show the same ground and do not overlap.
+def find_matches(files: ArrayFiles, workers: Workers, known: pd.DataFrame) -> pd.DataFrame:
+    """Find pairs of tiles that show the same ground.
 
     Args:
         files: The decoded tiles.
         workers: Processes to use.
-        overlaps: The pairs that overlap, to skip: columns `a` and `b`.
+        known: Pairs to skip, such as exact overlaps: columns `a` and `b`, with `a` < `b`.
 
     Returns:
         A row for each pair, sorted by `a` and `b` (row numbers of the tiles, `a` < `b`), with the
         link from a to b in `orientation`, `dx`, `dy`, the size of the common rectangle in `pixels`,
-        the number of `votes`, and the `correlation` of the gradients, at most 1.
+        the number of `votes`, and the `correlation` of the gradients over the common rectangle,
+        from -1 to 1. A match is stronger the larger `votes` times `correlation` is.
     """
     check_scratch_space(files.tiles * MAX_FEATURES * FEATURE.itemsize)
     ranges = cut_ranges(files.tiles, workers.parts)
     tasks = [(files, first, last) for first, last in ranges]
     described = workers.map(_describe_tiles, tasks, "Detecting features")
     features = _collect(files, described)
-    links = _vote(features, threads=workers.num_proc)
-    known = set(zip(overlaps["a"].tolist(), overlaps["b"].tolist(), strict=True))
-    is_new = [pair not in known for pair in links[["a", "b"]].tolist()]
-    links = links[np.array(is_new, bool)]
+    links = _find_candidates(features, threads=workers.num_proc)
+    keys = pd.MultiIndex.from_frame(links[["a", "b"]])
+    links = links[~keys.isin(pd.MultiIndex.from_frame(known[["a", "b"]]))]
     link_ranges = cut_ranges(len(links), workers.parts)
     confirm_tasks = [(files, links[first:last]) for first, last in link_ranges]
     confirmed = [_as_frame([]), *workers.map(_confirm, confirm_tasks, "Confirming matches")]
@@ -134,39 +152,43 @@ def _collect(files: ArrayFiles, parts: Iterable[list[np.ndarray]]) -> _Features:
             for features in part:
                 numbers.append(len(features))
                 descriptors.write(features["descriptor"].tobytes())
-                columns = [features[name] for name in ("x", "y", "size", "angle")]
-                geometry.write(np.column_stack(columns).tobytes())
+                geometry.write(features["geometry"].tobytes())
     ends = np.concatenate([[0], np.cumsum(numbers)]).astype(np.int64)
     return _Features(
         _map(descriptor_file, np.uint8, (int(ends[-1]), 128)),
-        _map(geometry_file, np.float32, (int(ends[-1]), 4)),
+        _map(geometry_file, GEOMETRY, (int(ends[-1]),)),
         np.repeat(np.arange(files.tiles, dtype=np.int32), np.diff(ends)),
         ends,
     )
 
 
-def _map(file: Path, dtype: Any, shape: tuple[int, int]) -> npt.NDArray[Any]:
+def _map(file: Path, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     if shape[0] == 0:  # an empty file cannot be mapped
         return np.zeros(shape, dtype)
     return np.memmap(file, dtype, "r", shape=shape)
 
 
-def _vote(features: _Features, *, threads: int) -> np.ndarray:
-    """Return each pair's link with the most votes, if there are enough: array of `_LINK`."""
+def _find_candidates(features: _Features, *, threads: int) -> pd.DataFrame:
+    """Find each pair's link with the most votes, if there are at least 2.
+
+    Returns:
+        A row for each pair: `a`, `b` (`a` < `b`), `orientation`, `dx`, `dy`, `votes`.
+    """
     index = _make_index(features.descriptors, threads=threads)
     number = len(features.ends) - 1
-    found = [np.zeros(0, _LINK)]
+    found = [_count_votes(np.zeros(0, _VOTE))]
     with tqdm(total=number, desc="Searching matches", unit=" tiles", disable=None) as bar:
         for first in range(0, number, _QUERIED_TILES):
             last = min(first + _QUERIED_TILES, number)
             span = slice(features.ends[first], features.ends[last])
             if span.start < span.stop:
                 votes = [
-                    _search(index, features, span, mirrored=mirrored) for mirrored in (False, True)
+                    _cast_votes(index, features, span, mirrored=mirrored)
+                    for mirrored in (False, True)
                 ]
                 found.append(_count_votes(np.concatenate(votes)))
             bar.update(last - first)
-    return _best_of_pairs(_order(np.concatenate(found)))
+    return _best_of_pairs(_order(pd.concat(found, ignore_index=True)))
 
 
 def _make_index(descriptors: npt.NDArray[np.uint8], *, threads: int) -> Any:
@@ -187,122 +209,156 @@ def _make_index(descriptors: npt.NDArray[np.uint8], *, threads: int) -> Any:
     return index
 
 
-def _search(
+def _cast_votes(
     index: Any, features: _Features, span: slice, *, mirrored: bool
-) -> npt.NDArray[np.float64]:
-    """Search the neighbours of some features, as they are or as in the transposed tile.
+) -> npt.NDArray[Any]:
+    """Let the neighbours of some features vote for links.
+
+    Args:
+        index: Index of all features.
+        features: All features.
+        span: The features whose neighbours are searched.
+        mirrored: Whether to search as in the transposed tile.
 
     Returns:
-        A row for each vote: a, b, orientation, dx, dy, location in a.
+        Array of `_VOTE`.
     """
     queries = features.descriptors[span]
     if mirrored:
         queries = transpose_descriptors(queries)
     _, neighbours = index.search(queries.astype(np.float32), _NEIGHBOURS)
     is_other_tile = features.tiles[neighbours] != features.tiles[span, None]
-    is_vote = (neighbours >= 0) & is_other_tile
-    a = neighbours[is_vote]
-    b = np.repeat(np.arange(span.start, span.stop), is_vote.sum(1))
-    geometry_a = features.geometry[a]
-    geometry_b = features.geometry[b]
-    ratios = geometry_b[:, 2] / geometry_a[:, 2]
-    # `numpy.rot90` reduces a feature's angle by 90 degrees; a transposition subtracts it from 90.
-    if mirrored:
-        angles = geometry_a[:, 3] + geometry_b[:, 3] - 90
-    else:
-        angles = geometry_b[:, 3] - geometry_a[:, 3]
-    quarter_turns = np.rint(angles / 90)
-    fits = np.abs(angles - 90 * quarter_turns) < _MAX_ANGLE
-    fits &= (ratios > _MIN_SIZE_RATIO) & (ratios < _MAX_SIZE_RATIO)
+    is_neighbour = (neighbours >= 0) & is_other_tile
+    a = neighbours[is_neighbour]
+    b = np.repeat(np.arange(span.start, span.stop), is_neighbour.sum(1))
+    quarter_turns, fits = _compare(features.geometry[a], features.geometry[b], mirrored=mirrored)
     a = a[fits]
     b = b[fits]
-    geometry_a = geometry_a[fits]
-    orientations = quarter_turns[fits].astype(np.int64) % 4 + 4 * mirrored
+    votes = np.zeros(len(a), _VOTE)
+    votes["a"] = features.tiles[a]
+    votes["b"] = features.tiles[b]
+    votes["orientation"] = quarter_turns[fits] % 4 + 4 * mirrored
+    first = features.geometry[a]
+    second = features.geometry[b]
     centre = (TILE_SIZE - 1) / 2
-    centred = geometry_b[fits, :2] - centre
-    moved = np.einsum("nij,nj->ni", MATRICES[orientations], centred) + centre
-    offsets = geometry_a[:, :2] - moved
-    locations = TILE_SIZE * (geometry_a[:, 1] // _LOCATION) + geometry_a[:, 0] // _LOCATION
-    votes = np.column_stack(
-        [features.tiles[a], features.tiles[b], orientations, offsets, locations]
+    centred = np.column_stack([second["x"], second["y"]]) - centre
+    moved = np.einsum("nij,nj->ni", MATRICES[votes["orientation"]], centred) + centre
+    votes["dx"] = first["x"] - moved[:, 0]
+    votes["dy"] = first["y"] - moved[:, 1]
+    votes["place"] = TILE_SIZE * (first["y"] // _LOCATION) + first["x"] // _LOCATION
+    farthest = TILE_SIZE - WINDOW
+    return votes[(np.abs(votes["dx"]) <= farthest) & (np.abs(votes["dy"]) <= farthest)]
+
+
+def _compare(
+    a: npt.NDArray[Any], b: npt.NDArray[Any], *, mirrored: bool
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Compare the sizes and angles of features.
+
+    Args:
+        a: Features, an array of `GEOMETRY`.
+        b: The feature to compare each with.
+        mirrored: Whether the tile of b was transposed.
+
+    Returns:
+        The number of quarter turns that is nearest to the difference of the angles, and whether
+        the two features fit each other.
+    """
+    # `numpy.rot90` reduces a feature's angle by 90 degrees; a transposition subtracts it from 90.
+    angles = a["angle"] + b["angle"] - 90 if mirrored else b["angle"] - a["angle"]
+    quarter_turns = np.rint(angles / 90)
+    ratios = b["size"] / a["size"]
+    fits = np.abs(angles - 90 * quarter_turns) < _MAX_ANGLE
+    fits &= (ratios > _MIN_SIZE_RATIO) & (ratios < _MAX_SIZE_RATIO)
+    return quarter_turns.astype(np.int64), fits
+
+
+def _count_votes(votes: npt.NDArray[Any]) -> pd.DataFrame:
+    """Count votes in overlapping fields; returns rows as `_find_candidates` does, in any order."""
+    shifts = itertools.product((0, 0.5), repeat=2)
+    return _best_of_pairs(
+        pd.concat([_count_in_fields(votes, *shift) for shift in shifts], ignore_index=True)
     )
-    return votes[(np.abs(offsets) <= TILE_SIZE - WINDOW).all(1)]
 
 
-def _count_votes(votes: npt.NDArray[np.float64]) -> np.ndarray:
-    """Count votes in overlapping fields; returns the best link of each pair: array of `_LINK`."""
-    pairs = votes[:, :3].astype(np.int64)
-    locations = votes[:, 5].astype(np.int64)
+def _count_in_fields(votes: npt.NDArray[Any], shift_x: float, shift_y: float) -> pd.DataFrame:
+    """Count the places that vote for each field; returns the links with at least 2 votes.
+
+    Args:
+        votes: Array of `_VOTE`.
+        shift_x: Shift of the fields to the left, as a share of their width.
+        shift_y: The same, upwards.
+    """
+    column = np.floor(votes["dx"] / _FIELD + shift_x).astype(np.int64) + TILE_SIZE // 2
+    row = np.floor(votes["dy"] / _FIELD + shift_y).astype(np.int64) + TILE_SIZE // 2
     # One number for each field, because `numpy.unique` sorts rows slowly.
-    most = pairs[:, :2].max(0, initial=0) + 1
-    shape = (int(most[0]), int(most[1]), 8, TILE_SIZE, TILE_SIZE)
-    found = [np.zeros(0, _LINK)]
-    for shift_x in (0, 0.5):
-        for shift_y in (0, 0.5):
-            cells = np.floor(votes[:, 3:5] / _FIELD + (shift_x, shift_y)).astype(np.int64)
-            cells += TILE_SIZE // 2
-            keys = np.ravel_multi_index((*pairs.T, *cells.T), shape)
-            _, first, field = np.unique(keys, return_index=True, return_inverse=True)
-            distinct = np.unique(field * TILE_SIZE**2 + locations)
-            totals = np.bincount(field)
-            links = np.zeros(len(first), _LINK)
-            for column, name in enumerate(("a", "b", "orientation")):
-                links[name] = pairs[first, column]
-            links["dx"] = np.rint(np.bincount(field, votes[:, 3]) / totals)
-            links["dy"] = np.rint(np.bincount(field, votes[:, 4]) / totals)
-            links["votes"] = np.bincount(distinct // TILE_SIZE**2)
-            found.append(links[links["votes"] >= MIN_VOTES])
-    return _best_of_pairs(np.concatenate(found))
+    parts = (votes["a"], votes["b"], votes["orientation"], column, row)
+    shape = [int(part.max(initial=0)) + 1 for part in parts]
+    _, first, field = np.unique(
+        np.ravel_multi_index(parts, shape), return_index=True, return_inverse=True
+    )
+    places = TILE_SIZE**2
+    distinct = np.unique(field * places + votes["place"])
+    totals = np.bincount(field)
+    links = pd.DataFrame(votes[["a", "b", "orientation"]][first])
+    links["dx"] = np.rint(np.bincount(field, votes["dx"]) / totals)
+    links["dy"] = np.rint(np.bincount(field, votes["dy"]) / totals)
+    links["votes"] = np.bincount(distinct // places)
+    return links[links["votes"] >= MIN_VOTES].astype(np.int64)
 
 
-def _order(links: np.ndarray) -> np.ndarray:
+def _order(links: pd.DataFrame) -> pd.DataFrame:
     """Invert the links from a later tile to an earlier one."""
-    ordered = links.copy()
     is_later = links["a"] > links["b"]
-    inverse = INVERSE[links["orientation"][is_later]]
-    offsets = np.column_stack([links["dx"][is_later], links["dy"][is_later]])
-    inverse_offsets = -np.einsum("nij,nj->ni", MATRICES[inverse], offsets)
-    ordered["a"][is_later] = links["b"][is_later]
-    ordered["b"][is_later] = links["a"][is_later]
-    ordered["orientation"][is_later] = inverse
-    ordered["dx"][is_later] = inverse_offsets[:, 0]
-    ordered["dy"][is_later] = inverse_offsets[:, 1]
-    return ordered
+    later = links[is_later]
+    inverse = INVERSE[later["orientation"]]
+    offsets = -np.einsum("nij,nj->ni", MATRICES[inverse], later[["dx", "dy"]])
+    inverted = later.assign(
+        a=later["b"], b=later["a"], orientation=inverse, dx=offsets[:, 0], dy=offsets[:, 1]
+    )
+    return pd.concat([links[~is_later], inverted])
 
 
-def _best_of_pairs(links: np.ndarray) -> np.ndarray:
+def _best_of_pairs(links: pd.DataFrame) -> pd.DataFrame:
     """Return each pair's link with the most votes, in the order of the pairs."""
-    # The last key is the most important one.
-    keys = [links[name] for name in ("dy", "dx", "orientation")]
-    links = links[np.lexsort((*keys, -links["votes"], links["b"], links["a"]))]
-    _, first = np.unique(links[["a", "b"]], return_index=True)
-    return links[first]
+    keys = ["a", "b", "votes", "orientation", "dx", "dy"]
+    is_ascending = [key != "votes" for key in keys]
+    ordered = links.sort_values(keys, ascending=is_ascending, ignore_index=True)
+    return ordered.drop_duplicates(["a", "b"], ignore_index=True)
 
 
-def _confirm(files: ArrayFiles, links: np.ndarray) -> pd.DataFrame:
-    """Confirm links by correlation; returns rows as `find_matches` does."""
+def _confirm(files: ArrayFiles, links: pd.DataFrame) -> pd.DataFrame:
+    """Confirm candidates; returns rows as `find_matches` does."""
     images = files.open_images()
 
     @functools.lru_cache(_CACHED_TILES)
-    def gradients_of(tile: int) -> npt.NDArray[np.float32]:
+    def spectrum(tile: int, orientation: int) -> Spectrum:
+        return spectrum_of(oriented(images[tile], orientation))
+
+    @functools.lru_cache(_CACHED_TILES)
+    def gradients(tile: int) -> npt.NDArray[np.float32]:
         return _compute_gradients(images[tile])
 
     rows = []
-    for link in links:
-        a = gradients_of(int(link["a"]))
-        b = oriented(gradients_of(int(link["b"])), int(link["orientation"]))
-        correlation, dx, dy = _best_correlation(a, b, int(link["dx"]), int(link["dy"]))
-        pixels = (TILE_SIZE - abs(dx)) * (TILE_SIZE - abs(dy))
-        if correlation >= max(MIN_CORRELATION, _MIN_DEVIATION / pixels**0.5):
-            row = (link["a"], link["b"], link["orientation"], dx, dy, pixels, link["votes"])
-            rows.append((*row, round(correlation, 4)))
+    link: Any
+    for link in links.itertuples(index=False):
+        spectrum_a = spectrum(link.a, 0)
+        spectrum_b = spectrum(link.b, link.orientation)
+        phase, dx, dy = phase_peak(spectrum_a, spectrum_b, link.dx, link.dy)
+        if phase < MIN_PHASE and link.votes < MIN_GRADIENT_VOTES:
+            continue
+        gradients_b = oriented(gradients(link.b), link.orientation)
+        shared_a, shared_b = shared_rectangles(gradients(link.a), gradients_b, dx, dy)
+        pixels = shared_a.size
+        correlation = _correlate(shared_a, shared_b)
+        if phase >= MIN_PHASE or correlation >= max(MIN_CORRELATION, _MIN_DEVIATION / pixels**0.5):
+            confirmed = link._replace(dx=dx, dy=dy)
+            rows.append({**confirmed._asdict(), "pixels": pixels, "correlation": correlation})
     return _as_frame(rows)
 
 
-def _as_frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
-    columns = ["a", "b", "orientation", "dx", "dy", "pixels", "votes"]
-    frame = pd.DataFrame(rows, columns=[*columns, "correlation"])
-    return frame.astype({**dict.fromkeys(columns, np.int64), "correlation": np.float64})
+def _as_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES).round(4)
 
 
 def _compute_gradients(rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -314,26 +370,8 @@ def _compute_gradients(rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return np.log1p(np.hypot(horizontal, vertical))
 
 
-def _best_correlation(
-    a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], dx: int, dy: int
-) -> tuple[float, int, int]:
-    """Return the highest correlation within 3 pixels of an offset, and its offset.
-
-    Args:
-        a: Gradients of the first tile.
-        b: Gradients of the second tile, already in its orientation.
-        dx: Horizontal offset of the link.
-        dy: Vertical offset of the link.
-    """
-    top = max(dy, 0)
-    bottom = TILE_SIZE + min(dy, 0)
-    left = max(dx, 0)
-    right = TILE_SIZE + min(dx, 0)
-    rows = slice(top - dy + _SEARCH, bottom - dy - _SEARCH)
-    columns = slice(left - dx + _SEARCH, right - dx - _SEARCH)
-    template = np.ascontiguousarray(b[rows, columns])
-    if template.std() < 1e-3:  # OpenCV gives a flat template a correlation of 1
-        return 0.0, dx, dy
-    correlations = cv2.matchTemplate(a[top:bottom, left:right], template, cv2.TM_CCOEFF_NORMED)
-    y, x = np.unravel_index(correlations.argmax(), correlations.shape)
-    return float(correlations[y, x]), dx + int(x) - _SEARCH, dy + int(y) - _SEARCH
+def _correlate(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+    """Return the correlation of two rectangles, 0 if one of them is flat."""
+    if min(a.std(), b.std()) < 1e-3:
+        return 0.0
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])

@@ -48,9 +48,6 @@ def phase_peak(
         The correlation, at most 1 (for a tile and itself), and its `dx` and `dy`.
     """
     near = np.arange(-radius, radius + 1)
-    # Only the rows near the offset are needed. This takes a fifth of the time of `irfft2`.
-    angles = 2j * np.pi * np.outer(dy + near, scipy.fft.fftfreq(_SIZE))
-    rows = np.exp(angles).astype(np.complex64) @ (a * b.conj()) / _SIZE
-    correlations = scipy.fft.irfft(rows, _SIZE)[:, dx + near]
+    correlations = scipy.fft.irfft2(a * b.conj(), (_SIZE, _SIZE))[np.ix_(dy + near, dx + near)]
     y, x = np.unravel_index(correlations.argmax(), correlations.shape)
     return float(correlations[y, x]), dx + int(x) - radius, dy + int(y) - radius

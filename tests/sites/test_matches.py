@@ -107,8 +107,10 @@ def test_transposed_descriptors_are_those_of_the_transposed_tile():
     tile = scene(1)[:TILE_SIZE, :TILE_SIZE]
     features = detect_features(tile)
     transposed = detect_features(oriented(tile, 4))
-    places = np.column_stack([features["y"], features["x"]])
-    nearest = [np.hypot(*(places - (row["x"], row["y"])).T).argmin() for row in transposed]
+    places = np.column_stack([features["geometry"]["y"], features["geometry"]["x"]])
+    nearest = [
+        np.hypot(*(places - (row["x"], row["y"])).T).argmin() for row in transposed["geometry"]
+    ]
     expected = transpose_descriptors(features["descriptor"])[nearest].astype(int)
     assert np.median(np.abs(transposed["descriptor"] - expected)) <= 1
     untransposed = features["descriptor"][nearest].astype(int)
