@@ -32,15 +32,19 @@ THRESHOLD = 0.5
 """Score from which a tile is predicted as `glaciar`, or a pixel as rock glacier."""
 
 ROCK_GLACIER = "rock glacier"
-"""What the bootstrap draws for metrics of rock glaciers: a row of `landforms.tabulate`."""
+"""Unit of metrics of true rock glaciers."""
 
 PREDICTION = "predicted rock glacier"
+"""Unit of the share of predictions that are right."""
 
-# The shares of rock glaciers that are found, and of predictions that are right.
+GROUP = "prediction group"
+"""What the bootstrap draws for other metrics of predictions: all that belong to a rock glacier."""
+
+# The shares with Wilson intervals: columns of `landforms.tabulate`, and the unit.
 _SHARES = {
     "landform_recall_50": ("found_50", "rock_glaciers", ROCK_GLACIER),
-    "landform_precision_50": ("right_50", "predictions", PREDICTION),
     "landform_recall_25": ("found_25", "rock_glaciers", ROCK_GLACIER),
+    "landform_precision_50": ("right_50", "predictions", PREDICTION),
     "landform_precision_25": ("right_25", "predictions", PREDICTION),
 }
 
@@ -71,10 +75,9 @@ class Evaluation:
         outlines: Outlines that were used as true rock glaciers, or None.
         threshold: Score from which a tile is predicted as `glaciar`, or a pixel as rock glacier.
         metrics: A row for each metric, by name. Columns: `value`, the ends `low` and `high` of the
-            95 % interval, and `unit`, what the interval is about ("block", "site", "tile",
-            "rock glacier" or "predicted rock glacier").
-            An undefined number is NaN.
-        clusters: The clusters of each unit.
+            95 % interval, and `unit`, what the interval is about: "block", "site", "tile",
+            `ROCK_GLACIER`, `PREDICTION` or `GROUP`. An undefined number is NaN.
+        clusters: What the bootstrap drew.
         notes: Limits of the scores, one sentence each.
         against: The other model, if there is one.
         rock_glaciers: `landforms.Landforms.true` of all sites; empty for image-classification.
@@ -123,22 +126,22 @@ def evaluate(
     if outlines is not None:
         truth.check_locations("--outlines")
     model = _measure(predictions, truth, threshold, outlines)
-    parts = _bootstrap(model, truth)
+    parts = _bootstrap(model, truth, model.groups)
     notes = [*_notes_on_truth(truth, outlines), *_notes_on_clusters(parts)]
     notes += _notes_on_undefined(predictions.source, parts)
     comparison = None
     if against is not None:
         other = _measure(against, truth, threshold, outlines)
-        first, second = _align(model, other)
-        other_parts = _bootstrap(second, truth)
+        groups = model.groups.union(other.groups)
+        other_parts = _bootstrap(other, truth, groups)
         notes += _notes_on_undefined(against.source, other_parts)
         differences = [
             replace(
-                part,
-                values=part.values - other.values,
-                replicates=part.replicates - other.replicates,
+                first,
+                values=first.values - second.values,
+                replicates=first.replicates - second.replicates,
             )
-            for part, other in zip(_bootstrap(first, truth), other_parts, strict=True)
+            for first, second in zip(_bootstrap(model, truth, groups), other_parts, strict=True)
         ]
         values = pd.concat([part.values for part in other_parts])
         comparison = Comparison(against.source, values, _summarize(differences))
@@ -171,6 +174,13 @@ class _Measured:
     true: pd.DataFrame = field(default_factory=pd.DataFrame)
     predicted: pd.DataFrame = field(default_factory=pd.DataFrame)
     units: pd.DataFrame | None = None
+
+    @property
+    def groups(self) -> pd.Index:
+        """Index of the rows of `units` with predictions."""
+        if self.units is None:
+            return pd.Index([])
+        return self.units.index[self.units["predictions"] > 0]
 
 
 @dataclass(frozen=True)
@@ -235,31 +245,33 @@ def _concat(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled or tables[:1], ignore_index=True)
 
 
-def _align(model: _Measured, other: _Measured) -> tuple[_Measured, _Measured]:
-    """Give both models the same rows of rock glaciers, so that the same ones are drawn."""
-    if model.units is None or other.units is None:
-        return model, other
-    index = model.units.index.union(other.units.index)
-    zeros = dict.fromkeys(model.units.columns.drop("distance"), 0)
-    return (
-        replace(model, units=model.units.reindex(index).fillna(zeros)),
-        replace(other, units=other.units.reindex(index).fillna(zeros)),
-    )
+def _bootstrap(measured: _Measured, truth: Truth, groups: pd.Index) -> list[_Bootstrapped]:
+    """Compute metrics and their replicates: over tiles, rock glaciers and groups of predictions.
 
-
-def _bootstrap(measured: _Measured, truth: Truth) -> list[_Bootstrapped]:
-    """Compute the metrics of a model and their replicates: over tiles, and over rock glaciers."""
+    Args:
+        measured: What a model was measured by.
+        truth: The truth of the split.
+        groups: Index of the rows of `units` that are groups of predictions. To compare two models,
+            it is that of both.
+    """
     parts = [(measured.statistic, truth.clusters)]
-    units = measured.units
-    if units is not None:
-        area = units["true_pixels"] + units["predicted_pixels"] - units["right_pixels"]
-        clusters = Clusters(ROCK_GLACIER, np.arange(len(units)), area.to_numpy())
-        parts.append((metrics.landform_statistic(units), clusters))
+    if measured.units is not None:
+        true = measured.units[measured.units["rock_glaciers"] > 0]
+        predicted = measured.units.reindex(groups).fillna(0)
+        parts += [
+            (metrics.rock_glacier_statistic(true), _each(ROCK_GLACIER, true["true_pixels"])),
+            (metrics.prediction_statistic(predicted), _each(GROUP, predicted["predicted_pixels"])),
+        ]
     bootstrapped = []
     for statistic, clusters in parts:
         whole = pd.DataFrame(statistic(np.ones((1, clusters.ids.size))))
         bootstrapped.append(_Bootstrapped(whole.loc[0], replicate(statistic, clusters), clusters))
     return bootstrapped
+
+
+def _each(unit: str, sizes: pd.Series[float]) -> Clusters:
+    """Return clusters of one row each."""
+    return Clusters(unit, np.arange(len(sizes)), sizes.to_numpy())
 
 
 def _summarize(parts: list[_Bootstrapped]) -> pd.DataFrame:
@@ -332,12 +344,12 @@ def _notes_on_truth(truth: Truth, outlines: Any) -> Iterator[str]:
 def _notes_on_clusters(parts: list[_Bootstrapped]) -> Iterator[str]:
     for part in parts:
         clusters = part.clusters
-        number = count(clusters.number, clusters.unit)
         names = ", ".join(name for name in part.values.index if name not in _SHARES)
         if clusters.number <= 1:
-            yield f"There are no intervals of {names}, because there is only {number}."
+            yield f"Without at least two {clusters.unit}s, there are no intervals of {names}."
         elif clusters.effective < FEW_CLUSTERS:
             yield (
-                f"The intervals over {clusters.unit}s are unreliable and too narrow: {number} "
-                f"count like {clusters.effective:.1f} of equal size, fewer than {FEW_CLUSTERS}."
+                f"The intervals over {clusters.unit}s are unreliable and too narrow: "
+                f"{count(clusters.number, clusters.unit)} count like {clusters.effective:.1f} of "
+                f"equal size, fewer than {FEW_CLUSTERS}."
             )

@@ -103,10 +103,11 @@ def find_landforms(mosaic: Mosaic, outlines: Any = None) -> Landforms:
 
 
 def tabulate(true: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each true rock glacier, with the predictions that belong to it.
+    """Return a row for each true rock glacier, with the group of predictions that belong to it.
 
-    If a site has predictions but no rock glacier, these have a row of their own. The bootstrap
-    draws these rows, so that two models can be compared on the same rows.
+    The predictions at a site without rock glacier are a group as well. The bootstrap draws rows,
+    because predictions of one rock glacier are not independent, and because two models have the
+    same rock glaciers but not the same predictions.
 
     Args:
         true: `Landforms.true` of all sites.
@@ -114,9 +115,9 @@ def tabulate(true: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Table with the index `site` and `label`, which is 0 for a site without rock glacier.
-        Columns: `rock_glaciers` (1 or 0), `found_50` and `found_25` (how many of them are found),
-        `true_pixels`, `found_pixels`, `distance`; `predictions`, `right_50` and `right_25` (how
-        many of them are right), `predicted_pixels`, `right_pixels`.
+        Columns: `rock_glaciers` (1 or 0), `found_50` and `found_25` (whether it is found),
+        `true_pixels`, `found_pixels`, `distance`; `predictions` (number), `right_50` and `right_25`
+        (how many of them are right), `predicted_pixels`, `right_pixels`.
     """
     rock_glaciers = pd.DataFrame(
         {

@@ -185,36 +185,60 @@ def add_prefix(values: dict[str, Array]) -> dict[str, Array]:
     return {f"ground_{name}": value for name, value in values.items()}
 
 
-def landform_statistic(units: pd.DataFrame) -> Statistic:
-    """Return the statistic of rock glaciers.
+def rock_glacier_statistic(units: pd.DataFrame) -> Statistic:
+    """Return the statistic of true rock glaciers.
 
     Args:
-        units: A row for each rock glacier and the predictions that belong to it, from
-            `landforms.tabulate`.
+        units: A row for each rock glacier, from `landforms.tabulate`.
 
     Returns:
-        Function that computes the four shares landform_recall_50 to landform_precision_25,
-        area_users_accuracy, area_producers_accuracy and boundary_distance_m.
+        Function that computes landform_recall_50, landform_recall_25, area_producers_accuracy and
+        boundary_distance_m (median of `distance`).
     """
-    numbers = units.drop(columns="distance")
     measured = units["distance"].dropna().sort_values()
     columns = units.index.get_indexer(measured.index)
     distances = np.append(measured.to_numpy(), np.nan)  # the last is for replicates without any
 
     def statistic(weights: Array) -> dict[str, Array]:
-        sums = {name: weights @ numbers[name].to_numpy(float) for name in numbers}
-        times = np.cumsum(weights[:, columns], axis=1)
-        half = weights[:, columns].sum(axis=1, keepdims=True) / 2
-        lower = distances[(times < half).sum(axis=1)]
-        upper = distances[(times <= half).sum(axis=1)]
+        number = weights.sum(axis=1)
+        times = weights[:, columns]
+        half = times.sum(axis=1, keepdims=True) / 2
+        ranks = np.cumsum(times, axis=1)
+        lower = distances[(ranks < half).sum(axis=1)]
+        upper = distances[(ranks <= half).sum(axis=1)]
         return {
-            "landform_recall_50": _divide(sums["found_50"], sums["rock_glaciers"]),
-            "landform_precision_50": _divide(sums["right_50"], sums["predictions"]),
-            "landform_recall_25": _divide(sums["found_25"], sums["rock_glaciers"]),
-            "landform_precision_25": _divide(sums["right_25"], sums["predictions"]),
-            "area_users_accuracy": _divide(sums["right_pixels"], sums["predicted_pixels"]),
-            "area_producers_accuracy": _divide(sums["found_pixels"], sums["true_pixels"]),
+            "landform_recall_50": _divide(weights @ units["found_50"].to_numpy(), number),
+            "landform_recall_25": _divide(weights @ units["found_25"].to_numpy(), number),
+            "area_producers_accuracy": _divide(
+                weights @ units["found_pixels"].to_numpy(),
+                weights @ units["true_pixels"].to_numpy(),
+            ),
             "boundary_distance_m": (lower + upper) / 2,
+        }
+
+    return statistic
+
+
+def prediction_statistic(units: pd.DataFrame) -> Statistic:
+    """Return the statistic of predicted rock glaciers.
+
+    Args:
+        units: A row for each group of predictions, from `landforms.tabulate`.
+
+    Returns:
+        Function that computes landform_precision_50, landform_precision_25 and
+        area_users_accuracy.
+    """
+
+    def statistic(weights: Array) -> dict[str, Array]:
+        number = weights @ units["predictions"].to_numpy()
+        return {
+            "landform_precision_50": _divide(weights @ units["right_50"].to_numpy(), number),
+            "landform_precision_25": _divide(weights @ units["right_25"].to_numpy(), number),
+            "area_users_accuracy": _divide(
+                weights @ units["right_pixels"].to_numpy(),
+                weights @ units["predicted_pixels"].to_numpy(),
+            ),
         }
 
     return statistic

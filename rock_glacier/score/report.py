@@ -39,14 +39,11 @@ def table_lines(evaluation: Evaluation) -> Iterator[str]:
         yield f"Tiles with a score of at least {evaluation.threshold:g} are predicted as glaciar."
     else:
         yield f"Pixels with a score of at least {evaluation.threshold:g} are predicted."
-    drawn = " and ".join(
-        f"{count(clusters.number, clusters.unit)}, which count like {clusters.effective:.1f} of "
-        "equal size"
-        for clusters in evaluation.clusters
-    )
-    yield f"Intervals: {LEVEL:.0%}, from {REPLICATES:,} bootstrap replicates of {drawn}."
-    if truth.config != CLASSIFICATION:
-        yield "Intervals of landform_recall and landform_precision: Wilson."
+    wilson = "" if truth.config == CLASSIFICATION else "; Wilson for the landform shares"
+    yield f"Intervals: {LEVEL:.0%}, from {REPLICATES:,} bootstrap replicates{wilson}."
+    for clusters in evaluation.clusters:
+        drawn = count(clusters.number, clusters.unit)
+        yield f"Drawn: {drawn}, which count like {clusters.effective:.1f} of equal size."
     for note in evaluation.notes:
         yield f"Note: {note}"
 

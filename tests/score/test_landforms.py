@@ -12,7 +12,7 @@ import shapely
 from scipy import ndimage
 
 from rock_glacier.score.landforms import find_landforms, tabulate
-from rock_glacier.score.metrics import landform_statistic
+from rock_glacier.score.metrics import prediction_statistic, rock_glacier_statistic
 
 TWO = ("20:40, 20:40", "20:40, 44:64")  # rows, columns of two rock glaciers with a gap
 BOTH = "20:40, 20:64"
@@ -42,7 +42,9 @@ def metrics_of(*landforms):
     true = pd.concat([item.true for item in landforms])
     predicted = pd.concat([item.predicted for item in landforms])
     units = tabulate(true, predicted)
-    result = landform_statistic(units)(np.ones((1, len(units))))
+    true_units = units[units["rock_glaciers"] > 0]
+    result = rock_glacier_statistic(true_units)(np.ones((1, len(true_units))))
+    result |= prediction_statistic(units)(np.ones((1, len(units))))
     return {name: value[0] for name, value in result.items()}
 
 
@@ -182,12 +184,10 @@ def test_the_median_distance_is_that_of_drawn_rock_glaciers():
     generator = np.random.default_rng(0)
     distances = np.array([30.0, np.nan, 10, 20, 20, np.nan, 70])
     units = pd.DataFrame({"distance": distances}, pd.Index(range(7)))
-    names = ["rock_glaciers", "found_50", "found_25", "true_pixels", "found_pixels"]
-    names += ["predictions", "right_50", "right_25", "predicted_pixels", "right_pixels"]
-    units[names] = 1
+    units[["found_50", "found_25", "true_pixels", "found_pixels"]] = 1
     weights = generator.integers(0, 3, (40, 7))
     weights[0] = 0
-    result = landform_statistic(units)(weights.astype(float))["boundary_distance_m"]
+    result = rock_glacier_statistic(units)(weights.astype(float))["boundary_distance_m"]
     assert np.isnan(result[0])
     expected = [np.nanmedian(np.repeat(distances, times)) for times in weights[1:]]
     np.testing.assert_array_equal(result[1:], expected)

@@ -255,7 +255,8 @@ def test_wilson_intervals_are_those_of_the_counts(score, write_masks):
     recall = result["metrics"]["landform_recall_50"]
     assert (recall["low"], recall["high"]) == (expected.low, expected.high)
     units = {name: metric["unit"] for name, metric in result["metrics"].items()}
-    assert units["landform_recall_50"] == units["area_users_accuracy"] == "rock glacier"
+    assert units["landform_recall_50"] == units["area_producers_accuracy"] == "rock glacier"
+    assert units["area_users_accuracy"] == "prediction group"
     assert units["landform_precision_50"] == "predicted rock glacier"
     assert units["ground_iou"] == units["agreement"] == "site"
     assert set(result["clusters"]) == set(units.values())
