@@ -209,7 +209,7 @@ def _read_fitting_index(tiles: TileSet, sites: Sites) -> tuple[pd.DataFrame | No
         index = read_index(index_file)
     except ArchiveError as error:
         return None, [error.fault]
-    faults = _find_index_faults(index, sites, tiles.table["path"])
+    faults = find_index_faults(index, sites, tiles.table["path"])
     if faults:
         return None, faults
     return index, []
@@ -306,7 +306,7 @@ def _find_duplicate_faults(
         yield Fault("duplicate-pixels", places[pair.a], problem, fix)
 
 
-def _find_index_faults(index: pd.DataFrame, sites: Sites, paths: pd.Series) -> list[Fault]:
+def find_index_faults(index: pd.DataFrame, sites: Sites, paths: pd.Series) -> list[Fault]:
     """Report an index of other tiles, or one whose positions do not fit the pairs.
 
     Tiles that no pair connects may be in one site of the index, because `build` may have dropped

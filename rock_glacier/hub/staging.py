@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 
 import rock_glacier_dataset
 from rock_glacier.archives import is_sample
-from rock_glacier.audit.checks import check
+from rock_glacier.audit.checks import check, find_index_faults
 from rock_glacier.faults import InputError, find_errors, raise_faults
 from rock_glacier.hub.card import Content, make_card, make_script_card
 from rock_glacier.hub.croissant import CROISSANT_NAME, describe
 from rock_glacier.hub.parquet import plan_files, write_config_file
 from rock_glacier.hub.pictures import MAP_NAME, draw_pictures
-from rock_glacier.index import INDEX_NAME, check_index, read_index, write_index
+from rock_glacier.index import INDEX_NAME, read_index, write_index
 from rock_glacier.output import count, message, new_folder, write_file
 from rock_glacier.parallel import Workers
 from rock_glacier.sites import find_sites
@@ -66,8 +66,8 @@ def stage(
         data_dir: Folder of archives, local or `hf://datasets/<repo>[@<revision>]/<folder>`.
         out: Folder to write, new or empty. It is complete or absent.
         repo_id: Repository on the Hub.
-        index_file: Tile index. Default: the one in `data_dir`; if there is none, or if it lists
-            other tiles, the archives are audited.
+        index_file: Tile index. Default: the one in `data_dir`; if there is none, or if it does not
+            fit the tiles, the archives are audited.
         workers: Processes to use. Default: one for each core.
 
     Returns:
@@ -109,18 +109,15 @@ def _find_index(
     tiles: TileSet, index_file: str | os.PathLike[str] | None, workers: Workers
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[Fault] | None]:
     """Return the tile index, the pairs, and the faults of the audit if one was necessary."""
-    paths = tiles.table["path"]
     own_file = tiles.folder / INDEX_NAME
-    index = None
-    if index_file is not None:
-        index = read_index(index_file)
-        raise_faults(check_index(index, paths))
-    elif own_file.is_file():
-        index = read_index(own_file)
-        if check_index(index, paths):
-            index = None
-    if index is not None:
-        return index, find_sites(tiles, workers, matches=False).pairs, None
+    if index_file is not None or own_file.is_file():
+        index = read_index(index_file or own_file)
+        sites = find_sites(tiles, workers, matches=False)
+        faults = find_index_faults(index, sites, tiles.table["path"])
+        if index_file is not None:
+            raise_faults(faults)
+        if not faults:
+            return index, sites.pairs, None
     message(
         "No tile index fits these archives, so the archives are audited first. Tiles are located "
         "only by: rock-glacier audit --outlines PATH --index FILE"

@@ -175,6 +175,14 @@ def test_an_index_of_other_tiles_is_refused(sample, staged, tmp_path):
     assert caught.value.fault.code == "index-mismatch"
 
 
+def test_an_index_of_wrong_positions_is_refused(overlapping, tmp_path):
+    paths = factories.tile_paths(overlapping)
+    file = factories.write_index_of(tmp_path / "index.parquet", paths, range(len(paths)))
+    with pytest.raises(ArchiveError) as caught:
+        stage(overlapping, tmp_path / "out", index_file=file, workers=Workers(1))
+    assert caught.value.fault.code == "index-mismatch"
+
+
 def test_archives_on_the_hub_are_staged_at_their_revision(hub, sample, staged, tmp_path):
     files = {f"data/data_v01/{file.name}": file for file in sample.iterdir()}
     files["data/data_v01/tiles.parquet"] = staged / "main/tiles.parquet"
