@@ -161,7 +161,7 @@ def _rank_by_strength(pairs: pd.DataFrame) -> npt.NDArray[np.float64]:
     strength = np.select(
         [kind == "overlap", kind == "mask-overlap"],
         [pairs["pixels"], pairs["steps"]],
-        pairs["votes"] * pairs["correlation"],
+        pairs["votes"] * pairs["correlation"].fillna(0),
     )
     order = np.lexsort((strength, kind == "mask-overlap", kind == "overlap"))[::-1]
     rank = np.empty(len(pairs))

@@ -72,7 +72,7 @@ def overlaps_by_brute_force(masks):
     def transform(mask):
         return np.fft.fft2(2.0 * mask - 1, (256, 256))  # equal pixels add 1 to the correlation
 
-    found = {}
+    found: dict[tuple[int, int], list[tuple[int, ...]]] = {}
     for a, b in itertools.combinations(range(len(masks)), 2):
         for orientation in ORIENTATIONS:
             second = oriented(masks[b], orientation)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rock_glacier.sites.orientations import COMPOSED, INVERSE, MATRICES
-from rock_glacier.sites.placement import place_tiles
+from rock_glacier.sites.placement import measure_misfits, place_tiles
 from rock_glacier_dataset import TILE_SIZE
 
 
@@ -101,6 +101,29 @@ def test_errors_of_matches_are_spread_and_overlaps_stay_exact():
     assert (x[1] - x[0], x[5] - x[4]) == (60, 60)
     assert np.ptp(x - corners[:, 0]) <= 3
     assert placement.is_used.all()
+
+
+def test_mask_overlaps_are_weaker_than_overlaps_and_stronger_than_matches():
+    corners = np.array([(0, 0), (50, 0), (60, 40), (90, 90)])
+    upright = np.zeros(4, int)
+    overlaps = [make_pair(a, a + 1, upright, corners) for a in (0, 1)]
+    wrong = {**make_pair(0, 2, upright, corners, error=30), "kind": "mask-overlap", "steps": 9_999}
+    right = {**make_pair(2, 3, upright, corners), "kind": "mask-overlap", "steps": 100}
+    match = make_pair(0, 3, upright, corners, error=3, votes=99)
+    pairs = frame([wrong, *overlaps, match, right])
+    placement = place_tiles(4, pairs)
+    assert placement.is_used.tolist() == [False, True, True, True, True]
+    assert_placed(placement.table, upright, corners, [0, 1, 2, 3])
+    assert measure_misfits(placement.table, pairs).tolist() == [30, 0, 0, 3, 0]
+
+
+def test_misfits_are_infinite_if_sites_or_orientations_differ():
+    corners = np.array([(0, 0), (50, 0), (60, 40)])
+    upright = np.zeros(3, int)
+    pairs = [make_pair(0, 1, upright, corners), make_pair(0, 2, upright, corners)]
+    rotated = {**pairs[0], "orientation": 1}
+    table = place_tiles(3, frame(pairs[:1])).table
+    assert measure_misfits(table, frame([*pairs, rotated])).tolist() == [0, np.inf, np.inf]
 
 
 @pytest.mark.parametrize("tiles", [0, 1, 3])

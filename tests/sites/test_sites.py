@@ -37,16 +37,23 @@ def assert_same_places(table: pd.DataFrame) -> None:
         assert np.abs(MATRICES[into_site] @ true_shift - shift).max() <= 2
 
 
-def test_without_matches_only_overlaps_connect_tiles(sample):
-    with TileSet.read(sample, Workers(1)) as tiles:
+def test_without_matches_only_exact_pairs_connect_tiles(tmp_path):
+    make_sample(tmp_path / "data", train=30, validation=2, test=2, overlap=0.9)
+    with TileSet.read(tmp_path / "data", Workers(1)) as tiles:
         sites = find_sites(tiles, Workers(1), matches=False)
-    assert "match" not in set(sites.pairs["kind"])
+    kinds = set(sites.pairs["kinds"].map(tuple))
+    assert kinds == {("overlap",), ("mask-overlap",), ("overlap", "mask-overlap")}
     assert sites.pairs["correlation"].isna().all()
     assert sites.contradictions.empty
+    assert sites.faults == []
 
 
 def test_real_tiles_are_three_sites(real_archives):
+    """The masks belong to other tiles."""
     with TileSet.read(real_archives, Workers(2)) as tiles:
         sites = find_sites(tiles, Workers(2))
     assert sites.table["site"].nunique() == 3
     assert (sites.pairs["kind"] == "overlap").sum() == 689
+    assert "mask-overlap" not in set(sites.pairs["kinds"].explode())
+    assert [fault.code for fault in sites.faults] == 17 * ["mask-unrelated"]
+    assert (sites.table["mask_group"] == -1).all()
