@@ -268,7 +268,8 @@ def _find_split_faults(pairs: pd.DataFrame, table: pd.DataFrame) -> Iterator[Fau
             correlation = f"correlation {pair.correlation:.2f}"
             problem = f"shows the same ground as {paths[pair.b]} ({correlation})"
         else:
-            problem = f"its footprint intersects that of {paths[pair.b]} on {pair.pixels:,} pixels"
+            pixels = f"{pair.pixels:,} pixels"
+            problem = f"its footprint and the footprint of {paths[pair.b]} share {pixels}"
         yield Fault(code, places[pair.a], problem, _SPLIT_FIX)
 
 

@@ -31,7 +31,7 @@ class Geography:
             `tiles`, of their `sites` and `blocks`, and of the `outlines` that they show;
             `area_km2`, the area of all footprints together; `area_in_tiles`, the number of tiles
             that this area amounts to; `coverage`, how often a point is covered on average.
-        pairs: A row for each pair of these splits: their names `a` and `b`; `distance_m`, the
+        pairs: A row for each pair of such splits: their names `a` and `b`; `distance_m`, the
             smallest distance between footprints; `closer_than_0_m`, the number of tiles of both
             splits whose footprint shares area with one of the other split; `closer_than_100_m`
             and `closer_than_1000_m`, the number of tiles of both splits whose distance to the

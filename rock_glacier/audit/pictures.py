@@ -49,7 +49,7 @@ def draw_tile_on_outline(tiles: TileSet, tile: Any, outlines: Any) -> Image.Imag
 def draw_conflict(tiles: TileSet, pair: Any) -> Image.Image:
     """Draw two tiles like `draw_pair`, at twice their size, with the outlines of their masks.
 
-    The mask of tile a is yellow, that of tile b is blue.
+    The mask of tile a is yellow, and the mask of tile b is blue.
     """
     picture = draw_pair(tiles, pair)
     step = (picture.width - TILE_SIZE - abs(pair.dx)) // 2

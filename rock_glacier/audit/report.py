@@ -77,8 +77,8 @@ def tabulate_pairs(audit: Audit) -> pd.DataFrame:
     """Count pairs by kind.
 
     Returns:
-        A row for each kind that was searched for: the number of pairs that were found so "within a
-        split" and "across splits", and of those that no other kind found ("found alone").
+        A row for each kind that was searched for: the number of pairs of this kind "within a split"
+        and "across splits", and the number of pairs of this kind alone ("found alone").
     """
     listed = audit.pairs[["kinds", "across"]].explode("kinds")
     across = listed["across"].to_numpy(bool)

@@ -282,7 +282,7 @@ def _build_sites(job: _Job) -> tuple[pd.DataFrame, Audit]:
 
 
 def _add_duplicates(pairs: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
-    """Add tiles with the same pixels: those of few colours do not overlap by definition."""
+    """Add tiles with the same pixels: tiles of few colours do not overlap by definition."""
     keys = pd.MultiIndex.from_frame(pairs[["a", "b"]])
     is_known = pd.MultiIndex.from_frame(duplicates[["a", "b"]]).isin(keys)
     new = duplicates[~is_known].assign(dx=0, dy=0, pixels=TILE_SIZE**2)

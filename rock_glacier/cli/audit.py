@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--outlines",
         metavar="PATH",
         type=Path,
-        help="locate the tiles by their masks on these rock glaciers: GeoPackage, GeoJSON, "
-        "Shapefile, KML, GeoParquet, the curators' .tsv, or a folder of these",
+        help="outlines of rock glaciers (GeoPackage, GeoJSON, Shapefile, KML, GeoParquet, the "
+        "curators' .tsv, or a folder of such files): locate the tiles by their masks",
     )
     parser.add_argument(
         "--index", metavar="FILE", type=output_file, help="write the tile index (GeoParquet)"

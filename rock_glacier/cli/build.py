@@ -79,9 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--outlines",
         metavar="PATH",
         type=Path,
-        help="locate the tiles by their masks on these rock glaciers, so that sites whose "
-        "footprints intersect stay together: GeoPackage, GeoJSON, Shapefile, KML, GeoParquet, "
-        "the curators' .tsv, or a folder of these",
+        help="outlines of rock glaciers (GeoPackage, GeoJSON, Shapefile, KML, GeoParquet, the "
+        "curators' .tsv, or a folder of such files): locate the tiles by their masks, and keep "
+        "sites with intersecting footprints together",
     )
     add_seed(parser)
     add_num_proc(parser)
