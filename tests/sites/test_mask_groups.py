@@ -62,12 +62,13 @@ def test_masks_group_tiles_of_different_dates(tmp_path):
     images = [cut(ground(0, date), corner) for date, corner in enumerate(CORNERS)]
     masks = [cut(outlines(0), corner) for corner in CORNERS]
     alone = cut(outlines(1), (0, 0))
-    images.append(cut(ground(1, 0), (0, 0)))
-    with tile_set(tmp_path / "data", images, [*masks, alone]) as tiles:
+    empty = np.zeros((128, 128))
+    images += [cut(ground(seed, 0), (0, 0)) for seed in (1, 2)]
+    with tile_set(tmp_path / "data", images, [*masks, alone, empty]) as tiles:
         groups = find_mask_groups(tiles, ONE_PROCESS)
         sites = find_sites(tiles, ONE_PROCESS, matches=False)
     assert groups.faults == []
-    assert groups.group.tolist() == [0] * 8 + [1, -1]
+    assert groups.group.tolist() == [0] * 8 + [1, -1, -1]
     assert sites.table["mask_group"].tolist() == groups.group.tolist()
     assert (sites.table["site"][:8] == 0).all()
     assert set(sites.pairs["kind"]) == {"mask-overlap"}

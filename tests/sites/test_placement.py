@@ -109,7 +109,7 @@ def test_mask_overlaps_are_weaker_than_overlaps_and_stronger_than_matches():
     overlaps = [make_pair(a, a + 1, upright, corners) for a in (0, 1)]
     wrong = {**make_pair(0, 2, upright, corners, error=30), "kind": "mask-overlap", "steps": 9_999}
     right = {**make_pair(2, 3, upright, corners), "kind": "mask-overlap", "steps": 100}
-    match = make_pair(0, 3, upright, corners, error=3, votes=99)
+    match = make_pair(0, 3, upright, corners, error=3, votes=999)
     pairs = frame([wrong, *overlaps, match, right])
     placement = place_tiles(4, pairs)
     assert placement.is_used.tolist() == [False, True, True, True, True]
