@@ -70,7 +70,7 @@ def cut_masks(places: pd.DataFrame, outlines: geopandas.GeoDataFrame) -> list[np
 
 
 def turn_sites(places: pd.DataFrame, orientation: int) -> pd.DataFrame:
-    """Turn the grids of all sites, so that north is not up."""
+    """Apply an orientation to the grids of all sites."""
     centres = places[["x", "y"]].to_numpy() + 64
     turned = places.assign(orientation=COMPOSED[orientation, places["orientation"]])
     turned[["x", "y"]] = centres @ MATRICES[orientation].T - 64
@@ -177,7 +177,7 @@ def test_mask_without_a_corner_is_ambiguous(run, corner):
 
 
 def make_two_groups(shift: int, number: int = 2) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return true places of two groups in one site, and places where the second is shifted."""
+    """Return the places of two groups in one site, and the same with the second group shifted."""
     places = make_places(FIRST_REGION[:4], mask_group=[0] * (4 - number) + [1] * number)
     shifted = places.copy()
     shifted.loc[places["mask_group"] == 1, "x"] += shift
@@ -193,6 +193,7 @@ def test_group_that_contradicts_its_site_is_not_located(run):
     (fault,) = location.faults
     assert fault.code == "location-conflict"
     assert fault.place == "train.zip: train/glaciar/3.png"
+    assert " 70 m " in fault.problem
     # It keeps its position in the site.
     assert location.table["x"].tolist() == (shifted["x"] - shifted["x"].min()).tolist()
     assert location.table["site"].nunique() == 1
