@@ -21,7 +21,7 @@ def test_real_masks_locate_tiles_of_three_dates(real: Path, tmp_path: Path) -> N
     index = tmp_path / "tiles.parquet"
     outlines = real / "outlines"
     command: list[object] = ["audit", tmp_path / "data", "--outlines", outlines, "--index", index]
-    assert factories.run_command(*command) == 1  # the other splits are empty
+    assert factories.run_command(*command, "--num-proc=1") == 1  # the other splits are empty
     result = compare(read_index(index), truth)
     assert result["glaciar located"] == 1
     assert result["cordillera connected"] > 40
@@ -37,5 +37,7 @@ def test_real_masks_are_not_located_without_their_outlines(real: Path, tmp_path:
         file.unlink()
     index = tmp_path / "tiles.parquet"
     command: list[object] = ["audit", tmp_path / "data", "--outlines", others, "--index", index]
-    assert factories.run_command(*command, "--no-matches") == 1  # the other splits are empty
+    assert (
+        factories.run_command(*command, "--no-matches", "--num-proc=1") == 1
+    )  # the other splits are empty
     assert read_index(index)["longitude"].isna().all()
