@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from rock_glacier.output import count
@@ -202,27 +203,36 @@ def _measure(predictions: Predictions, truth: Truth, threshold: float, outlines:
     predicted = predictions.in_order_of(truth.paths)
     if truth.config == CLASSIFICATION:
         return _Measured(_class_statistic(truth, predicted, threshold))
-    pixels = np.ones((TILE_SIZE, TILE_SIZE))
-    tiles = [
-        metrics.count_pixels(mask == 1, values >= threshold * MAX_VALUE, pixels)
-        for mask, values in zip(truth.values, predicted, strict=True)
-    ]
-    ground: dict[int, dict[str, float]] = {}
-    true = []
-    found = []
+    counts: dict[int, dict[str, float]] = {}
+    tables = []
     for mosaic in make_mosaics(truth, predicted, threshold):
-        ground.update(count_ground(mosaic))
+        counts.update(count_ground(mosaic))
         landforms = find_landforms(mosaic, outlines)
-        true.append(landforms.true)
-        found.append(landforms.predicted)
-    plain = metrics.mask_statistic(pd.DataFrame(tiles))
-    by_ground = metrics.ground_statistic(
-        pd.DataFrame.from_dict(ground, orient="index").sort_index()
-    )
-    tables = _concat(true), _concat(found)
-    return _Measured(
-        lambda weights: {**plain(weights), **by_ground(weights)}, *tables, tabulate(*tables)
-    )
+        tables.append((landforms.true, landforms.predicted))
+    statistic = _mask_statistic(truth, predicted >= threshold * MAX_VALUE, counts)
+    true, found = (_concat(of_sites) for of_sites in zip(*tables, strict=True))
+    return _Measured(statistic, true, found, tabulate(true, found))
+
+
+def _mask_statistic(
+    truth: Truth, predicted: npt.NDArray[np.bool_], ground: dict[int, dict[str, float]]
+) -> Statistic:
+    """Return the statistic of image-segmentation: over pixels of tiles, and of ground.
+
+    Args:
+        truth: The truth of the split.
+        predicted: Shape (tiles, 128, 128): predicted masks.
+        ground: The counts from `count_ground` by the row of the tile.
+    """
+    weights = np.ones((TILE_SIZE, TILE_SIZE))
+    counts = [
+        metrics.count_pixels(mask == 1, prediction, weights)
+        for mask, prediction in zip(truth.values, predicted, strict=True)
+    ]
+    plain = metrics.mask_statistic(pd.DataFrame(counts))
+    ordered = [ground[row] for row in range(len(counts))]
+    by_ground = metrics.ground_statistic(pd.DataFrame(ordered))
+    return lambda weights: {**plain(weights), **by_ground(weights)}
 
 
 def _class_statistic(truth: Truth, scores: Array, threshold: float) -> Statistic:
@@ -239,7 +249,7 @@ def _class_statistic(truth: Truth, scores: Array, threshold: float) -> Statistic
     return statistic
 
 
-def _concat(tables: list[pd.DataFrame]) -> pd.DataFrame:
+def _concat(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Concatenate tables of the same columns; some may be empty."""
     filled = [table for table in tables if len(table)]
     return pd.concat(filled or tables[:1], ignore_index=True)

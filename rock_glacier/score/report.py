@@ -38,7 +38,10 @@ def table_lines(evaluation: Evaluation) -> Iterator[str]:
     if truth.config == CLASSIFICATION:
         yield f"Tiles with a score of at least {evaluation.threshold:g} are predicted as glaciar."
     else:
-        yield f"Pixels with a score of at least {evaluation.threshold:g} are predicted."
+        yield (
+            f"Pixels with a score of at least {evaluation.threshold:g} are predicted as rock "
+            "glacier."
+        )
     wilson = "" if truth.config == CLASSIFICATION else "; Wilson for the landform shares"
     yield f"Intervals: {LEVEL:.0%}, from {REPLICATES:,} bootstrap replicates{wilson}."
     for clusters in evaluation.clusters:

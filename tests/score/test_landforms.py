@@ -153,7 +153,7 @@ def test_matches_have_the_largest_sum_of_iou(find, seed):
 def test_distance_between_boundaries(find):
     """Compared with all distances between pixels of the boundaries."""
     true = scene("20:60, 30:70", "50:80, 60:75")
-    predicted = scene("24:66, 27:69", "50:90, 60:70")
+    predicted = scene("24:66, 27:69", "50:120, 50:85")
 
     def boundary(area):
         rows, columns = np.nonzero(area)
@@ -169,15 +169,21 @@ def test_distance_between_boundaries(find):
     first, second = np.array(boundary(true)), np.array(boundary(predicted))
     distances = np.linalg.norm(first[:, None] - second[None], axis=2)
     expected = 10 * np.median(np.concatenate([distances.min(0), distances.min(1)]))
+    assert expected != 10 * np.median(distances.min(1))
     landforms = find(true, predicted)
     assert landforms.true["distance"].tolist() == [pytest.approx(expected)]
     assert metrics_of(landforms)["boundary_distance_m"] == pytest.approx(expected)
 
 
-def test_the_edge_of_the_covered_ground_is_not_a_boundary(find):
+def test_the_edge_of_the_covered_ground_is_not_a_boundary(cut, find):
     landforms = find(scene("0:128, 0:50"), scene("0:128, 0:54"))
     assert landforms.true["distance"].tolist() == [40]
     assert np.isnan(find(scene("0:128, 0:128"), scene("0:128, 0:128")).true["distance"][0])
+    # The upper right corner of the mosaic is not covered.
+    shape = (228, 228)
+    areas = scene("0:128, 0:100", shape=shape), scene("0:128, 0:104", shape=shape)
+    [mosaic] = cut((0, 0, 0, 0), (0, 100, 100, 0)).mosaics([areas[0]], [areas[1]])
+    assert find_landforms(mosaic).true["distance"].tolist() == [40]
 
 
 def test_the_median_distance_is_that_of_drawn_rock_glaciers():
@@ -195,11 +201,14 @@ def test_the_median_distance_is_that_of_drawn_rock_glaciers():
 
 @pytest.fixture
 def located(cut):
-    """Two tiles of a site at 400,000 m east, 6,300,000 m north, and one of another site."""
-    places = {"epsg": 32719, "easting": 4e5, "northing": 6.3e6}
-    rows = [(0, 0, 0, 0), (0, 100, 0, 3), (1, 0, 0, 0)]
+    """A site of two tiles at 400,000 m east, 6,300,000 m north, and another without location.
+
+    The mosaic of the first site has 168 rows and 228 columns; two of its corners are not covered.
+    """
+    rows = [(0, 0, 0, 0), (0, 100, 40, 3), (1, 0, 0, 0)]
     easting = [4e5, 4e5 + 1000, np.nan]
-    return cut(*rows, **{**places, "easting": easting})
+    northing = [6.3e6, 6.3e6 - 400, np.nan]
+    return cut(*rows, epsg=32719, easting=easting, northing=northing)
 
 
 def outlines_of(**boxes):
@@ -213,29 +222,33 @@ def outlines_of(**boxes):
 
 def test_outlines_are_the_rock_glaciers_of_located_sites(located):
     """They are clipped to the covered ground; pixels count if their centres are within."""
-    empty = scene(shape=(128, 228))
-    predicted = scene("10:30, 10:40", shape=(128, 228))
+    shape = (168, 228)
     outlines = outlines_of(
         far=(900, 10, 950, 0),
-        whole=(9.6, 30.4, 40.4, 9.6),
-        cut=(200, 50, 240, 40),
-        apart=(0, 128, 9, 120),
+        inside=(9.6, 30.4, 40.4, 9.6),
+        cut=(200, 70, 240, 60),
+        corner=(120, 50, 138, 35),
     )
-    mosaics = located.mosaics([empty, scene(TWO[0])], [predicted, scene()])
-    landforms = [find_landforms(mosaic, outlines) for mosaic in mosaics]
-    table = landforms[0].true.set_index("outline")
-    assert table["pixels"].to_dict() == {"whole": 600, "cut": 280, "apart": 72}
-    assert table["is_at_edge"].to_dict() == {"whole": False, "cut": True, "apart": True}
-    assert table["iou"].to_dict() == {"whole": 1, "cut": 0, "apart": 0}
-    assert landforms[0].predicted["right_pixels"].tolist() == [600]
-    assert landforms[1].true["outline"].tolist() == [""]
-    assert landforms[1].true["pixels"].tolist() == [400]
+    true = [scene(shape=shape), scene(TWO[0])]
+    predicted = [scene("10:30, 10:40", shape=shape), scene()]
+    first, second = (
+        find_landforms(mosaic, outlines) for mosaic in located.mosaics(true, predicted)
+    )
+    table = first.true.set_index("outline")
+    assert table["pixels"].to_dict() == {"inside": 600, "cut": 280, "corner": 8 * 15 + 10 * 10}
+    assert table["is_at_edge"].to_dict() == {"inside": False, "cut": True, "corner": True}
+    assert table["iou"].to_dict() == {"inside": 1, "cut": 0, "corner": 0}
+    assert first.predicted["right_pixels"].tolist() == [600]
+    assert second.true["outline"].tolist() == [""]
+    assert second.true["pixels"].tolist() == [400]
 
 
 def test_centres_of_located_rock_glaciers(located):
-    mosaics = located.mosaics(
-        [scene("10:30, 10:40", shape=(128, 228)), scene()], [scene(shape=(128, 228)), scene()]
+    empty = scene(shape=(168, 228))
+    first, second = located.mosaics(
+        [scene("10:30, 10:40", shape=(168, 228)), scene()], [empty, scene()]
     )
-    true = find_landforms(mosaics[0]).true
+    true = find_landforms(first).true
     point = geopandas.points_from_xy(true["longitude"], true["latitude"], crs=4326).to_crs(32719)
     assert (point.x[0], point.y[0]) == pytest.approx((4e5 + 250, 6.3e6 - 200), abs=0.01)
+    assert second.grid is None

@@ -13,6 +13,7 @@ import rasterio.features
 import shapely
 from factories import run_command
 from PIL import Image
+from scipy import ndimage
 
 from rock_glacier.faults import InputError
 from rock_glacier.score.evaluation import evaluate
@@ -103,6 +104,22 @@ def test_the_raster_holds_the_masks_at_their_places(evaluation, outlines, footpr
             np.testing.assert_array_equal(np.nan_to_num(scores), known & covered)
 
 
+def test_a_raster_keeps_a_site_within_the_rectangle_of_another(cut, tmp_path):
+    """Two tiles of a site touch at a corner; a tile of another site is next to both."""
+    easting = np.array([4e5, 4e5 + 1280, 4e5 + 1280])
+    northing = np.array([6.3e6, 6.3e6 - 1280, 6.3e6])
+    for sites in ([0, 0, 1], [1, 1, 0]):
+        rows = [(sites[0], 0, 0, 0), (sites[1], 128, 128, 0), (sites[2], 0, 0, 0)]
+        tiles = cut(*rows, epsg=32719, easting=easting, northing=northing)
+        truth = tiles.truth(np.zeros((256, 256)), np.zeros((256, 256)))
+        values = np.stack([np.full((128, 128), value, np.uint8) for value in (51, 102, 153)])
+        evaluation = evaluate(Predictions("scores", truth.paths, values), truth)
+        write_map(evaluation, tmp_path / "a.tif")
+        with rasterio.open(tmp_path / "a.tif") as raster:
+            corners = raster.read(1)[[0, 255, 0, 255], [0, 255, 255, 0]]
+        np.testing.assert_allclose(corners, [0.2, 0.4, 0.6, np.nan], rtol=1e-6)
+
+
 def test_the_command_compares_polygons_with_given_outlines(truth, outlines, sample_dir, tmp_path):
     for path, mask in zip(truth.paths, truth.values, strict=True):
         file = tmp_path / "masks" / path
@@ -129,6 +146,20 @@ def test_parts_that_touch_at_a_corner_are_one_valid_polygon(truth, tmp_path):
     corner = shapely.Point(tile["easting"], tile["northing"])
     assert (polygons.distance(corner) < 1280 * 2**0.5).all()
     assert polygons["area_km2"].max() <= 0.02
+
+
+def test_polygons_state_how_they_fit_the_truth(truth, tmp_path):
+    """Predictions within the truth overlap it completely, but their IoU is less than 1."""
+    inside = ndimage.binary_erosion(truth.values, np.ones((1, 9, 9)), border_value=1)
+    scores = Predictions("scores", truth.paths, (204 * inside).astype(np.uint8))
+    evaluation = evaluate(scores, truth)
+    write_map(evaluation, tmp_path / "a.parquet")
+    polygons = read_map(tmp_path / "a.parquet")
+    assert (polygons["overlap"] == 1).all()
+    found = polygons[polygons["iou"] > 0]
+    assert (found["iou"] < 0.95).all()
+    assert sorted(found["iou"]) == sorted(evaluation.rock_glaciers["iou"])
+    assert polygons["score"].max() == pytest.approx(0.8)
 
 
 def test_polygons_in_two_zones_are_in_degrees(evaluation, tmp_path):

@@ -23,7 +23,7 @@ def scored(cut):
     generator = np.random.default_rng(0)
     scenes = generator.random((2, 256, 278)) < 0.4
     tiles = cut(*ROWS)
-    scores = tiles.tiles(*(160 * scenes + 40.0)) + generator.integers(-40, 50, (6, 128, 128))
+    scores = tiles.tiles(*(60 * scenes + 95.0)) + generator.integers(-60, 60, (6, 128, 128))
     return tiles.truth(*scenes), scores.astype(np.uint8), scenes
 
 

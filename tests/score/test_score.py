@@ -221,6 +221,18 @@ def test_models_are_compared_on_the_same_rock_glaciers(score, write_masks):
     assert differences["boundary_distance_m"]["high"] < 0
 
 
+def test_models_that_predict_at_different_places_are_compared(score, write_masks, masks):
+    first, second = (write_masks(name, 40) for name in ("a", "b"))
+    for path in list(masks)[::2]:
+        Image.fromarray(0 * masks[path]).save(first / path)
+    reports = [score(folder, *MASKS)["metrics"] for folder in (first, second)]
+    differences = score(first, *MASKS, "--against", second)["against"]["differences"]
+    for name in ("area_users_accuracy", "landform_precision_25", "ground_iou"):
+        values = [report[name]["value"] for report in reports]
+        assert differences[name]["value"] == pytest.approx(values[0] - values[1])
+        assert differences[name]["low"] < differences[name]["value"] < differences[name]["high"]
+
+
 def test_json_lists_rock_glaciers_and_false_predictions(score, write_masks, index):
     result = score(write_masks("a", 70), *MASKS)
     table = pd.DataFrame(result["rock_glaciers"])
