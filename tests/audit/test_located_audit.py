@@ -6,7 +6,6 @@ import json
 import shutil
 
 import geopandas
-import numpy as np
 import pandas as pd
 import pytest
 import shapely
@@ -109,7 +108,7 @@ def test_tiles_that_the_index_does_not_locate_are_counted(indexed, tmp_path, aud
     is_test = index["split"] == "test"
     for name in ("longitude", "latitude", "epsg", "easting", "northing", "located_by"):
         index[name] = index[name].mask(is_test)
-    index["geometry"] = np.where(is_test, None, index["geometry"])
+    index.loc[is_test, "geometry"] = None
     write_index(index, folder / INDEX_NAME)
     report = audit(folder).to_json()
     assert report["located"] == 32

@@ -188,7 +188,7 @@ def test_pairs_that_only_the_audit_finds_join_sites(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first search finds no matches; tiles on two dates are then in different sites."""
-    numbers = []
+    numbers: list[int] = []
 
     def find_fewer_sites(tiles: TileSet, workers: Workers) -> Sites:
         sites = find_sites(tiles, workers, matches=bool(numbers))
