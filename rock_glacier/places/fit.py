@@ -8,15 +8,14 @@ whose positions relative to each other are known, are placed together, as one mo
    pixels that the mosaic knows.
 2. The best places are compared at full resolution with their surroundings.
 3. The best of these is accepted if it fits, and every other place fits clearly worse: in another
-   orientation, at another outline, or just 70 m away. A straight edge that could be moved along an
-   outline is not accepted.
+   orientation, at another outline, or just 70 m away. So a mask that is all rock glacier, or shows
+   only a straight edge, is not accepted.
 
 `locate` has measurements.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -54,9 +53,6 @@ MIN_GAP = 0.01
 Without this rule, 6 of 1,070 single masks are placed with an error of more than 60 m, now none.
 """
 
-MIN_STEPS = TILE_SIZE
-"""Smallest number of boundary steps of a mosaic, as many as a straight edge across a tile has."""
-
 _FACTOR = 4  # of the reduced resolution; a rock glacier is at least 20 pixels wide
 _CANDIDATES = 12  # places per mosaic that are compared at full resolution
 _PEAK = np.ones((5, 5), np.uint8)  # a candidate is the best of 5 x 5 reduced pixels
@@ -86,15 +82,6 @@ class _Mosaic:
     pixels: npt.NDArray[np.uint8]
     known: npt.NDArray[np.uint8]
     centre: npt.NDArray[np.int64]
-
-    @functools.cached_property
-    def is_plain(self) -> bool:
-        """Whether the mosaic has too few boundary steps to have only one place."""
-        steps = 0
-        for pixels, known in ((self.pixels, self.known), (self.pixels.T, self.known.T)):
-            is_known = (known[1:] & known[:-1]) == 1
-            steps += int(((pixels[1:] != pixels[:-1]) & is_known).sum())
-        return steps < MIN_STEPS
 
 
 @dataclass(frozen=True)
@@ -152,11 +139,10 @@ def fit_groups(
 
     Returns:
         A row for each group, indexed by `mask_group`: `iou` and `rival` (IoU at the best place and
-        at the best other place, 0 if there is none; `iou` is NaN for masks with hardly any
-        boundary), `is_clear` (whether the best place is accepted), and the transform from the grid
-        of the site to the map. The transform is applied to the centre of a tile:
-        `MATRICES[orientation]`, then `x` and `y` are added. Positions on the map are in pixels:
-        easting / 10 and -northing / 10 in the UTM zone `epsg`.
+        at the best other place, or 0), `is_clear` (whether the best place is accepted), and the
+        transform from the grid of the site to the map. The transform is applied to the centre of a
+        tile: `MATRICES[orientation]`, then `x` and `y` are added. Positions on the map are in
+        pixels: easting / 10 and -northing / 10 in the UTM zone `epsg`.
     """
     groups = [members for _, members in tiles.groupby("mask_group")]
     ranges = cut_ranges(len(groups), workers.parts)
@@ -187,7 +173,7 @@ def _fit(
         for mosaic, best, refined in zip(mosaics, candidates, places, strict=True):
             chosen = [candidate for candidate in best if candidate.region == region]
             refined += [_refine(mosaic, candidate, raster) for candidate in chosen]
-    return [_choose(*results) for results in zip(mosaics, places, strict=True)]
+    return [_choose(refined) for refined in places]
 
 
 def _draw_regions(outlines: geopandas.GeoDataFrame) -> Iterator[Raster]:
@@ -228,8 +214,6 @@ def _find_candidates(
     mosaic: _Mosaic, region_pixels: npt.NDArray[np.float32], region: int
 ) -> list[_Candidate]:
     """Find the best places of a mosaic in the reduced raster of a region."""
-    if mosaic.is_plain:
-        return []
     reduced_pixels = _reduce(mosaic.pixels)
     reduced_known = _reduce(mosaic.known)
     candidates = []
@@ -282,9 +266,9 @@ def _refine(mosaic: _Mosaic, candidate: _Candidate, raster: Raster) -> _Place:
     )
 
 
-def _choose(mosaic: _Mosaic, places: Sequence[_Place]) -> dict[str, Any]:
+def _choose(places: Sequence[_Place]) -> dict[str, Any]:
     """Choose the best place of a mosaic, and decide whether to accept it."""
-    nowhere = _Place(np.nan if mosaic.is_plain else 0.0, 0.0, 0, 0, 0, 0)
+    nowhere = _Place(iou=0.0, near=0.0, epsg=0, orientation=0, x=0, y=0)
     best = max(places, key=lambda place: place.iou, default=nowhere)
     others = [place.iou for place in places if not place.is_near(best)]
     rival = max([best.near, *others])

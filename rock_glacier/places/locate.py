@@ -221,11 +221,13 @@ def _find_faults(table: pd.DataFrame, groups: pd.DataFrame, sites: pd.DataFrame)
     first_tiles = (
         table.drop_duplicates("mask_group").set_index("mask_group").loc[contradicting.index]
     )
-    own = _map_centres(first_tiles, contradicting)
-    expected = _map_centres(first_tiles, sites.loc[contradicting["site"]])
-    distance = np.hypot(*(own - expected).T) * PIXEL
+    transforms = sites.loc[contradicting["site"]]
+    missed = _map_centres(first_tiles, contradicting) - _map_centres(first_tiles, transforms)
+    distance = PIXEL * np.hypot(missed[:, 0], missed[:, 1])
     for row, tile in enumerate(first_tiles.itertuples()):
         problem = f"the mask fits outlines {distance[row]:,.0f} m from the place of its site"
+        if contradicting["orientation"].iloc[row] != transforms["orientation"].iloc[row]:
+            problem += ", in another orientation"
         others = contradicting["tiles"].iloc[row] - 1
         if others:
             problem += f", and so do the masks of {count(others, 'other tile')}"

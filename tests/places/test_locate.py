@@ -31,7 +31,7 @@ NORTH = 6_320_000
 FAR = 1_000  # pixels between the outlines of two regions
 
 
-def blob(x: int, y: int, seed: int, radius: int = 80) -> shapely.Polygon:
+def blob(x: int, y: int, seed: int, radius: float = 80) -> shapely.Polygon:
     """Return an irregular outline with its centre in column x and row y of the map, in metres."""
     angle = np.linspace(0, 2 * np.pi, 15)[:-1]
     length = radius * np.random.default_rng(seed).uniform(0.4, 1, len(angle))
@@ -166,13 +166,36 @@ def test_outlines_of_one_shape_are_ambiguous(run):
     assert location.groups["rival"][0] > 0.99
 
 
-SLAB = make_outlines(shapely.box(WEST + 3_000, NORTH - 9_000, WEST + 6_000, NORTH - 3_000))
+def test_mask_of_two_similar_outlines_is_ambiguous(run):
+    two = make_outlines(blob(200, 200, 1, 50), blob(200 + FAR, 200, 1, 53))
+    places = make_places([(136, 136, 0)])
+    masks = cut_masks(places, make_outlines(blob(200, 200, 1, 51.3)))
+    location = run(places, masks, two)
+    assert location.table["reason"].tolist() == [locate.AMBIGUOUS]
+    assert location.groups["iou"][0] - location.groups["rival"][0] > 0.01
 
 
-@pytest.mark.parametrize("corner", [(380, 500), (240, 500)], ids=["white", "edge"])
-def test_mask_without_a_corner_is_ambiguous(run, corner):
+def sector() -> shapely.Polygon:
+    """A sector of a circle, whose arc looks almost the same at a distance of a few pixels."""
+    angle = np.radians(np.linspace(10, 40, 100))
+    arc = np.column_stack([600 * np.cos(angle), 600 * np.sin(angle)])
+    return shapely.Polygon(np.array([WEST, NORTH]) + 10 * np.vstack([arc, [0, 0]]) * (1, -1))
+
+
+@pytest.mark.parametrize(
+    ("outline", "corner"),
+    [
+        (shapely.box(WEST + 3_000, NORTH - 9_000, WEST + 6_000, NORTH - 3_000), (380, 500)),
+        (shapely.box(WEST + 3_000, NORTH - 4_300, WEST + 4_300, NORTH - 3_000), (301, 301)),
+        (shapely.box(WEST + 3_000, NORTH - 9_000, WEST + 6_000, NORTH - 3_000), (240, 500)),
+        (sector(), (480, 190)),
+    ],
+    ids=["white", "white-in-small-outline", "straight", "arc"],
+)
+def test_mask_of_a_plain_edge_is_ambiguous(run, outline, corner):
     places = make_places([(*corner, 0)])
-    location = run(places, cut_masks(places, SLAB), SLAB)
+    outlines = make_outlines(outline)
+    location = run(places, cut_masks(places, outlines), outlines)
     assert location.table["reason"].tolist() == [locate.AMBIGUOUS]
 
 
@@ -199,6 +222,15 @@ def test_group_that_contradicts_its_site_is_not_located(run):
     assert location.table["site"].nunique() == 1
 
 
+def test_group_in_another_orientation_contradicts_its_site(run):
+    places = make_places(FIRST_REGION[:4], mask_group=[0, 0, 0, 1])
+    wrong = places.copy()
+    wrong.loc[3, "orientation"] = (wrong.loc[3, "orientation"] + 1) % 4
+    location = run(wrong, cut_masks(places, OUTLINES))
+    assert_located(location.table[:3], places[:3])
+    assert location.table["reason"][3] == locate.CONTRADICTING
+
+
 def test_group_that_is_a_few_pixels_off_follows_its_site(run):
     places, shifted = make_two_groups(shift=6, number=1)
     location = run(shifted, cut_masks(places, OUTLINES))
@@ -214,6 +246,14 @@ def test_site_without_a_majority_is_not_located(run):
     assert not location.groups["is_located"].any()
     # Its grid is as before.
     assert location.table["orientation"].tolist() == turn_sites(shifted, 2)["orientation"].tolist()
+
+
+def test_largest_of_several_groups_is_not_enough_without_a_majority(run):
+    groups = [0] * 5 + [1] * 3 + [2] * 3
+    places = make_places(FIRST_REGION + FIRST_REGION[:3] + FIRST_REGION[:3], mask_group=groups)
+    shifted = places.assign(x=places["x"] + places["mask_group"].map({0: 0, 1: 20, 2: -20}))
+    location = run(shifted, cut_masks(places, OUTLINES))
+    assert location.table["reason"].tolist() == [locate.DISAGREEING] * 11
 
 
 def test_tiles_of_two_regions_in_one_site_are_reported(run):
