@@ -91,7 +91,7 @@ def test_pairs_that_overlap_are_skipped():
 
 def test_several_processes_find_the_same_matches():
     """There are enough features for the compressed index, whose training is random."""
-    scenes = [scene(seed, 512) for seed in range(4)]
+    scenes = [scene(seed, 512) for seed in range(2)]
     images = [
         image[y : y + 128, x : x + 128]
         for image in (*scenes, *(on_another_date(image, 0) for image in scenes))
@@ -136,12 +136,10 @@ def test_real_tiles_match_across_dates_and_only_in_one_place(real, real_archives
         ]
         names = [sources[path] for path in tiles.table["path"]]
     # A name is cordillera_<n>.png or glaciarRoca_<area>_<date>_<n>.png.
-    places = ["_".join(name.split("_")[:-2]) or "cordillera" for name in names]
-    dates = [name.rpartition("_")[0] for name in names]
+    places = np.array(["_".join(name.split("_")[:-2]) or "cordillera" for name in names])
+    dates = np.array([name.rpartition("_")[0] for name in names])
     found = matches_of(images, workers=Workers(2))
-    assert all(places[a] == places[b] for a, b in zip(found["a"], found["b"], strict=True))
-    is_other_date = [
-        places[a] != "cordillera" and dates[a] != dates[b]
-        for a, b in zip(found["a"], found["b"], strict=True)
-    ]
-    assert sum(is_other_date) >= 840
+    assert (places[found["a"]] == places[found["b"]]).all()
+    is_other_date = dates[found["a"]] != dates[found["b"]]
+    # Of 2,847 glaciar pairs on two dates, 1,381 match: 860 by gradients, 1,307 by their phases.
+    assert is_other_date.sum() >= 1340
