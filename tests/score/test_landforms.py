@@ -179,9 +179,9 @@ def test_the_edge_of_the_covered_ground_is_not_a_boundary(cut, find):
     landforms = find(scene("0:128, 0:50"), scene("0:128, 0:54"))
     assert landforms.true["distance"].tolist() == [40]
     assert np.isnan(find(scene("0:128, 0:128"), scene("0:128, 0:128")).true["distance"][0])
-    # The upper right corner of the mosaic is not covered.
+    # The ground below the first tile is not covered, although it is within the mosaic.
     shape = (228, 228)
-    areas = scene("0:128, 0:100", shape=shape), scene("0:128, 0:104", shape=shape)
+    areas = scene("96:128, 0:100", shape=shape), scene("92:128, 0:100", shape=shape)
     [mosaic] = cut((0, 0, 0, 0), (0, 100, 100, 0)).mosaics([areas[0]], [areas[1]])
     assert find_landforms(mosaic).true["distance"].tolist() == [40]
 
