@@ -22,8 +22,10 @@ from rock_glacier_dataset import REPO_ID
 
 README = REPOSITORY / "README.md"
 TRAINING = REPOSITORY / "docs" / "training.md"
+LIMITATIONS = REPOSITORY / "docs" / "limitations.md"
 MAINTAINING = REPOSITORY / "docs" / "maintaining.md"
 PLACES = REPOSITORY / "docs" / "places.md"
+SCORING = REPOSITORY / "docs" / "scoring.md"
 
 # Libraries that the extra `test` does not install.
 LARGE_LIBRARIES = {
@@ -84,13 +86,23 @@ def read_blocks(language: str, file: Path = README) -> list[Block]:
 
 
 def find_commands(block: Block) -> list[list[str]]:
-    """Return the commands of this project in a bash block, each as arguments of Python."""
+    """Return the commands of this project in a bash or console block, as arguments of Python."""
     commands = []
     for line in re.split(r"(?<!\\)\n|&&", block.code.strip()):
-        _, *arguments = shlex.split(line)
+        _, *arguments = shlex.split(line.removeprefix("$ "))
         if arguments and arguments[0].startswith("scripts/"):
             commands.append(arguments)
     return commands
+
+
+def read_prose(file: Path = README) -> list[str]:
+    """Return the words of a document without metadata, code, tables, pictures and captions."""
+    text = file.read_text(encoding="utf-8")
+    text = re.sub(r"\A---\n.*?^---$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^(\||!\[|\*[^*]).*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"<!--.*?-->|(?<=\])\(.*?\)", "", text)
+    return [word for word in text.split() if re.search(r"\w", word)]
 
 
 def run_python(

@@ -11,13 +11,16 @@ import pytest
 import yaml
 from documents import (
     LARGE_LIBRARIES,
+    LIMITATIONS,
     MAINTAINING,
     PLACES,
     README,
+    SCORING,
     TRAINING,
     find_commands,
     publish_sample,
     read_blocks,
+    read_prose,
     run_python,
     write_elevation,
 )
@@ -31,6 +34,7 @@ from rock_glacier_dataset import (
     REPO_ID,
     RockGlacierDataset,
     class_of,
+    load_archives,
     split_of,
 )
 
@@ -38,6 +42,12 @@ CARD = README.read_text(encoding="utf-8")
 DOCUMENTS = [README, REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 MODULES = [REPOSITORY / "rock_glacier_dataset.py", *(REPOSITORY / "rock_glacier").rglob("*.py")]
 TOKEN = "hf_secret"
+
+HEADINGS = """
+    Load it | What a tile is | Before you trust a score | Train | Score | From a clone
+    Dataset Description | Dataset Structure | Dataset Creation
+    Considerations for Using the Data | Additional Information
+"""
 
 RUN_BLOCKS = """
 import contextlib, io, json, sys
@@ -78,10 +88,34 @@ def test_python_blocks_print_what_is_shown(hub, tmp_path):
     done = run_python(["-c", RUN_BLOCKS, codes], hub, folder)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout) == [block.output for block in blocks]
-    [score] = [block for block in read_blocks("bash") if block.heading == "Score"]
+    # The true masks as predictions, in the place of those of the training block.
+    tiles = load_archives("image-segmentation", data_dir=str(folder / "sample"), split="test")
+    for tile in tiles:
+        file = folder / "predicted" / tile["path"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tile["masks"].convert("L").save(file)
+    [score] = read_blocks("console")
     done = run_python(find_commands(score)[0], hub, folder)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "balanced_accuracy" in done.stdout
+    assert re.search(r"^iou +1\.0000", done.stdout, re.MULTILINE)
+
+
+def test_rows_of_the_score_table_are_in_the_documents():
+    """The table of docs/scoring.md is compared with what the command prints."""
+    section = CARD.partition("<!-- synthetic:score -->")[2].partition("<!-- /synthetic:score -->")[
+        0
+    ]
+    rows = section.partition("```text\n")[2].partition("```")[0].splitlines()
+    assert len(rows) > 3
+    assert set(rows) <= set(SCORING.read_text(encoding="utf-8").splitlines())
+
+
+def test_the_card_is_short_and_in_its_order():
+    assert len(read_prose()) <= 1000
+    headings = re.findall(r"^## (.*)$", without_code(CARD), re.MULTILINE)
+    assert headings == [heading.strip() for heading in re.split(r"[|\n]", HEADINGS.strip())]
+    [training] = [block for block in read_blocks("python") if block.heading == "Train"]
+    assert training.code.count("\n") <= 25
 
 
 def test_first_two_bash_blocks_are_smoke_load_and_tests(hub, tmp_path):
@@ -169,9 +203,10 @@ def test_card_states_sizes_homepage_and_citation(sample, tmp_path):
 
 
 @pytest.mark.parametrize("labels", ["classes", "control"])
-def test_card_states_the_leak_as_measured(labels):
-    file = REPOSITORY / "assets" / "leak.json"
+def test_limitations_state_the_leak_as_measured(labels):
+    file = REPOSITORY / "docs" / "leak.json"
     scores = json.loads(file.read_text(encoding="utf-8"))["scores"][labels]
+    text = LIMITATIONS.read_text(encoding="utf-8")
     names = {
         "linear": "logistic regression",
         "forest": "random forest",
@@ -182,4 +217,4 @@ def test_card_states_the_leak_as_measured(labels):
             f"{scores[model][folds]['balanced_accuracy']['mean']:.2f}"
             for folds in ("random", "groups", "blocks")
         ]
-        assert f"| {name} | {' | '.join(means)} |\n" in CARD
+        assert f"| {name} | {' | '.join(means)} |\n" in text

@@ -7,6 +7,7 @@ A section of the README between `<!-- name -->` and `<!-- /name -->` is replaced
     splits               table of the splits
     audit                sites, shared ground and the result of the audit
     pictures:<name>      a picture and its caption; the map stays if there is no other
+    synthetic:<name>     an output of the synthetic sample; it stays only if the tiles are synthetic
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pandas as pd
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
 
+from rock_glacier.audit.geography import describe_geography
 from rock_glacier.faults import InputError, severity_of
 from rock_glacier.hub.pictures import Picture
 from rock_glacier.output import count
@@ -67,6 +69,19 @@ tiles = load_dataset("{repo_id}", revision="script", trust_remote_code=True)
 
 
 @dataclass(frozen=True)
+class SharedPixels:
+    """Numbers of pairs of tiles of different splits.
+
+    Attributes:
+        overlapping: Pairs with identical pixels in a common rectangle.
+        identical: Pairs with identical pixels everywhere, in any orientation.
+    """
+
+    overlapping: int
+    identical: int
+
+
+@dataclass(frozen=True)
 class Content:
     """Everything the card describes.
 
@@ -75,7 +90,7 @@ class Content:
         is_sample: Whether the tiles are synthetic.
         counts: Number of tiles of each class in each split.
         index: The tile index.
-        overlaps: Number of overlaps across splits, from the tiles' pixels.
+        shared: Pairs of tiles of different splits that share pixels.
         faults: Faults that the audit found, or None if no audit was made.
         pictures: The pictures.
         infos: Features, splits and sizes of each config.
@@ -85,7 +100,7 @@ class Content:
     is_sample: bool
     counts: Mapping[str, Mapping[str, int]]
     index: pd.DataFrame
-    overlaps: int
+    shared: SharedPixels
     faults: list[Fault] | None
     pictures: Iterable[Picture]
     infos: Mapping[str, datasets.DatasetInfo]
@@ -104,10 +119,14 @@ def make_card(readme: str, content: Content) -> DatasetCard:
         "sample": _SAMPLE.format(tiles=count(tiles, "tile")) if content.is_sample else "",
         "tiles": f"{tiles:,}",
         "splits": _make_split_table(content.counts),
-        "audit": describe_sites(content.index, content.overlaps) + _describe_faults(content.faults),
+        "audit": describe_ground(content.index, content.shared) + _describe_faults(content.faults),
     }
     # The map in the README shows tiles of the release, and says so.
-    sections["pictures:map"] = _read_section(readme, "pictures:map")
+    kept = ["pictures:map"]
+    if content.is_sample:
+        kept.append("synthetic:score")
+    for name in kept:
+        sections[name] = _read_section(readme, name)
     for picture in content.pictures:
         sections[f"pictures:{picture.name}"] = picture.to_markdown()
     text = fill_sections(readme, sections)
@@ -135,7 +154,7 @@ def _read_section(text: str, name: str) -> str:
 def fill_sections(text: str, sections: Mapping[str, str]) -> str:
     """Replace the marked sections of a text, and remove the marks.
 
-    A picture that is not in `sections` is removed with its mark.
+    A section that is not in `sections` is removed.
 
     Example:
         >>> fill_sections("It has <!-- tiles -->11,700<!-- /tiles --> tiles.", {"tiles": "22"})
@@ -178,28 +197,39 @@ def _make_split_table(counts: Mapping[str, Mapping[str, int]]) -> str:
     return "\n".join(lines)
 
 
-def describe_sites(index: pd.DataFrame, overlaps: int) -> str:
-    """Describe how many sites there are, and how many test tiles share a block with train tiles.
+def describe_ground(index: pd.DataFrame, shared: SharedPixels) -> str:
+    """Describe the sites, the ground that splits share, and the ground that the test tiles cover.
 
     Args:
         index: The tile index.
-        overlaps: Number of overlaps across splits, from the tiles' pixels. The index may lack them.
+        shared: Numbers from the tiles' pixels. The index may lack this ground.
     """
-    sites = count(index["site"].nunique(), "site")
-    text = f"The {count(len(index), 'tile')} show {sites}: places whose tiles share ground. "
-    text += "According to the tile index, "
+    text = (
+        f"**Audit of these archives:** the {count(len(index), 'tile')} show "
+        f"{count(index['site'].nunique(), 'site')}. "
+    )
     of_train = index.loc[index["split"] == "train", ["site", "block"]].drop_duplicates()
     test = index.loc[index["split"] == "test", ["site", "block"]]
-    shared = len(test.merge(of_train))
-    if shared == 0:
-        text += "no test tile shares ground with a train tile."
+    number = len(test.merge(of_train))
+    text += f"Of {count(len(test), 'test tile')}, "
+    if number == 0:
+        text += "none shares ground with train tiles."
     else:
         text += (
-            f"{shared:,} of {count(len(test), 'test tile')} are at a site that train tiles show "
-            "too, so scores on them are too high."
+            f"{number:,} share ground with train tiles, directly or through other tiles, so scores "
+            "on them are too high."
         )
-    if overlaps:
-        text += f" The pixels show {count(overlaps, 'overlap')} across splits."
+    text += (
+        f" By their pixels, {count(shared.overlapping, 'pair')} of tiles overlap across splits, "
+        f"and {count(shared.identical, 'pair')} are identical."
+    )
+    geography = describe_geography(index)
+    if geography is not None and "test" in geography.splits.index:
+        ground = geography.splits.loc["test"]
+        text += (
+            f" The {count(int(ground['tiles']), 'located test tile')} cover "
+            f"{ground['area_km2']:.1f} km², the area of {ground['area_in_tiles']:.0f} tiles."
+        )
     return text
 
 

@@ -1,14 +1,12 @@
 """The pictures of the card, drawn from the staged tiles, with their texts.
 
-The background is dark and opaque: snow and shadow are visible, and a picture looks the same on a
-light and on a dark page. The letters are large, because a phone shows a picture at a quarter of its
-width.
+The style is that of the map: a light, opaque background, so a picture looks the same on a light and
+on a dark page, and letters that are readable when the picture is shown at half its width.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,54 +22,56 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from rock_glacier.masks import class_indices_to_mask
 from rock_glacier.output import count
-from rock_glacier.places.map import WIDTH, draw_map
+from rock_glacier.places.map import (
+    BACKGROUND,
+    FAINT_COLOUR,
+    STYLE,
+    TEXT_COLOUR,
+    WIDTH,
+    draw_map,
+)
 from rock_glacier.sites.mosaic import draw_mosaic, fit_pair
 from rock_glacier.tiles import TileSet
-from rock_glacier_dataset import CLASS_NAMES, GLACIAR, SPLIT_NAMES, TILE_SIZE
+from rock_glacier_dataset import CLASS_NAMES, GLACIAR, TILE_SIZE
 
 MAP_NAME = "map.png"
 
-# Largest height of a picture in pixels, except the map.
-_MAX_HEIGHT = 900
-
 _DPI = 100
-_BACKGROUND = "#161b26"
-_TEXT_COLOUR = "#f2f4f8"
-_FAINT_COLOUR = "#aab2c0"
-_NOTE_COLOUR = "#7d8694"  # readable on a dark picture and on the map, which is light
 
-# Distinguishable with all kinds of colour vision: Okabe and Ito, Color Universal Design (2008).
-_YELLOW = "#f0e442"
-_CLASS_COLOURS = {"cordillera": "#e69f00", "glaciar": "#56b4e9"}
+# Outline of a mask: yellow of Okabe and Ito, Color Universal Design (2008), as in the pages of
+# `score`.
+_OUTLINE_COLOUR = "#f0e442"
+
+# Colour next to tiles that are drawn in place: neither snow nor shadow.
+_CANVAS_COLOUR = "#808080"
 
 _STYLE: Any = {
-    "font.size": 24,
-    "font.family": "DejaVu Sans",  # part of matplotlib, so every machine has it
-    "axes.titlesize": 26,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "text.color": _TEXT_COLOUR,
-    "axes.labelcolor": _TEXT_COLOUR,
-    "xtick.color": _FAINT_COLOUR,
-    "ytick.color": _TEXT_COLOUR,
-    "figure.facecolor": _BACKGROUND,
-    "axes.facecolor": _BACKGROUND,
+    **STYLE,
     "figure.constrained_layout.use": True,
-    "figure.constrained_layout.h_pad": 0.12,
-    "figure.constrained_layout.w_pad": 0.12,
+    "figure.constrained_layout.h_pad": 0.1,
+    "figure.constrained_layout.w_pad": 0.1,
 }
 
-# A dark edge around lines, to show them on snow.
-_EDGE: list[AbstractPathEffect] = [withStroke(linewidth=7, foreground=_BACKGROUND)]
+# Edges around lines, to show them on snow and in shadow.
+_DARK_EDGE: list[AbstractPathEffect] = [withStroke(linewidth=7, foreground=TEXT_COLOUR)]
+_LIGHT_EDGE: list[AbstractPathEffect] = [withStroke(linewidth=10, foreground=BACKGROUND)]
 
-_PORTRAIT_ROWS = 3
-_PORTRAIT_COLUMNS = 4  # of each class
+# Heights of pictures in pixels.
+_MAX_HEIGHT = 900
+_TILES_HEIGHT = 690
+_EXAMPLE_HEIGHT = 640
+
+# Tiles of each class in the picture of tiles.
+_TILES_PER_CLASS = 6
 
 # Share of a tile that the mask of the example covers: enough to see, with mountain around it.
 _EXAMPLE_SHARE = 0.25
 
 # Candidates for a picture; the one with the most contrast is shown.
 _CANDIDATES = 30
+
+# Tiles that are closer to the example than this are shown around it, in pixels of 10 m.
+_SURROUNDINGS = 2 * TILE_SIZE
 
 _SYNTHETIC = "Synthetic sample, not satellite images"
 
@@ -81,7 +81,7 @@ class Picture:
     """A picture of the card.
 
     Attributes:
-        name: Name of its section in the README, such as `portrait`.
+        name: Name of its section in the README, such as `example`.
         file_name: Name of its file.
         figure: What it shows.
         alt: Alternative text.
@@ -112,9 +112,8 @@ def draw_pictures(
         is_sample: Whether to mark the pictures as synthetic.
 
     Returns:
-        Map, portrait, example of a mask, splits, overlap and sites, in this order. The map, the
-        example, the overlap or the sites are omitted if no tile is located, no tile has a mask, no
-        tiles overlap, or no site has two tiles.
+        Map, tiles, example of a mask, and overlap, in this order. The map, the example or the
+        overlap are omitted if no tile is located, no tile has a mask, or no tiles overlap.
     """
     # The rows of the index, in the order of the arrays.
     placed = index.set_index("path").loc[tiles.table["path"]].reset_index()
@@ -122,11 +121,9 @@ def draw_pictures(
     with matplotlib.style.context(_STYLE, after_reset=True):
         for picture in (
             _draw_map(tiles, placed),
-            _draw_portrait(tiles, placed),
+            _draw_tiles(tiles, placed),
             _draw_example(tiles, placed),
-            _draw_splits(tiles.counts, placed),
             _draw_overlap(tiles, placed, pairs),
-            _draw_sites(tiles, placed),
         ):
             if picture is None:
                 continue
@@ -138,7 +135,7 @@ def draw_pictures(
 
 
 def _mark_as_synthetic(picture: Picture) -> Picture:
-    picture.figure.supxlabel(_SYNTHETIC, x=0.01, ha="left", color=_NOTE_COLOUR, fontsize=22)
+    picture.figure.supxlabel(_SYNTHETIC, x=0.01, ha="left", color=FAINT_COLOUR, fontsize=18)
     return dataclasses.replace(
         picture,
         alt=f"{picture.alt} {_SYNTHETIC}.",
@@ -155,30 +152,28 @@ def _save(figure: Figure, file: Path) -> None:
 
 
 def _draw_map(tiles: TileSet, placed: pd.DataFrame) -> Picture | None:
-    """Draw the located tiles on a map, which is light."""
     drawn = draw_map(placed, tiles.masks)
     if drawn is None:
         return None
     return Picture("map", MAP_NAME, drawn.figure, drawn.alt, drawn.caption)
 
 
-def _draw_portrait(tiles: TileSet, placed: pd.DataFrame) -> Picture:
-    """Draw tiles of both classes, from as many sites as possible."""
-    figure = _new_figure(700)
+def _draw_tiles(tiles: TileSet, placed: pd.DataFrame) -> Picture:
+    """Draw a row of tiles of each class, from as many sites as possible."""
+    figure = _new_figure(_TILES_HEIGHT)
     titles = {
         "cordillera": "cordillera: no rock glacier",
         GLACIAR: "glaciar: rock glacier, outlined",
     }
     shown = dict.fromkeys(CLASS_NAMES, 0)
-    parts: Any = figure.subfigures(1, 2, wspace=0.02)
+    parts: Any = figure.subfigures(len(CLASS_NAMES), 1)
     for part, label in zip(parts, CLASS_NAMES, strict=True):
-        part.suptitle(titles[label], color=_CLASS_COLOURS[label], fontweight="bold")
-        part.get_layout_engine().set(w_pad=0.05, h_pad=0.05, wspace=0, hspace=0)
+        part.suptitle(titles[label], x=0.01, ha="left", size=22, weight="bold")
         candidates = placed[placed["label"] == label].sample(frac=1, random_state=0)
         # Take one tile of each site, then a second tile of each site, and so on.
         rank = candidates.groupby("site").cumcount()
         rows = candidates.index[rank.argsort(kind="stable")]
-        panels = part.subplots(_PORTRAIT_ROWS, _PORTRAIT_COLUMNS).ravel()
+        panels = part.subplots(1, _TILES_PER_CLASS)
         for axes in panels:
             axes.set_axis_off()
         for axes, row in zip(panels, rows, strict=False):
@@ -186,103 +181,85 @@ def _draw_portrait(tiles: TileSet, placed: pd.DataFrame) -> Picture:
             _outline(axes, tiles.masks[row])
             shown[label] += 1
     alt = (
-        f"Left: {shown['cordillera']} tiles of class cordillera, mountains without a rock glacier. "
-        f"Right: {shown[GLACIAR]} tiles of class glaciar, each rock glacier outlined in light blue."
+        f"Above: {shown['cordillera']} tiles of class cordillera, mountains without a rock "
+        f"glacier. Below: {shown[GLACIAR]} tiles of class glaciar, each rock glacier outlined in "
+        "yellow."
     )
     caption = (
         "Tiles of both classes, chosen at random from different sites if possible. Dark tiles are "
         "brightened."
     )
-    return Picture("portrait", "portrait.webp", figure, alt, caption)
+    return Picture("tiles", "tiles.webp", figure, alt, caption)
 
 
 def _draw_example(tiles: TileSet, placed: pd.DataFrame) -> Picture | None:
-    """Draw a tile, its mask, and the outline of the mask on the tile."""
+    """Draw a tile, its mask, and its place among the other tiles of its site."""
     masked = placed[placed["mask_share"] > 0]
     if masked.empty:
         return None
-    masks = tiles.masks
-    # Prefer masks that the border of the tile does not cut.
-    borders = [masks[row][[0, -1]].mean() + masks[row][:, [0, -1]].mean() for row in masked.index]
-    distance = (masked["mask_share"] - _EXAMPLE_SHARE).abs() + borders
-    candidates = masked.index[distance.argsort(kind="stable")][:_CANDIDATES]
-    row = max(candidates, key=lambda row: _contrast(tiles, row))
-    image = tiles.images[row][..., :3]
-    figure = _new_figure(735)
-    tile_panel, mask_panel, both_panel = figure.subplots(1, 3)
-    _show(tile_panel, image, "The tile")
-    tile_panel.set_xlabel(f"mountains from above,\n{TILE_SIZE} x {TILE_SIZE} pixels", loc="left")
-    _show(mask_panel, class_indices_to_mask(masks[row]), "Its mask")
-    mask_panel.set_xlabel("white: rock glacier\nblack: everything else", loc="left")
-    _show(both_panel, image, "Both")
-    both_panel.set_xlabel("outline of the mask\non the tile", loc="left")
-    _outline(both_panel, masks[row])
+    row = _choose_example(tiles, masked)
+    tile = placed.loc[row]
+    place = "among other tiles of its site"
+    if pd.notna(tile["easting"]):
+        place = f"{_format_place(tile['longitude'], tile['latitude'])}, north up"
+    figure = _new_figure(_EXAMPLE_HEIGHT)
+    tile_panel, mask_panel, place_panel = figure.subplots(1, 3)
+    text = f"{TILE_SIZE} x {TILE_SIZE} pixels of 10 m"
+    _show(tile_panel, tiles.images[row][..., :3], "Tile", text)
+    _show(mask_panel, class_indices_to_mask(tiles.masks[row]), "Mask", "white: rock glacier")
+    others = _draw_place(place_panel, tiles, placed, row)
+    place_panel.set_xlabel(place, loc="left")
     alt = (
         f"A tile of {TILE_SIZE} x {TILE_SIZE} pixels that shows mountains from above; its mask, "
-        "white for rock glacier and black for everything else; the tile again with the outline of "
-        "the mask in light blue."
+        "white for rock glacier and black for everything else; and, in a frame, its place "
+        f"among {count(others, 'other tile')} of its site."
     )
-    share = _percent(placed["mask_share"][row])
-    caption = f"`{placed['path'][row]}` and its mask, which covers {share} of the tile."
-    return Picture("example", "tile_and_mask.webp", figure, alt, caption)
-
-
-def _draw_splits(counts: Mapping[str, Mapping[str, int]], placed: pd.DataFrame) -> Picture:
-    """Draw, for each split, a bar of its classes and a box of its mask shares."""
-    figure = _new_figure(600)
-    bars, boxes = figure.subplots(1, 2, sharey=True, width_ratios=(5, 4))
-    names = []
-    descriptions = []
-    for row, split in enumerate(SPLIT_NAMES):
-        _draw_class_bar(bars, row, counts[split])
-        is_glaciar = (placed["split"] == split) & (placed["label"] == GLACIAR)
-        _draw_box(boxes, row, placed.loc[is_glaciar, "mask_share"].to_numpy(float))
-        names.append(f"{split}\n{count(sum(counts[split].values()), 'tile')}")
-        numbers = [f"{counts[split][label]:,} {label}" for label in CLASS_NAMES]
-        descriptions.append(f"{split} with {' and '.join(numbers)} tiles")
-    for label, side in zip(CLASS_NAMES, ("left", "right"), strict=True):
-        bars.set_title(label, loc=side, color=_CLASS_COLOURS[label])
-    boxes.set_title("share of a tile that its mask covers", fontsize=22, fontweight="normal")
-    bars.set_yticks(range(len(SPLIT_NAMES)), names)
-    bars.set(xlim=(0, 1), xticks=[])
-    boxes.set_xticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
-    bars.invert_yaxis()
-    for axes in (bars, boxes):
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0)
-    alt = (
-        f"Chart with a row for each split: {', '.join(descriptions)}. Next to each split is a box "
-        "plot of the share of a glaciar tile that its mask covers."
-    )
+    share = _percent(tile["mask_share"])
     caption = (
-        "Number and share of the tiles of each class, and the share of a glaciar tile that its "
-        "mask covers: its range (line), the middle half of the tiles (box) and the median."
+        f"`{tile['path']}`, its mask, which covers {share} of the tile, and its place among "
+        f"{count(others, 'other tile')} of its site. Tiles may be of different dates."
     )
-    return Picture("splits", "splits.png", figure, alt, caption)
+    return Picture("example", "example.webp", figure, alt, caption)
 
 
-def _draw_class_bar(axes: Axes, row: int, counts: Mapping[str, int]) -> None:
-    total = max(sum(counts.values()), 1)
-    left = 0.0
-    for label, x, side in zip(CLASS_NAMES, (0.02, 0.98), ("left", "right"), strict=True):
-        share = counts[label] / total
-        colour = _CLASS_COLOURS[label]
-        axes.barh(row, share, left=left, color=colour, edgecolor=_BACKGROUND, linewidth=4)
-        number = f"{counts[label]:,} ({_percent(share)})"
-        axes.text(x, row, number, ha=side, va="center", color=_BACKGROUND)
-        left += share
+def _choose_example(tiles: TileSet, masked: pd.DataFrame) -> int:
+    """Return the row of a tile with a clear mask, of a large site and located if possible."""
+    is_located = masked["easting"].notna()
+    if is_located.any():
+        masked = masked[is_located]
+    has_neighbours = masked["site"].duplicated(keep=False)
+    if has_neighbours.any():
+        masked = masked[has_neighbours]
+    # Prefer masks that the border of the tile does not cut.
+    masks = tiles.masks
+    borders = [masks[row][[0, -1]].mean() + masks[row][:, [0, -1]].mean() for row in masked.index]
+    distance = (masked["mask_share"] - _EXAMPLE_SHARE).abs() + borders
+    order = distance.argsort(kind="stable").to_numpy()
+    candidates = masked.index[order[:_CANDIDATES]]
+    return max(candidates, key=lambda row: _contrast(tiles, row))
 
 
-def _draw_box(axes: Axes, row: int, shares: npt.NDArray[np.float64]) -> None:
-    """Draw a box plot with its median as text, if there are any shares."""
-    if not shares.size:
-        return
-    low, first_quarter, median, last_quarter, high = np.quantile(shares, [0, 0.25, 0.5, 0.75, 1])
-    colour = _CLASS_COLOURS[GLACIAR]
-    axes.plot([low, high], [row, row], color=colour, linewidth=3)
-    axes.barh(row, last_quarter - first_quarter, 0.3, first_quarter, color=colour)
-    axes.barh(row, 0.01, 0.3, median - 0.005, color=_BACKGROUND)
-    axes.text(median, row - 0.2, _percent(median), ha="center", va="bottom")
+def _draw_place(axes: Axes, tiles: TileSet, placed: pd.DataFrame, row: int) -> int:
+    """Draw a tile in a frame and the tiles around it, and return the number of these."""
+    tile = placed.loc[row]
+    distances = (placed[["x", "y"]] - tile[["x", "y"]].astype(int)).abs().max(axis=1)
+    near = placed[(placed["site"] == tile["site"]) & (distances < _SURROUNDINGS)]
+    near = pd.concat([near.drop(index=row), near.loc[[row]]]).assign(block=0)
+    mosaic = draw_mosaic(tiles, near)
+    # The mosaic starts at the first column and row of its tiles.
+    left = near["x"].min()
+    top = near["y"].min()
+    right = near["x"].max() + TILE_SIZE
+    bottom = near["y"].max() + TILE_SIZE
+    _show(axes, mosaic, "Place", "", extent=(left, right, bottom, top))
+    _draw_frame(axes, (tile["x"], tile["y"]), (TILE_SIZE, TILE_SIZE))
+    return len(near) - 1
+
+
+def _format_place(longitude: float, latitude: float) -> str:
+    east_or_west = "W" if longitude < 0 else "E"
+    north_or_south = "S" if latitude < 0 else "N"
+    return f"{abs(longitude):.2f}° {east_or_west}, {abs(latitude):.2f}° {north_or_south}"
 
 
 def _draw_overlap(tiles: TileSet, placed: pd.DataFrame, pairs: pd.DataFrame) -> Picture | None:
@@ -300,58 +277,26 @@ def _draw_overlap(tiles: TileSet, placed: pd.DataFrame, pairs: pd.DataFrame) -> 
     first, second = fit_pair(tiles, pair)
     both = np.where(first[..., 3:] > 0, first, second)
     height, width = both.shape[:2]
-    figure = _new_figure(160 + WIDTH // 3 * height // width)
+    figure = _new_figure(150 + WIDTH // 3 * height // width)
     titles = [f"{splits[row]}, {placed['label'][row]}" for row in (pair.a, pair.b)]
     panels = figure.subplots(1, 3)
     for axes, image, title in zip(
         panels, (first, second, both), (*titles, "Both in place"), strict=True
     ):
-        _show(axes, image, title)
+        _show(axes, image, title, "")
         # The upper left corner and the size of the part that both tiles show.
         corner = (abs(pair.dx) - 0.5, abs(pair.dy) - 0.5)
         size = (TILE_SIZE - abs(pair.dx), TILE_SIZE - abs(pair.dy))
-        frame = Rectangle(corner, *size, fill=False, edgecolor=_YELLOW, linewidth=4)
-        frame.set(clip_on=False, path_effects=_EDGE)
-        axes.add_patch(frame)
+        _draw_frame(axes, corner, size)
     share = _percent(pair.pixels / TILE_SIZE**2)
-    note = f"Framed: the same pixels, {share} of each tile"
-    panels[0].set_xlabel(note, loc="left", color=_YELLOW)
+    panels[0].set_xlabel(f"framed: the same pixels, {share} of each tile", loc="left")
     alt = (
         f"A tile of the split {splits[pair.a]}, a tile of the split {splits[pair.b]}, and both in "
-        f"place. A yellow frame shows the {share} of their pixels that they share."
+        f"place. A frame shows the {share} of their pixels that they share."
     )
     paths = f"`{placed['path'][pair.a]}` and `{placed['path'][pair.b]}`"
     caption = f"{paths} share {share} of their pixels."
     return Picture("overlap", "overlap.webp", figure, alt, caption)
-
-
-def _draw_sites(tiles: TileSet, placed: pd.DataFrame) -> Picture | None:
-    """Draw the two largest sites as mosaics of their tiles, side by side and of one height."""
-    sizes = placed["site"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    sites = [placed[placed["site"] == site] for site in sizes[sizes > 1].index[:2]]
-    if not sites:
-        return None
-    mosaics = [draw_mosaic(tiles, site) for site in sites]
-    aspects = [mosaic.width / mosaic.height for mosaic in mosaics]
-    figure = _new_figure(90 + round(WIDTH / sum(aspects)))
-    panels = figure.subplots(1, len(mosaics), squeeze=False, width_ratios=aspects)[0]
-    tint = ""
-    for axes, mosaic, site in zip(panels, mosaics, sites, strict=True):
-        title = f"Site of {count(len(site), 'tile')}"
-        if site["block"].nunique() > 1:
-            title += f", {site['block'].nunique():,} blocks"
-            tint = ", tinted by block"
-        _show(axes, mosaic, title)
-    numbers = " and ".join(count(len(site), "tile") for site in sites)
-    alt = (
-        f"Mosaics of the largest sites, of {numbers}. Each tile is drawn in its orientation and "
-        f"place, over its neighbours{tint}. Tiles may be of different dates."
-    )
-    caption = (
-        f"The largest sites, of {numbers}, each tile in its place{tint}. Tiles may be of different "
-        "dates."
-    )
-    return Picture("sites", "sites.webp", figure, alt, caption)
 
 
 def _new_figure(height: int) -> Figure:
@@ -359,11 +304,21 @@ def _new_figure(height: int) -> Figure:
     return Figure((WIDTH / _DPI, min(height, _MAX_HEIGHT) / _DPI), dpi=_DPI)
 
 
-def _show(axes: Axes, image: Any, title: str) -> None:
-    axes.imshow(image)
+def _show(axes: Axes, image: Any, title: str, text: str, **options: Any) -> None:
+    """Draw an image with a title and a text below. Options are those of `Axes.imshow`."""
+    axes.imshow(image, **options)
     axes.set_title(title)
+    axes.set_xlabel(text, loc="left")
     axes.set(xticks=[], yticks=[], anchor="NW")
     axes.spines[:].set_visible(False)
+    axes.set_facecolor(_CANVAS_COLOUR)
+
+
+def _draw_frame(axes: Axes, corner: tuple[float, float], size: tuple[int, int]) -> None:
+    """Draw a frame with its upper left corner and its size in pixels."""
+    frame = Rectangle(corner, *size, fill=False, edgecolor=TEXT_COLOUR, linewidth=5)
+    frame.set(clip_on=False, path_effects=_LIGHT_EDGE)
+    axes.add_patch(frame)
 
 
 def _outline(axes: Axes, mask: npt.NDArray[np.uint8]) -> None:
@@ -372,9 +327,9 @@ def _outline(axes: Axes, mask: npt.NDArray[np.uint8]) -> None:
         return
     # One more pixel on each side closes the outline at the edge of the tile.
     pixels = np.arange(-1, TILE_SIZE + 1)
-    colour = _CLASS_COLOURS[GLACIAR]
-    lines = axes.contour(pixels, pixels, np.pad(mask, 1), [0.5], colors=colour, linewidths=3)
-    lines.set_path_effects(_EDGE)
+    padded = np.pad(mask, 1)
+    lines = axes.contour(pixels, pixels, padded, [0.5], colors=_OUTLINE_COLOUR, linewidths=3)
+    lines.set_path_effects(_DARK_EDGE)
     axes.set(xlim=(-0.5, TILE_SIZE - 0.5), ylim=(TILE_SIZE - 0.5, -0.5))
 
 

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import rock_glacier_dataset
 from rock_glacier.archives import is_sample
 from rock_glacier.audit.checks import check, find_index_faults
+from rock_glacier.audit.duplicates import find_duplicates
 from rock_glacier.faults import InputError, find_errors, raise_faults
-from rock_glacier.hub.card import Content, make_card, make_script_card
+from rock_glacier.hub.card import Content, SharedPixels, make_card, make_script_card
 from rock_glacier.hub.croissant import CROISSANT_NAME, describe
 from rock_glacier.hub.parquet import plan_files, write_config_file
 from rock_glacier.hub.pictures import MAP_NAME, draw_pictures
@@ -46,7 +47,7 @@ LABELS_NAME = "id2label.json"
 SCRIPT_NAME = "rock-glacier-dataset.py"
 
 # Files of the project that are published as they are.
-_COPIED_FILES = ("LICENSE", "CITATION.cff", "assets/leak.json", "assets/leak.png")
+_COPIED_FILES = ("LICENSE", "CITATION.cff")
 
 
 def stage(
@@ -97,10 +98,8 @@ def stage(
         # The card keeps the project's map if the tiles are not located.
         shutil.copyfile(PROJECT / "assets" / MAP_NAME, assets / MAP_NAME)
         pictures = draw_pictures(tiles, index, pairs, assets, is_sample=synthetic)
-        overlaps = _count_overlaps(pairs, tiles.table["split"])
-        content = Content(
-            repo_id, synthetic, tiles.counts, index, overlaps, faults, pictures, infos
-        )
+        shared = _count_shared(tiles, pairs)
+        content = Content(repo_id, synthetic, tiles.counts, index, shared, faults, pictures, infos)
         _write_documents(folder, content)
     return infos
 
@@ -128,11 +127,15 @@ def _find_index(
     return audit.index, audit.pairs, audit.faults
 
 
-def _count_overlaps(pairs: pd.DataFrame, splits: pd.Series) -> int:
-    """Return the number of overlaps of tiles in different splits."""
+def _count_shared(tiles: TileSet, pairs: pd.DataFrame) -> SharedPixels:
+    """Count pairs of tiles of different splits that overlap or are identical."""
+    splits = tiles.table["split"].to_numpy()
     overlaps = pairs[pairs["kind"] == "overlap"]
-    names = splits.to_numpy()
-    return int((names[overlaps["a"]] != names[overlaps["b"]]).sum())
+    duplicates = find_duplicates(tiles)
+    return SharedPixels(
+        overlapping=int((splits[overlaps["a"]] != splits[overlaps["b"]]).sum()),
+        identical=int((splits[duplicates["a"]] != splits[duplicates["b"]]).sum()),
+    )
 
 
 def _copy_archives(source: Path, target: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import datasets
 import factories
 import pandas as pd
@@ -9,11 +11,18 @@ import pytest
 from matplotlib.figure import Figure
 
 from rock_glacier.faults import InputError
-from rock_glacier.hub.card import Content, describe_sites, fill_sections, make_card
+from rock_glacier.hub.card import (
+    Content,
+    SharedPixels,
+    describe_ground,
+    fill_sections,
+    make_card,
+)
 from rock_glacier.hub.pictures import Picture
 from rock_glacier_dataset import CONFIG_NAMES, SPLIT_NAMES, Fault, features_of
 
 README = (factories.REPOSITORY / "README.md").read_text(encoding="utf-8")
+NOTHING = SharedPixels(overlapping=0, identical=0)
 
 
 def make_content(test_tiles=1, faults=None, pictures=()):
@@ -21,13 +30,14 @@ def make_content(test_tiles=1, faults=None, pictures=()):
     counts["test"]["cordillera"] = test_tiles
     splits = ["train", "validation", *["test"] * test_tiles]
     index = pd.DataFrame({"split": splits, "site": range(len(splits)), "block": 0})
+    index["easting"] = None
     part = datasets.SplitDict()
     part.add(datasets.SplitInfo("test", 5, test_tiles))
     infos = {
         config: datasets.DatasetInfo(features=features_of(config), splits=part)
         for config in CONFIG_NAMES
     }
-    return Content("me/it", False, counts, index, 0, faults, pictures, infos)
+    return Content("me/it", False, counts, index, NOTHING, faults, pictures, infos)
 
 
 @pytest.mark.parametrize(
@@ -37,15 +47,23 @@ def make_content(test_tiles=1, faults=None, pictures=()):
 def test_size_category_follows_from_the_number_of_tiles(tiles, category):
     card = make_card(README, make_content(tiles - 2))
     assert card.data["size_categories"] == [category]
-    assert f"Andes: {tiles:,} tiles" in card.text
+    assert f"\n\n{tiles:,} Sentinel-2 images" in card.text
 
 
 def test_a_picture_replaces_its_section():
-    picture = Picture("portrait", "p.webp", Figure(), "Tiles.", "All tiles.")
+    picture = Picture("example", "p.webp", Figure(), "A tile.", "Its mask.")
     card = make_card(README, make_content(pictures=[picture]))
-    assert "\n\n![Tiles.](assets/p.webp)\n\n*All tiles.*\n\nSentinel-2" in card.text
-    assert card.text.count("![") == 3  # the others are assets/map.png and assets/leak.png
+    assert "\n\n![A tile.](assets/p.webp)\n\n*Its mask.*\n\nA tile is" in card.text
+    assert card.text.count("![") == 2  # the other one is assets/map.png
     assert "<!--" not in card.text
+
+
+def test_real_tiles_get_no_outputs_of_the_sample():
+    content = make_content()
+    assert "ynthetic" not in make_card(README, content).text.partition("## From a clone")[0]
+    text = make_card(README, dataclasses.replace(content, is_sample=True)).text
+    assert "landform_recall_50" in text
+    assert "synthetic sample of 3 tiles" in text
 
 
 def test_the_map_is_replaced_only_by_another_map():
@@ -82,13 +100,22 @@ def test_inline_and_block_sections_are_filled():
 def test_shared_ground_is_counted_by_block():
     splits = ["train", "test", "test", "test"]
     index = pd.DataFrame({"split": splits, "site": [0, 0, 0, 1], "block": [0, 0, 1, 0]})
-    assert "4 tiles show 2 sites" in describe_sites(index, overlaps=0)
-    assert "1 of 3 test tiles" in describe_sites(index, overlaps=0)
+    text = describe_ground(index.assign(easting=None), NOTHING)
+    assert "4 tiles show 2 sites" in text
+    assert "Of 3 test tiles, 1 share ground" in text
 
 
-def test_overlaps_that_the_index_lacks_are_named():
-    index = pd.DataFrame({"split": ["train", "test"], "site": [0, 1], "block": 0})
-    text = describe_sites(index, overlaps=0)
-    assert "According to the tile index, no test tile shares ground with a train tile." in text
-    assert "overlap" not in text
-    assert describe_sites(index, overlaps=2) == f"{text} The pixels show 2 overlaps across splits."
+def test_shared_pixels_that_the_index_lacks_are_counted():
+    index = pd.DataFrame({"split": ["train", "test"], "site": [0, 1], "block": 0, "easting": None})
+    text = describe_ground(index, SharedPixels(overlapping=2_000, identical=1))
+    assert "Of 1 test tile, none shares ground" in text
+    assert "2,000 pairs of tiles overlap across splits" in text
+    assert "1 pair are identical" in text
+
+
+def test_the_area_of_located_test_tiles_is_stated():
+    index = pd.DataFrame({"split": "test", "site": 0, "block": 0, "epsg": 32719}, index=range(3))
+    index["easting"] = [400_000.0, 400_000.0, 401_280.0]
+    index = index.assign(northing=6_300_000.0, outlines=[[], [], []])
+    text = describe_ground(index, NOTHING)
+    assert "3 located test tiles cover 3.3 km², the area of 2 tiles" in text

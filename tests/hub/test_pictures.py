@@ -37,7 +37,7 @@ def pictures(overlapping, folder):
 
 
 def test_there_is_a_picture_of_each_subject(pictures):
-    assert list(pictures) == ["portrait", "example", "splits", "overlap", "sites"]
+    assert list(pictures) == ["tiles", "example", "overlap"]
 
 
 def test_pictures_have_one_width_and_are_not_blank(pictures, folder):
@@ -65,11 +65,11 @@ def test_texts_name_what_is_shown(pictures):
     for picture in pictures.values():
         assert len(picture.alt) > 50
         assert picture.to_markdown().startswith(f"![{picture.alt}](assets/{picture.file_name})")
-    assert "3 tiles of class cordillera" in pictures["portrait"].alt
+    assert "3 tiles of class cordillera" in pictures["tiles"].alt
     assert "test/cordillera/2.png" in pictures["overlap"].caption
     assert "60 %" in pictures["overlap"].caption
     assert "50 %" in pictures["example"].caption
-    assert "train with 1 cordillera and 1 glaciar tiles" in pictures["splits"].alt
+    assert "among 0 other tiles" in pictures["example"].alt
 
 
 def test_pictures_of_a_sample_are_marked_as_synthetic(overlapping, pictures, folder, tmp_path):
@@ -89,7 +89,7 @@ def test_an_overlap_within_a_split_is_shown_if_there_is_no_other(tmp_path):
     }
     data_dir = factories.make_data_dir(tmp_path / "data", members)
     pictures = draw(data_dir, tmp_path / "assets")
-    assert list(pictures) == ["portrait", "splits", "overlap", "sites"]
+    assert list(pictures) == ["tiles", "overlap"]
     assert "50 %" in pictures["overlap"].caption
 
 
@@ -97,4 +97,4 @@ def test_without_masks_and_sites_fewer_pictures_are_drawn(tmp_path):
     members = {f"{split}/cordillera/1.png": factories.png(1) for split in ("train", "val", "test")}
     members |= {"val/cordillera/1.png": factories.png(2), "test/cordillera/1.png": factories.png(3)}
     data_dir = factories.make_data_dir(tmp_path / "data", members)
-    assert list(draw(data_dir, tmp_path / "assets")) == ["portrait", "splits"]
+    assert list(draw(data_dir, tmp_path / "assets")) == ["tiles"]

@@ -37,9 +37,8 @@ def staged_overlapping(overlapping, tmp_path_factory):
 def test_main_holds_card_parquet_index_and_documents(staged):
     expected = {f"{name}.parquet" for name in PARQUET}
     expected |= {"README.md", "tiles.parquet", "croissant.json", "id2label.json"}
-    expected |= {"LICENSE", "CITATION.cff", "assets/leak.json", "assets/leak.png"}
-    expected |= {"assets/map.png"}
-    expected |= {f"assets/{name}" for name in ("portrait.webp", "tile_and_mask.webp", "splits.png")}
+    expected |= {"LICENSE", "CITATION.cff"}
+    expected |= {f"assets/{name}" for name in ("map.png", "tiles.webp", "example.webp")}
     assert factories.files_of(staged / "main").keys() == expected
     labels = json.loads((staged / "main/id2label.json").read_text())
     assert labels == {"0": "background", "1": "rock glacier"}
@@ -95,13 +94,13 @@ def test_sections_of_the_card(staged, staged_overlapping):
     card = (staged / "main/README.md").read_text()
     assert "synthetic sample of 22 tiles" in card
     assert "| tiles | 12 | 4 | 6 |\n| `cordillera` | 6 (50 %) | 2 (50 %) | 3 (50 %) |\n" in card
-    assert "no test tile shares ground with a train tile." in card
-    assert "across splits" not in card
+    assert "Of 6 test tiles, none shares ground with train tiles." in card
+    assert "0 pairs of tiles overlap across splits, and 0 pairs are identical" in card
     assert "assets/overlap.webp" not in card
     card = (staged_overlapping / "main/README.md").read_text()
-    assert "ynthetic" not in card.partition("## Load it")[0]
-    assert "1 of 2 test tiles are at a site that train tiles show" in card
-    assert "1 overlap across splits" in card
+    assert "ynthetic" not in card.partition("## From a clone")[0]
+    assert "Of 2 test tiles, 1 share ground with train tiles" in card
+    assert "1 pair of tiles overlap across splits, and 0 pairs are identical" in card
     assert "assets/overlap.webp" in card
     assert "<!--" not in card
 
