@@ -114,7 +114,8 @@ def iterate_members(data_dir: Path) -> Iterator[tuple[str, bytes]]:
 def measure_audit(scratch: Path) -> None:
     """Compare `audit --no-matches` with decoding the tiles by Pillow in one process."""
     distinct = scratch / "distinct"
-    make_sample(distinct, **RELEASE_SIZES)
+    train, validation, test = RELEASE_SIZES.values()
+    make_sample(distinct, train=train, validation=validation, test=test)
     dense = cut_places(distinct, scratch / "dense")
     for data_dir in (distinct, dense):
         command = [sys.executable, str(REPOSITORY / "scripts/audit.py"), str(data_dir)]

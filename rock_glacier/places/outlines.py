@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 from pyproj import CRS
+from rasterio import Affine
 from rasterio.features import rasterize
-from rasterio.transform import from_origin
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -246,10 +246,10 @@ def rasterise(
     west, south = (PIXEL * math.floor(bound / PIXEL) for bound in bounds[:2])
     east, north = (PIXEL * math.ceil(bound / PIXEL) for bound in bounds[2:])
     projected = outlines.geometry.to_crs(epsg)
-    shown = projected[projected.sindex.query(shapely.box(west, south, east, north))]
+    shown = projected.iloc[projected.sindex.query(shapely.box(west, south, east, north))]
     pixels = np.zeros(((north - south) // PIXEL, (east - west) // PIXEL), np.uint8)
     if len(shown):  # rasterio < 1.4 raises an error if there is nothing to draw
-        transform = from_origin(west, north, PIXEL, PIXEL)
+        transform = Affine(PIXEL, 0, west, 0, -PIXEL, north)
         rasterize(shown, out=pixels, transform=transform, default_value=1)
     return Raster(pixels, epsg, west, north)
 

@@ -254,6 +254,12 @@ def test_areas_of_raster_and_polygons_agree():
     assert raster.pixels.sum() * 100 == pytest.approx(area, rel=0.005)
 
 
+def test_some_rows_of_outlines_can_be_drawn():
+    outlines = frame(WEST, EAST)
+    bounds = tuple(outlines[1:].to_crs(32719).total_bounds)
+    assert rasterise(outlines[1:], 32719, bounds).pixels.any()
+
+
 def test_bounds_without_outlines_are_empty():
     raster = rasterise(frame(WEST), 32719, (500_000, 6_300_000, 500_100, 6_300_050))
     assert raster.pixels.tolist() == [[0] * 10] * 5
