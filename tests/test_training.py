@@ -1,4 +1,4 @@
-"""The training recipes of docs/training.md run on a sample and with tiny models.
+"""The training recipes of the documents run on a sample and with tiny models.
 
 A recipe is skipped if one of its libraries is not installed; `nox -s training` installs all.
 """
@@ -6,10 +6,14 @@ A recipe is skipped if one of its libraries is not installed; `nox -s training` 
 from __future__ import annotations
 
 import importlib.util
+import json
 
+import numpy as np
+import PIL.Image
 import pytest
 from documents import (
     LARGE_LIBRARIES,
+    README,
     TRAINING,
     find_commands,
     publish_sample,
@@ -19,13 +23,21 @@ from documents import (
 from factories import copy
 from loopback_hub import LoopbackHub
 
-RECIPES = [block for block in read_blocks("python", TRAINING) if block.libraries & LARGE_LIBRARIES]
+from rock_glacier.masks import class_indices_to_mask
+from rock_glacier_dataset import REPO_ID
+
 SCORE_COMMANDS = {
     block.heading: command
     for block in read_blocks("bash", TRAINING)
     for command in find_commands(block)
     if command[0] == "scripts/score.py"
 }
+RECIPES = [
+    block
+    for file in (README, TRAINING)
+    for block in read_blocks("python", file)
+    if block.libraries & LARGE_LIBRARIES or block.heading in SCORE_COMMANDS
+]
 
 PREPROCESSOR = """{
     "image_processor_type": "SegformerImageProcessor", "size": {"height": 64, "width": 64},
@@ -41,10 +53,7 @@ def is_installed(library):
 def models(tmp_path_factory):
     """Small untrained models in folders that are named like the models of the recipes."""
     folder = tmp_path_factory.mktemp("models")
-    if (
-        importlib.util.find_spec("transformers") is None
-        or importlib.util.find_spec("torch") is None
-    ):
+    if not is_installed("transformers") or not is_installed("torch"):
         return folder
     import transformers
 
@@ -92,3 +101,97 @@ def test_recipe_runs_and_its_predictions_are_scored(recipe, hub, models, tmp_pat
         done = run_python(SCORE_COMMANDS[recipe.heading], hub, folder)
         assert done.returncode == 0, done.stderr[-3000:]
         assert "precision" in done.stdout
+
+
+def run_block(heading, hub, folder, *, then=""):
+    """Run the Python block below a heading of docs/training.md, then other code."""
+    [block] = [block for block in read_blocks("python", TRAINING) if block.heading == heading]
+    folder.mkdir()
+    done = run_python(["-c", f"{block.code}\n{then}"], hub, folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_every_pixel_of_a_stored_mask_is_greater_than_zero():
+    mask = class_indices_to_mask(np.eye(128, dtype=np.uint8))
+    assert (np.array(mask) > 0).any(axis=2).all()
+    assert (np.array(mask.convert("1"), "uint8") == np.eye(128)).all()
+
+
+def test_folders_hold_images_and_masks_of_0_and_1(hub, tmp_path):
+    run_block("Folders of images and masks", hub, tmp_path / "work")
+    folders = tmp_path / "work/folders"
+    names = sorted(file.relative_to(folders / "images") for file in folders.glob("images/*/*"))
+    assert names == sorted(
+        file.relative_to(folders / "masks") for file in folders.glob("masks/*/*")
+    )
+    assert len(names) == 70 + 10 + 24
+    for name in names:
+        with PIL.Image.open(folders / "images" / name) as image:
+            assert image.mode == "RGB"
+        with PIL.Image.open(folders / "masks" / name) as mask:
+            has_rock_glacier = np.array(mask).any()
+            assert np.array(mask).max() <= 1
+        assert has_rock_glacier == name.name.startswith("glaciar")
+
+
+def test_copy_for_run_semantic_segmentation(hub, tmp_path):
+    """The script reads the columns image and label of a dataset without a config."""
+    script = """
+rows = load_dataset("copy")["train"]
+print(rows.column_names, {np.array(label).dtype.name for label in rows["label"]})
+print(np.unique([np.array(label) for label in rows["label"]]))
+"""
+    printed = run_block("run_semantic_segmentation.py", hub, tmp_path / "work", then=script)
+    assert printed == "['image', 'label'] {'uint8'}\n[0 1]\n"
+    labels = (tmp_path / "work/copy/id2label.json").read_bytes()
+    assert json.loads(labels) == json.loads(hub.repositories[REPO_ID].files()["id2label.json"])
+
+
+def test_rows_of_both_configs_are_in_the_same_order(hub, tmp_path):
+    code = f"""
+from datasets import concatenate_datasets, load_dataset
+labels, masks = (
+    load_dataset("{REPO_ID}", name, split="train")
+    for name in ("image-classification", "image-segmentation")
+)
+tiles = concatenate_datasets([masks, labels.select_columns("labels")], axis=1)
+print(all(label == ("/glaciar/" in path) for label, path in zip(tiles["labels"], tiles["path"])))
+"""
+    done = run_python(["-c", code], hub, tmp_path)
+    assert done.stdout == "True\n", done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("transform", ["HorizontalFlip", "Resize", "Rotate", "Affine"])
+def test_albumentations_moves_masks_with_tiles(transform):
+    """The image shows the mask, so both must be equal after the transform."""
+    albumentations = pytest.importorskip("albumentations")
+    options: dict[str, dict[str, object]] = {
+        "HorizontalFlip": {},
+        "Resize": {"height": 64, "width": 64},
+        "Rotate": {"limit": (30, 30)},
+        "Affine": {"scale": 1.2, "translate_px": 10},
+    }
+    indices = np.zeros((128, 128), np.uint8)
+    indices[40:90, 20:60] = 1
+    mask = class_indices_to_mask(indices)
+    augment = getattr(albumentations, transform)(p=1, **options[transform])
+    image = np.array(mask.convert("RGB"))
+    done = augment(image=image, mask=np.array(mask.convert("1"), "uint8"))
+    assert done["mask"].dtype == np.uint8
+    assert set(np.unique(done["mask"])) == {0, 1}
+    assert np.mean((done["image"][..., 0] > 127) == done["mask"]) > 0.99  # edges are interpolated
+    assert done["mask"].shape != indices.shape or (done["mask"] != indices).any()
+
+
+def test_timm_reads_labels_with_target_key(hub, tmp_path):
+    if not is_installed("timm"):
+        pytest.skip("needs timm: run nox -s training")
+    code = f"""
+from timm.data import create_dataset
+tiles = create_dataset("hfds/{REPO_ID}", root=None, split="train", target_key="labels")
+image, label = tiles[0]
+print(image.mode, label in (0, 1), len(tiles), tiles.reader.class_to_idx)
+"""
+    done = run_python(["-c", code], hub, tmp_path)
+    assert done.stdout == "RGB True 70 {'cordillera': 0, 'glaciar': 1}\n", done.stderr[-3000:]
