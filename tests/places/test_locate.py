@@ -40,9 +40,9 @@ def blob(x: int, y: int, seed: int, radius: float = 80) -> shapely.Polygon:
     return shapely.Polygon(np.column_stack([WEST + 10 * columns, NORTH - 10 * rows]))
 
 
-def make_outlines(*polygons: shapely.Polygon) -> geopandas.GeoDataFrame:
+def make_outlines(*polygons: shapely.Polygon, epsg: int = EPSG) -> geopandas.GeoDataFrame:
     names = [f"outline-{number}" for number in range(len(polygons))]
-    frame = geopandas.GeoDataFrame({"name": names}, geometry=list(polygons), crs=EPSG)
+    frame = geopandas.GeoDataFrame({"name": names}, geometry=list(polygons), crs=epsg)
     return frame.to_crs("EPSG:4326")
 
 
@@ -60,9 +60,11 @@ def make_places(corners: list[tuple[int, int, int]], **columns: object) -> pd.Da
     return places
 
 
-def cut_masks(places: pd.DataFrame, outlines: geopandas.GeoDataFrame) -> list[np.ndarray]:
+def cut_masks(
+    places: pd.DataFrame, outlines: geopandas.GeoDataFrame, epsg: int = EPSG
+) -> list[np.ndarray]:
     """Cut the masks from outlines, as stored."""
-    drawn = rasterise(outlines, EPSG, (WEST, NORTH - 20_000, WEST + 20_000, NORTH)).pixels
+    drawn = rasterise(outlines, epsg, (WEST, NORTH - 20_000, WEST + 20_000, NORTH)).pixels
     masks = []
     for x, y, orientation in places[["x", "y", "orientation"]].to_numpy().tolist():
         masks.append(oriented(drawn[y : y + 128, x : x + 128], int(INVERSE[orientation])))
@@ -155,6 +157,17 @@ def test_tiles_without_masks_are_located_through_their_site(run):
 def test_group_may_be_a_single_mask(run):
     places = make_places([(130, 140, 2)])
     assert_located(run(places, cut_masks(places, OUTLINES)).table, places)
+
+
+def test_sites_in_two_utm_zones_have_their_own_zone(run):
+    west = make_outlines(blob(330, 260, 2), epsg=EPSG - 1)
+    both = pd.concat([OUTLINES[:1], west.assign(name="west")], ignore_index=True)
+    places = make_places([(130, 140, 2), (290, 220, 5)], site=[0, 1], mask_group=[0, 1])
+    masks = cut_masks(places[:1], OUTLINES) + cut_masks(places[1:], west, EPSG - 1)
+    table = run(places, masks, both).table
+    assert_located(table, places)
+    assert table["epsg"].tolist() == [EPSG, EPSG - 1]
+    assert (table["longitude"][0] - table["longitude"][1]) == pytest.approx(6, abs=0.1)
 
 
 def test_outlines_of_one_shape_are_ambiguous(run):
