@@ -184,6 +184,11 @@ def test_maintaining_lists_all_commands():
     assert re.findall(r"^\| `([a-z-]+) [A-Z[]", text, re.MULTILINE) == list(COMMANDS)
 
 
+def test_no_paragraph_of_the_card_starts_with_a_mark():
+    """In Markdown, a line that starts with a comment is HTML, and ends the paragraph."""
+    assert not re.search(r"^<!-- .+ -->.", CARD, re.MULTILINE)
+
+
 def test_metadata_of_the_card():
     metadata = yaml.safe_load(CARD.split("---")[1])
     assert metadata["license"] == "mit"

@@ -220,8 +220,8 @@ def describe_ground(index: pd.DataFrame, shared: SharedPixels) -> str:
             "on them are too high."
         )
     text += (
-        f" By their pixels, {count(shared.overlapping, 'pair')} of tiles overlap across splits, "
-        f"and {count(shared.identical, 'pair')} are identical."
+        f" Across splits, pairs of tiles that overlap pixel for pixel: {shared.overlapping:,}; "
+        f"pairs of identical tiles: {shared.identical:,}."
     )
     geography = describe_geography(index)
     if geography is not None and "test" in geography.splits.index:

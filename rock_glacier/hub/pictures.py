@@ -277,7 +277,7 @@ def _draw_overlap(tiles: TileSet, placed: pd.DataFrame, pairs: pd.DataFrame) -> 
     first, second = fit_pair(tiles, pair)
     both = np.where(first[..., 3:] > 0, first, second)
     height, width = both.shape[:2]
-    figure = _new_figure(150 + WIDTH // 3 * height // width)
+    figure = _new_figure(120 + WIDTH // 3 * height // width)
     titles = [f"{splits[row]}, {placed['label'][row]}" for row in (pair.a, pair.b)]
     panels = figure.subplots(1, 3)
     for axes, image, title in zip(

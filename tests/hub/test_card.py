@@ -47,7 +47,7 @@ def make_content(test_tiles=1, faults=None, pictures=()):
 def test_size_category_follows_from_the_number_of_tiles(tiles, category):
     card = make_card(README, make_content(tiles - 2))
     assert card.data["size_categories"] == [category]
-    assert f"\n\n{tiles:,} Sentinel-2 images" in card.text
+    assert f"The dataset has {tiles:,} Sentinel-2 images" in card.text
 
 
 def test_a_picture_replaces_its_section():
@@ -109,8 +109,7 @@ def test_shared_pixels_that_the_index_lacks_are_counted():
     index = pd.DataFrame({"split": ["train", "test"], "site": [0, 1], "block": 0, "easting": None})
     text = describe_ground(index, SharedPixels(overlapping=2_000, identical=1))
     assert "Of 1 test tile, none shares ground" in text
-    assert "2,000 pairs of tiles overlap across splits" in text
-    assert "1 pair are identical" in text
+    assert "pixel for pixel: 2,000; pairs of identical tiles: 1." in text
 
 
 def test_the_area_of_located_test_tiles_is_stated():

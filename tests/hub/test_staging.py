@@ -95,12 +95,12 @@ def test_sections_of_the_card(staged, staged_overlapping):
     assert "synthetic sample of 22 tiles" in card
     assert "| tiles | 12 | 4 | 6 |\n| `cordillera` | 6 (50 %) | 2 (50 %) | 3 (50 %) |\n" in card
     assert "Of 6 test tiles, none shares ground with train tiles." in card
-    assert "0 pairs of tiles overlap across splits, and 0 pairs are identical" in card
+    assert "pixel for pixel: 0; pairs of identical tiles: 0." in card
     assert "assets/overlap.webp" not in card
     card = (staged_overlapping / "main/README.md").read_text()
     assert "ynthetic" not in card.partition("## From a clone")[0]
     assert "Of 2 test tiles, 1 share ground with train tiles" in card
-    assert "1 pair of tiles overlap across splits, and 0 pairs are identical" in card
+    assert "pixel for pixel: 1; pairs of identical tiles: 0." in card
     assert "assets/overlap.webp" in card
     assert "<!--" not in card
 
