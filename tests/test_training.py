@@ -32,6 +32,7 @@ SCORE_COMMANDS = {
     for command in find_commands(block)
     if command[0] == "scripts/score.py"
 }
+[SCORE_COMMANDS["Train"]] = find_commands(read_blocks("console")[0])  # of README.md
 RECIPES = [
     block
     for file in (README, TRAINING)
