@@ -170,4 +170,4 @@ def wilson_interval(hits: int, number: int) -> Interval:
     if number == 0:
         return Interval(math.nan, math.nan)
     interval = stats.binomtest(hits, number).proportion_ci(LEVEL, "wilson")
-    return Interval(interval.low, interval.high)
+    return Interval(float(interval.low), float(interval.high))

@@ -262,7 +262,7 @@ def _bootstrap(measured: _Measured, truth: Truth, groups: pd.Index) -> list[_Boo
         measured: What a model was measured by.
         truth: The truth of the split.
         groups: Index of the rows of `units` that are groups of predictions. To compare two models,
-            it is that of both.
+            it lists the groups of both.
     """
     parts = [(measured.statistic, truth.clusters)]
     if measured.units is not None:
@@ -318,8 +318,8 @@ def _notes_on_undefined(name: str, parts: list[_Bootstrapped]) -> Iterator[str]:
     if values.isna().any():
         undefined = ", ".join(values.index[values.isna()])
         yield (
-            f"{name}: {undefined} cannot be computed, because what they divide by is 0: for "
-            "example, a class is missing in the truth or in the predictions."
+            f"{name}: {undefined} cannot be computed. For example, a class is missing in the truth "
+            "or in the predictions, or no tiles overlap."
         )
     numbers = pd.concat([part.replicates.isna().sum() for part in parts])
     numbers = numbers[(numbers > 0) & values.notna() & ~numbers.index.isin(list(_SHARES))]

@@ -14,8 +14,8 @@ def block_folds(index: pd.DataFrame, n: int, seed: int = 0) -> pd.Series[int]:
     """Assign tiles to folds by blocks: no two folds share ground.
 
     Each fold has tiles of both classes, and the folds have about the same number of tiles of each
-    class if the blocks allow it. The folds are those of scikit-learn's `StratifiedGroupKFold`. If
-    one of these lacks a class, blocks are assigned in another way.
+    class if the blocks allow it. scikit-learn's `StratifiedGroupKFold` makes the folds.
+    If a fold lacks a class, blocks are assigned in another way.
 
     Args:
         index: Rows of the tile index, for example of one split, with the columns `path`, `label`,
@@ -28,7 +28,7 @@ def block_folds(index: pd.DataFrame, n: int, seed: int = 0) -> pd.Series[int]:
 
     Raises:
         ValueError: If `n` is less than 2, if a column is missing, or if a class has fewer than `n`
-            blocks, so that a fold would lack it.
+            blocks.
 
     Example:
         >>> paths = [f"train/{label}/{tile}.png" for tile in range(4) for label in CLASS_NAMES]
@@ -63,7 +63,7 @@ def block_folds(index: pd.DataFrame, n: int, seed: int = 0) -> pd.Series[int]:
 
 
 def _cover_classes(tiles: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
-    """Assign blocks to folds so that each fold has both classes.
+    """Assign blocks to folds; each fold gets both classes.
 
     First, each fold gets one block that has both classes, or else one block of each class. Then the
     other blocks, the largest first, go to the fold that makes the numbers of tiles most equal.

@@ -5,8 +5,8 @@ connected, because a narrow part that runs diagonally may touch itself only ther
 given and the site is located, each outline is a rock glacier, clipped to the covered ground.
 Predicted rock glaciers are the connected components of the predicted mosaic.
 
-True and predicted rock glaciers are matched one to one so that the sum of their IoU (intersection
-over union) is largest.
+True and predicted rock glaciers are matched one to one, with the largest possible sum of IoU
+(intersection over union).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FAIR = 0.25
 """A second, lower threshold, because experts draw the outlines of rock glaciers differently."""
 
 Labels = npt.NDArray[np.int32]
-"""The number of the rock glacier that each pixel of a mosaic belongs to, from 1; 0 is none."""
+"""The number of the rock glacier that each pixel of a mosaic belongs to, from 1, or 0."""
 
 _NEIGHBOURS = np.ones((3, 3), np.bool_)  # a pixel and the eight around it
 
@@ -223,7 +223,7 @@ def _intersect(
 
 
 def _match(shared: pd.DataFrame) -> pd.DataFrame:
-    """Choose pairs, each object in at most one, so that the sum of IoU is largest."""
+    """Choose the pairs with the largest sum of IoU; each object is in at most one pair."""
     true, rows = np.unique(shared["true"], return_inverse=True)
     predicted, columns = np.unique(shared["predicted"], return_inverse=True)
     iou = np.zeros((true.size, predicted.size))
@@ -264,7 +264,7 @@ def _enclose(boxes: Sequence[Window]) -> Window:
 def _boundary(area: Flags, is_covered: Flags) -> Flags:
     """Return the pixels of an area next to covered ground that does not belong to it.
 
-    The edge of the covered ground is not a boundary: the area may go on beyond it.
+    The edge of the covered ground is not a boundary: the area may continue beyond it.
     """
     return area & ndimage.binary_dilation(is_covered & ~area)
 

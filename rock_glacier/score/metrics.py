@@ -161,9 +161,7 @@ def ground_statistic(counts: pd.DataFrame) -> Statistic:
     """Return the statistic of image-segmentation, over the pixels of ground.
 
     Args:
-        counts: A row for each tile, with the sums of `count_pixels` in which each place counts
-            once, and with `shared` and `agreeing`: the number of places that several tiles show,
-            and of those for which all of these tiles predict the same class.
+        counts: A row for each tile, from `mosaics.count_ground`.
 
     Returns:
         Function that computes the metrics of `mask_statistic` with the prefix `ground_`, and

@@ -1,9 +1,9 @@
 """Merge the tiles of each site: its true and predicted rock glaciers, with each place once.
 
 Tiles overlap, so a metric over the pixels of tiles counts the same ground many times. Here the
-tiles of a site are laid on its grid. A pixel of the grid is rock glacier in the truth if at least
-half of the tiles that show it say so; their masks differ only if one of them is wrong. It is
-predicted as rock glacier if the mean score of these tiles reaches a threshold.
+tiles of a site are laid on its grid. A pixel of the grid is rock glacier in the truth if it is so
+in at least half of the tiles that show it; masks of the same ground differ only if one is wrong. It
+is predicted as rock glacier if its mean score over the tiles reaches a threshold.
 """
 
 from __future__ import annotations
@@ -133,9 +133,9 @@ def windows(tiles: pd.DataFrame) -> Iterator[tuple[int, int, Window]]:
 def count_ground(mosaic: Mosaic) -> Iterator[tuple[int, dict[str, float]]]:
     """Yield the row and the counts of each tile of a site.
 
-    A pixel that n tiles show counts 1 / n in each of them, so the counts of a site add up to its
-    pixels. `shared` counts pixels that several tiles show, `agreeing` those of them for which all
-    tiles predict the same class.
+    A pixel that n tiles show counts 1 / n in each tile, so the counts of a site add up to its
+    pixels. To the counts of `count_pixels` come `shared`, the number of pixels that several tiles
+    show, and `agreeing`, the number of shared pixels for which all tiles predict the same class.
     """
     for row, _, window in windows(mosaic.tiles):
         weights = 1 / mosaic.coverage[window]
@@ -149,7 +149,7 @@ def count_ground(mosaic: Mosaic) -> Iterator[tuple[int, dict[str, float]]]:
 def ground_weights(truth: Truth) -> npt.NDArray[np.float64]:
     """Return the weight of each tile that counts each place once: float64 of shape (tiles,).
 
-    A pixel that n tiles show has the weight 1 / n in each of them. The weight of a tile is the mean
+    A pixel that n tiles show has the weight 1 / n in each tile. The weight of a tile is the mean
     of its pixels, so the weights add up to the area that the tiles cover, measured in tiles.
     """
     weights = np.zeros(len(truth.paths))
