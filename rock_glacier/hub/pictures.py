@@ -223,7 +223,7 @@ def _draw_example(tiles: TileSet, placed: pd.DataFrame) -> Picture | None:
 
 
 def _choose_example(tiles: TileSet, masked: pd.DataFrame) -> int:
-    """Return the row of a tile with a clear mask, of a large site and located if possible."""
+    """Return the row of a tile with a clear mask, located and with neighbours if possible."""
     is_located = masked["easting"].notna()
     if is_located.any():
         masked = masked[is_located]
@@ -257,6 +257,12 @@ def _draw_place(axes: Axes, tiles: TileSet, placed: pd.DataFrame, row: int) -> i
 
 
 def _format_place(longitude: float, latitude: float) -> str:
+    """Format coordinates in degrees.
+
+    Example:
+        >>> _format_place(-69.685, -33.42)
+        '69.69° W, 33.42° S'
+    """
     east_or_west = "W" if longitude < 0 else "E"
     north_or_south = "S" if latitude < 0 else "N"
     return f"{abs(longitude):.2f}° {east_or_west}, {abs(latitude):.2f}° {north_or_south}"
