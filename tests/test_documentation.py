@@ -43,6 +43,9 @@ DOCUMENTS = [README, REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs
 MODULES = [REPOSITORY / "rock_glacier_dataset.py", *(REPOSITORY / "rock_glacier").rglob("*.py")]
 TOKEN = "hf_secret"
 
+# A rock glacier as the curators' files have it: longitude and latitude of its corners.
+OUTLINE = "-69.80\t-33.30\n-69.79\t-33.30\n-69.79\t-33.29\n-69.80\t-33.30\n"
+
 HEADINGS = """
     Load it | What a tile is | Before you trust a score | Train | Score | From a clone
     Dataset Description | Dataset Structure | Dataset Creation
@@ -130,7 +133,7 @@ def test_first_two_bash_blocks_are_smoke_load_and_tests(hub, tmp_path):
 
 @pytest.fixture
 def release(hub, sample, tmp_path):
-    """A folder of PNG files, and a Hub with the same tiles as the curators publish them."""
+    """A folder of PNG files and outlines, and a Hub with the tiles as the curators publish them."""
     archives = copy(sample, tmp_path / "archives")
     (archives / "manifest.json").unlink()
     files = {f"data/data_v01/{file.name}": file for file in archives.glob("*.zip")}
@@ -141,6 +144,8 @@ def release(hub, sample, tmp_path):
         file = folder / f"{names[class_of(path)]}_{split_of(path)}_{path.rpartition('/')[2]}"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(png)
+    (folder / "outlines").mkdir()
+    (folder / "outlines/glaciar_1_strict.tsv").write_text(OUTLINE)
     return folder
 
 
