@@ -303,7 +303,7 @@ def test_masks_of_another_scale_are_not_located(run):
 
 def test_masks_are_not_located_on_outlines_of_another_region(run):
     places = make_places(FIRST_REGION)
-    location = run(places, cut_masks(places, OUTLINES), OUTLINES[2:].reset_index(drop=True))
+    location = run(places, cut_masks(places, OUTLINES), OUTLINES[2:])
     assert location.table["reason"].tolist() == [locate.NO_FIT] * 5
     assert location.groups["outlines"][0] == []
 
@@ -351,7 +351,7 @@ def test_real_masks_are_located_on_the_right_outlines(run, real):
     places = make_places([(0, 0, 0)] * 10, site=range(10), mask_group=range(10))
     outlines = read_outlines(real / "outlines")
     is_right = outlines["name"].str.startswith("glaciar_t_")
-    located = run(places, masks, outlines[is_right].reset_index(drop=True))
+    located = run(places, masks, outlines[is_right])
     assert (located.table["reason"] == "").mean() > 0.75
-    null = run(places, masks, outlines[~is_right].reset_index(drop=True))
+    null = run(places, masks, outlines[~is_right])
     assert (null.table["reason"] == "").sum() == 0
