@@ -327,13 +327,15 @@ def _count_in_fields(votes: npt.NDArray[Any], shift_x: float, shift_y: float) ->
         np.ravel_multi_index(parts, shape), return_index=True, return_inverse=True
     )
     places = TILE_SIZE**2
-    distinct = np.unique(field * places + votes["place"])
+    distinct = pd.unique(field * places + votes["place"])
+    counts = np.bincount(distinct // places)
     totals = np.bincount(field)
-    links = pd.DataFrame(votes[["a", "b", "orientation"]][first])
-    links["dx"] = np.rint(np.bincount(field, votes["dx"]) / totals)
-    links["dy"] = np.rint(np.bincount(field, votes["dy"]) / totals)
-    links["votes"] = np.bincount(distinct // places)
-    return links[links["votes"] >= MIN_VOTES].astype(np.int64)
+    is_link = counts >= MIN_VOTES
+    links = pd.DataFrame(votes[["a", "b", "orientation"]][first[is_link]])
+    links["dx"] = np.rint(np.bincount(field, votes["dx"]) / totals)[is_link]
+    links["dy"] = np.rint(np.bincount(field, votes["dy"]) / totals)[is_link]
+    links["votes"] = counts[is_link]
+    return links.astype(np.int64)
 
 
 def _order(links: pd.DataFrame) -> pd.DataFrame:
