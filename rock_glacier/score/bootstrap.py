@@ -35,9 +35,9 @@ MOST_UNDEFINED = 0.2
 only, at least a quarter of the replicates lack it, and an interval would mean little."""
 
 FEW_CLUSTERS = 10
-"""With effectively fewer clusters, intervals are unreliable. On simulated scores that were similar
-within a cluster, 95 % intervals covered the truth in 88 to 95 % of cases with 60 clusters, 86 to
-94 % with 30, 82 to 94 % with 20 and 78 to 94 % with 10."""
+"""With a smaller effective number of clusters, intervals are unreliable. On simulated scores that
+were similar within a cluster, 95 % intervals covered the truth in 88 to 95 % of cases with 60
+clusters, 86 to 94 % with 30, 82 to 94 % with 20 and 78 to 94 % with 10."""
 
 Array = npt.NDArray[np.float64]
 

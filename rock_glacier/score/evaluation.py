@@ -33,13 +33,13 @@ THRESHOLD = 0.5
 """Score from which a tile is predicted as `glaciar`, or a pixel as rock glacier."""
 
 ROCK_GLACIER = "rock glacier"
-"""Unit of metrics of true rock glaciers."""
+"""Unit of metrics over true rock glaciers."""
 
 PREDICTION = "predicted rock glacier"
-"""Unit of the share of predictions that are right."""
+"""Unit of the shares of predicted rock glaciers that are right."""
 
 GROUP = "prediction group"
-"""What the bootstrap draws for other metrics of predictions: all that belong to a rock glacier."""
+"""Unit of other metrics of predictions: all predictions that belong to one rock glacier."""
 
 # The shares with Wilson intervals: columns of `landforms.tabulate`, and the unit.
 _SHARES = {
@@ -76,7 +76,7 @@ class Evaluation:
         outlines: Outlines that were used as true rock glaciers, or None.
         threshold: Score from which a tile is predicted as `glaciar`, or a pixel as rock glacier.
         metrics: A row for each metric, by name. Columns: `value`, the ends `low` and `high` of the
-            95 % interval, and `unit`, what the interval is about: "block", "site", "tile",
+            95 % interval, and `unit`, what the interval is computed over: "block", "site", "tile",
             `ROCK_GLACIER`, `PREDICTION` or `GROUP`. An undefined number is NaN.
         clusters: What the bootstrap drew.
         notes: Limits of the scores, one sentence each.
@@ -162,13 +162,13 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Measured:
-    """What the metrics of a model are computed from.
+    """The input of the metrics of a model.
 
     Attributes:
         statistic: Statistic of the tiles.
         true: Rock glaciers in the truth; empty for image-classification.
         predicted: Predicted rock glaciers.
-        units: The table from `landforms.tabulate`, or None for image-classification.
+        units: Table from `landforms.tabulate`, or None for image-classification.
     """
 
     statistic: Statistic
@@ -259,7 +259,7 @@ def _bootstrap(measured: _Measured, truth: Truth, groups: pd.Index) -> list[_Boo
     """Compute metrics and their replicates: over tiles, rock glaciers and groups of predictions.
 
     Args:
-        measured: What a model was measured by.
+        measured: The input of the metrics.
         truth: The truth of the split.
         groups: Index of the rows of `units` that are groups of predictions. To compare two models,
             it lists the groups of both.
@@ -318,16 +318,18 @@ def _notes_on_undefined(name: str, parts: list[_Bootstrapped]) -> Iterator[str]:
     if values.isna().any():
         undefined = ", ".join(values.index[values.isna()])
         yield (
-            f"{name}: {undefined} cannot be computed. For example, a class is missing in the truth "
-            "or in the predictions, or no tiles overlap."
+            f"{name}: {undefined} cannot be computed. Possible reasons: a class is missing in the "
+            "truth or in the predictions, or no tiles overlap."
         )
     numbers = pd.concat([part.replicates.isna().sum() for part in parts])
     numbers = numbers[(numbers > 0) & values.notna() & ~numbers.index.isin(list(_SHARES))]
     if len(numbers):
-        ignored = ", ".join(f"{metric} ({number:,})" for metric, number in numbers.items())
+        ignored = ", ".join(
+            f"{metric} ({number:,} of {REPLICATES:,})" for metric, number in numbers.items()
+        )
         yield (
-            f"{name}: intervals ignore replicates that lack a class: {ignored} of {REPLICATES:,}. "
-            f"With more than {MOST_UNDEFINED:.0%} there is no interval."
+            f"{name}: intervals ignore replicates in which a metric is undefined: {ignored}. "
+            f"If there are more than {MOST_UNDEFINED:.0%}, there is no interval."
         )
 
 
@@ -347,7 +349,7 @@ def _notes_on_truth(truth: Truth, outlines: Any) -> Iterator[str]:
     if outlines is not None and not is_located.all():
         yield (
             f"The outlines were not used at {count(int((~is_located).sum()), 'site')} without "
-            "location: the rock glaciers there are the connected parts of the masks."
+            "coordinates: the rock glaciers there are the connected parts of the masks."
         )
 
 
@@ -360,6 +362,6 @@ def _notes_on_clusters(parts: list[_Bootstrapped]) -> Iterator[str]:
         elif clusters.effective < FEW_CLUSTERS:
             yield (
                 f"The intervals over {clusters.unit}s are unreliable and too narrow: "
-                f"{count(clusters.number, clusters.unit)} count like {clusters.effective:.1f} of "
-                f"equal size, fewer than {FEW_CLUSTERS}."
+                f"{count(clusters.number, clusters.unit)} are equivalent to "
+                f"{clusters.effective:.1f} of equal size, fewer than {FEW_CLUSTERS}."
             )

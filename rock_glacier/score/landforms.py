@@ -1,7 +1,7 @@
 """Rock glaciers as objects: find the true and the predicted ones of a site, and match them.
 
 A rock glacier is a connected component of the true mosaic. Pixels that touch at a corner are
-connected, because a narrow part that runs diagonally may touch itself only there. If outlines are
+connected, because a narrow part that runs diagonally may be connected only there. If outlines are
 given and the site is located, each outline is a rock glacier, clipped to the covered ground.
 Predicted rock glaciers are the connected components of the predicted mosaic.
 
@@ -105,7 +105,7 @@ def find_landforms(mosaic: Mosaic, outlines: Any = None) -> Landforms:
 def tabulate(true: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each true rock glacier, with the group of predictions that belong to it.
 
-    The predictions at a site without rock glacier are a group as well. The bootstrap draws rows,
+    The predictions at a site without rock glaciers are a group as well. The bootstrap draws rows,
     because predictions of one rock glacier are not independent, and because two models have the
     same rock glaciers but not the same predictions.
 
@@ -114,7 +114,7 @@ def tabulate(true: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
         predicted: `Landforms.predicted` of all sites.
 
     Returns:
-        Table with the index `site` and `label`, which is 0 for a site without rock glacier.
+        Table with the index `site` and `label`, which is 0 for a site without rock glaciers.
         Columns: `rock_glaciers` (1 or 0), `found_50` and `found_25` (whether it is found),
         `true_pixels`, `found_pixels`, `distance`; `predictions` (number), `right_50` and `right_25`
         (how many of them are right), `predicted_pixels`, `right_pixels`.
@@ -272,8 +272,9 @@ def _boundary(area: Flags, is_covered: Flags) -> Flags:
 def _median_distance(first: Flags, second: Flags) -> float:
     """Return the median distance in metres between two boundaries.
 
-    It is the median over the pixels of both of the distance to the nearest pixel of the other. NaN
-    if one has no pixels, because its area fills the covered ground.
+    Each pixel of one boundary has a distance to the nearest pixel of the other. The result is the
+    median of these distances over both boundaries. It is NaN if one has no pixels, because its area
+    fills the covered ground.
     """
     if not first.any() or not second.any():
         return np.nan

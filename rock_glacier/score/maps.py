@@ -38,7 +38,7 @@ def write_map(evaluation: Evaluation, file: Path) -> None:
 
             - `.gpkg`, `.parquet`, `.geojson`: a MultiPolygon for each predicted rock glacier, with
               `site`, `score` (mean of its pixels), `area_km2`, `iou` (with the true rock glacier
-              that it matches, or 0) and `overlap` (share of its area that is truly rock glacier).
+              that it matches, or 0) and `overlap` (share of its area that is rock glacier).
               The CRS is the UTM zone, or WGS 84 in `.geojson` and if there are several zones.
             - `.tif`: the mean score of each pixel, as float32 on the grid of 10 m; NaN if no tile
               shows the pixel.
@@ -105,7 +105,7 @@ def _trace(labels: np.ndarray, transform: Affine) -> list[shapely.MultiPolygon]:
 
 
 def _write_raster(evaluation: Evaluation, file: Path) -> None:
-    """Write the scores of all located sites as a GeoTIFF; pixels without tile take no space."""
+    """Write the scores of all located sites as a GeoTIFF; pixels without a tile take no space."""
     places = [(mosaic.grid, mosaic.coverage.shape) for mosaic in evaluation.mosaics()]
     located = [(grid, shape) for grid, shape in places if grid is not None]
     if len({grid.epsg for grid, _ in located}) > 1:

@@ -2,8 +2,8 @@
 
 Tiles overlap, so a metric over the pixels of tiles counts the same ground many times. Here the
 tiles of a site are laid on its grid. A pixel of the grid is rock glacier in the truth if it is so
-in at least half of the tiles that show it; masks of the same ground differ only if one is wrong. It
-is predicted as rock glacier if its mean score over the tiles reaches a threshold.
+in the masks of at least half of the tiles that show it. Masks of the same ground differ only if one
+is wrong. A pixel is predicted as rock glacier if its mean score over the tiles reaches a threshold.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Mosaic:
         truth: Whether a pixel is rock glacier.
         total: Sum of the predicted values of a pixel, from 0 to `MAX_VALUE` per tile.
         predicted: Whether a pixel is predicted as rock glacier.
-        agrees: Whether the classes that all tiles predict for a pixel are the same.
+        agrees: Whether all tiles predict the same class for a pixel.
         grid: Place on the map, or None if the site is not located.
     """
 
@@ -134,8 +134,9 @@ def count_ground(mosaic: Mosaic) -> Iterator[tuple[int, dict[str, float]]]:
     """Yield the row and the counts of each tile of a site.
 
     A pixel that n tiles show counts 1 / n in each tile, so the counts of a site add up to its
-    pixels. To the counts of `count_pixels` come `shared`, the number of pixels that several tiles
-    show, and `agreeing`, the number of shared pixels for which all tiles predict the same class.
+    pixels. The counts are those of `count_pixels`, and `shared`, the number of pixels that several
+    tiles show, and `agreeing`, the number of shared pixels for which all tiles predict the same
+    class.
     """
     for row, _, window in windows(mosaic.tiles):
         weights = 1 / mosaic.coverage[window]

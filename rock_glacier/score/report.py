@@ -42,11 +42,13 @@ def table_lines(evaluation: Evaluation) -> Iterator[str]:
             f"Pixels with a score of at least {evaluation.threshold:g} are predicted as rock "
             "glacier."
         )
-    wilson = "" if truth.config == CLASSIFICATION else "; Wilson for the landform shares"
+    wilson = ""
+    if truth.config != CLASSIFICATION:
+        wilson = "; Wilson intervals for landform recall and precision"
     yield f"Intervals: {LEVEL:.0%}, from {REPLICATES:,} bootstrap replicates{wilson}."
     for clusters in evaluation.clusters:
         drawn = count(clusters.number, clusters.unit)
-        yield f"Drawn: {drawn}, which count like {clusters.effective:.1f} of equal size."
+        yield f"Drawn: {drawn}, equivalent to {clusters.effective:.1f} of equal size."
     for note in evaluation.notes:
         yield f"Note: {note}"
 
@@ -83,7 +85,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _count_landforms(evaluation: Evaluation) -> str:
-    """Count the rock glaciers and the predictions."""
+    """Count the true and the predicted rock glaciers, and add up their areas."""
     true = evaluation.rock_glaciers
     text = f"{count(len(true), 'rock glacier')} of {area_km2(true).sum():.2f} km2"
     at_edge = int(true["is_at_edge"].sum())

@@ -36,8 +36,8 @@ from rock_glacier_dataset import (
 CLASSIFICATION = CONFIG_NAMES[0]
 
 MANY_SITES = 30
-"""With at least this many sites, whole sites are drawn. Blocks of one site share no ground, but are
-similar, so they are drawn only if there are too few sites for intervals."""
+"""With at least this many sites, the bootstrap draws sites. Blocks of one site share no ground, but
+are similar, so they are drawn only if there are too few sites for intervals."""
 
 
 _ROWS_AT_ONCE = 256  # of a Parquet file, about 10 MB with images
@@ -94,9 +94,9 @@ class Truth:
         """
         if self.places["easting"].isna().all():
             raise InputError(
-                f"{self.source}: {option} needs the locations of the tiles, but the tile index has "
-                "none. Write an index with `rock-glacier audit DATA_DIR --outlines PATH --index "
-                "FILE`, and pass it as --index."
+                f"{self.source}: {option} needs located tiles, but no tile is located. Write an "
+                "index with `rock-glacier audit DATA_DIR --outlines PATH --index FILE`, and pass "
+                "it as --index."
             )
 
     @property
