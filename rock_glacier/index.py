@@ -83,7 +83,7 @@ def make_index(table: pd.DataFrame) -> pd.DataFrame:
         elif name == "block":
             index[name] = 0
         elif name == "outlines":
-            index[name] = [[] for _ in range(len(table))]
+            index[name] = pd.Series([[] for _ in range(len(table))], dtype=object)
         else:
             index[name] = None
     index = index.astype(_PANDAS_TYPES)

@@ -121,6 +121,8 @@ def test_types_do_not_depend_on_locations(table, located, tmp_path):
     schema = pq.read_schema(tmp_path / "none")
     assert pq.read_schema(tmp_path / "some").equals(schema)
     assert pq.read_schema(tmp_path / "all").equals(schema)
+    write_index(make_index(table[:0]), tmp_path / "no tiles")
+    assert pq.read_schema(tmp_path / "no tiles").equals(schema)
 
 
 def test_footprints_are_squares_for_geopandas(located, tmp_path):
