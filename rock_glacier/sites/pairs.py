@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from rock_glacier.sites.orientations import INVERSE, MATRICES
 from rock_glacier.sites.placement import TOLERANCE
 
 KINDS = ("overlap", "mask-overlap", "match", "footprint")
@@ -76,6 +77,26 @@ def add_pairs(pairs: pd.DataFrame, found: pd.DataFrame, kind: str) -> pd.DataFra
     joined.loc[weaker.index, "kinds"] = kinds.map(lambda stronger: [*stronger, kind])
     joined = pd.concat([joined, added[~is_known]])
     return joined.sort_values(["a", "b"], ignore_index=True)
+
+
+def sort_ends(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Swap the tiles of pairs with `a` > `b`, and invert their links.
+
+    Args:
+        pairs: Columns `a`, `b`, `orientation`, `dx` and `dy`.
+
+    Returns:
+        The same pairs in the same order, with `a` < `b`.
+    """
+    is_swapped = (pairs["a"] > pairs["b"]).to_numpy(bool)
+    swapped = pairs[is_swapped]
+    inverse = INVERSE[swapped["orientation"]]
+    offsets = -np.einsum("nij,nj->ni", MATRICES[inverse], swapped[["dx", "dy"]].to_numpy())
+    sorted_pairs = pairs.copy()
+    sorted_pairs.loc[is_swapped, ["a", "b"]] = swapped[["b", "a"]].to_numpy()
+    sorted_pairs.loc[is_swapped, "orientation"] = inverse
+    sorted_pairs.loc[is_swapped, ["dx", "dy"]] = offsets
+    return sorted_pairs
 
 
 def count_found_alone(pairs: pd.DataFrame) -> pd.Series:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from rock_glacier.sites.pairs import add_pairs, count_found_alone, find_single_links, make_pairs
+from rock_glacier.sites.orientations import ORIENTATIONS, inverse_link
+from rock_glacier.sites.pairs import (
+    add_pairs,
+    count_found_alone,
+    find_single_links,
+    make_pairs,
+    sort_ends,
+)
 
 TYPES = ["int64", "int64", "string", "object", *["int64"] * 5, "float64", "int64"]
 
@@ -51,6 +58,17 @@ def test_no_pairs_can_be_joined():
     assert pairs.empty
     assert [str(dtype) for dtype in pairs.dtypes] == TYPES
     assert len(add_pairs(pairs, found((0, 1, 0, 0, 0)), "footprint")) == 1
+
+
+def test_pairs_are_turned_round_if_their_first_tile_is_later():
+    rows = [(9, n, n, 10 * n, -7) if n % 2 else (n, 9, n, 10 * n, -7) for n in ORIENTATIONS]
+    ordered = sort_ends(make_pairs(found(*rows), "overlap"))
+    expected = [
+        row if row[0] < row[1] else (row[1], row[0], *inverse_link(*row[2:])) for row in rows
+    ]
+    columns = ["a", "b", "orientation", "dx", "dy"]
+    assert list(ordered[columns].itertuples(index=False, name=None)) == expected
+    assert [str(dtype) for dtype in ordered.dtypes] == TYPES
 
 
 def test_pairs_found_by_one_kind_are_counted():
