@@ -37,8 +37,7 @@ from rock_glacier.parallel import Workers
 from rock_glacier.places.footprints import find_footprint_pairs
 from rock_glacier.places.locate import locate_tiles
 from rock_glacier.sites import Sites, find_sites
-from rock_glacier.sites.orientations import inverse_link
-from rock_glacier.sites.pairs import add_pairs, make_pairs
+from rock_glacier.sites.pairs import add_pairs, make_pairs, sort_ends
 from rock_glacier.sites.placement import TOLERANCE, measure_misfits, place_tiles
 from rock_glacier.tiles import ArrayFiles, TileSet
 from rock_glacier_dataset import (
@@ -118,7 +117,8 @@ def build_archives(
 
     Raises:
         ArchiveError: If tiles, masks or archives have a fault.
-        InputError: If options do not fit the tiles, or a split would have no tile of a class.
+        InputError: If options do not fit the tiles, a split would have no tile of a class, or
+            outlines are given but no tile has a mask.
         FileExistsError: If `out` is neither new nor empty.
         OSError: If a folder cannot be read or written.
     """
@@ -129,6 +129,8 @@ def build_archives(
     scratch = tempfile.TemporaryDirectory(prefix="rock-glacier-")
     with output.new_folder(out) as folder, scratch:
         sources = find_sources(tiles_folder, masks_folder, prefixes)
+        if options.outlines is not None:
+            _check_masks(sources, tiles_folder)
         draft, masks_with_greys = _convert(sources, scratch, workers)
         job = _Job(folder, draft, options, workers)
         if options.method == "sites":
@@ -206,6 +208,15 @@ def _convert(
         }
     )
     return TileSet(folder, table, files, {}, [], scratch), masks_with_greys
+
+
+def _check_masks(sources: Sequence[Source], tiles: Path) -> None:
+    """Check that outlines can locate tiles: at least one has a mask."""
+    if all(source.label != GLACIAR for source in sources):
+        raise InputError(
+            f"{tiles}: no tile has a mask, so outlines cannot locate any. "
+            "Add the masks, or run without --outlines."
+        )
 
 
 def _tile_file(pngs: Path, row: int) -> Path:
@@ -330,23 +341,12 @@ def _find_misfits(audit: Audit, table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = _rows_of(audit.table["path"], table)
     pairs = audit.pairs[audit.pairs["kind"] != "footprint"]
-    pairs = _renumber(pairs, rows)
+    pairs = sort_ends(pairs.assign(a=rows[pairs["a"]], b=rows[pairs["b"]]))
     placed = table.assign(site=table.groupby(["site", "block"]).ngroup())
     unit = placed["site"].to_numpy()
     is_wrong = pairs["is_used"] & (measure_misfits(placed, pairs) > TOLERANCE)
     is_wrong |= unit[pairs["a"]] != unit[pairs["b"]]
     return pairs[is_wrong].drop(columns=["across", "is_used"])
-
-
-def _renumber(pairs: pd.DataFrame, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
-    """Return pairs of other row numbers, given the new number of each row."""
-    renumbered = pairs.assign(a=rows[pairs["a"]], b=rows[pairs["b"]])
-    is_later = renumbered["a"] > renumbered["b"]
-    for index, pair in renumbered[is_later].iterrows():
-        link = inverse_link(pair["orientation"], pair["dx"], pair["dy"])
-        ends = [pair["b"], pair["a"]]
-        renumbered.loc[index, ["a", "b", "orientation", "dx", "dy"]] = [*ends, *link]
-    return renumbered
 
 
 def _name_tiles(table: pd.DataFrame) -> pd.Series:

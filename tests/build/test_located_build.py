@@ -9,7 +9,7 @@ import geopandas
 import pandas as pd
 import pytest
 import shapely
-from factories import copy, run_command
+from factories import copy, make_data_dir, png, run_command
 
 from rock_glacier.audit.checks import Audit, check
 from rock_glacier.index import read_index
@@ -18,6 +18,7 @@ from rock_glacier.places.footprints import find_footprint_pairs
 from rock_glacier.sites import find_sites
 from rock_glacier.synthetic import OUTLINES_NAME, TRUE_INDEX_NAME, make_sample
 from rock_glacier.tiles import TileSet
+from rock_glacier_dataset import SPLIT_NAMES
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,16 @@ def test_tiles_that_keep_their_splits_are_located(sample: Path, tmp_path: Path) 
     assert is_located[index["label"] == "glaciar"].all()
     assert (index["easting"] - true["easting"])[is_located].abs().max() <= 20
     assert "index-mismatch" not in {fault.code for fault in audit(tmp_path / "out").faults}
+
+
+def test_tiles_without_masks_cannot_be_located(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiles = {f"{split}/cordillera/0.png": png(n) for n, split in enumerate(SPLIT_NAMES)}
+    folder = make_data_dir(tmp_path / "archives", tiles)
+    outlines = sample / OUTLINES_NAME
+    assert run_command("build", folder, tmp_path / "out", "--outlines", outlines) == 1
+    assert f"Error: {folder}: no tile has a mask" in capsys.readouterr().err
 
 
 def test_unusable_outlines_leave_no_output(
