@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
-from rock_glacier.places.footprints import FOOTPRINT_WIDTH
+from rock_glacier.places.footprints import FOOTPRINT_WIDTH, footprint_squares
 from rock_glacier_dataset import SPLIT_NAMES
 
 TILE_KM2 = FOOTPRINT_WIDTH**2 / 1e6
@@ -61,7 +61,7 @@ def describe_geography(table: pd.DataFrame) -> Geography | None:
     located = table[table["easting"].notna()]
     if located.empty:
         return None
-    footprints = _draw_footprints(located)
+    footprints = _make_footprints(located)
     names = [split for split in SPLIT_NAMES if (located["split"] == split).any()]
     rows = {split: (located["split"] == split).to_numpy(bool) for split in names}
     splits = {
@@ -75,25 +75,14 @@ def describe_geography(table: pd.DataFrame) -> Geography | None:
     return Geography(pd.DataFrame.from_dict(splits, "index"), pd.DataFrame(pairs, columns=columns))
 
 
-def draw_squares(located: pd.DataFrame) -> npt.NDArray[Any]:
-    """Return the footprint of each tile as a shapely polygon in its own UTM zone, in metres.
-
-    Args:
-        located: A row for each located tile, with the columns `easting` and `northing`.
-    """
-    left = located["easting"].to_numpy(float)
-    top = located["northing"].to_numpy(float)
-    return np.asarray(shapely.box(left, top - FOOTPRINT_WIDTH, left + FOOTPRINT_WIDTH, top))
-
-
 def _name_column(distance: int) -> str:
     return f"closer_than_{distance}_m"
 
 
-def _draw_footprints(located: pd.DataFrame) -> npt.NDArray[Any]:
+def _make_footprints(located: pd.DataFrame) -> npt.NDArray[Any]:
     """Return the footprints as shapely polygons, in the UTM zone of most tiles."""
     zones = located["epsg"].astype(int)
-    footprints = draw_squares(located)
+    footprints = footprint_squares(located)
     main_zone = zones.mode().iloc[0]
     for zone in set(zones) - {main_zone}:
         is_there = (zones == zone).to_numpy()

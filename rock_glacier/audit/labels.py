@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
-from rock_glacier.audit.geography import draw_squares
+from rock_glacier.places.footprints import footprint_squares
+from rock_glacier.places.outlines import PIXEL
 from rock_glacier.sites.orientations import oriented
 from rock_glacier.sites.windows import shared_rectangles
 from rock_glacier_dataset import TILE_SIZE, Fault
@@ -21,8 +22,6 @@ MAX_DIFFERENCE = 0.01
 MIN_PIXELS = 100
 """Pixels of rock glacier that contradict the label `cordillera`. Places are exact to a few pixels,
 so a tile next to a rock glacier may seem to show some of its border."""
-
-_PIXEL_AREA = 100.0  # square metres
 
 _CONFLICT_TYPES = {
     "code": "string",
@@ -155,11 +154,11 @@ def _find_outlines_on_cordillera(table: pd.DataFrame, outlines: Any) -> Iterator
     names = outlines["name"].to_list()
     for zone, located in tiles.groupby("epsg"):
         shapes = outlines.geometry.to_crs(int(zone)).to_numpy()
-        footprints = draw_squares(located)
+        footprints = footprint_squares(located)
         tree = shapely.STRtree(footprints)
         outline_rows, tile_rows = tree.query(shapes, predicate="intersects")
         shared = shapely.intersection(shapes[outline_rows], footprints[tile_rows])
-        pixels = np.rint(shapely.area(shared) / _PIXEL_AREA).astype(int)
+        pixels = np.rint(shapely.area(shared) / PIXEL**2).astype(int)
         for number in np.flatnonzero(pixels >= MIN_PIXELS):
             tile = located.index[tile_rows[number]]
             outline = names[outline_rows[number]]

@@ -18,6 +18,22 @@ FOOTPRINT_WIDTH = TILE_SIZE * PIXEL
 """Width of a footprint in metres."""
 
 
+def footprint_squares(tiles: pd.DataFrame) -> npt.NDArray[np.object_]:
+    """Make the footprint of each tile in its own UTM zone.
+
+    Args:
+        tiles: A row for each located tile, with the columns `easting` and `northing`: the upper
+            left corner in metres.
+
+    Returns:
+        Array of shape (tiles,): polygons in metres.
+    """
+    west = tiles["easting"].to_numpy(np.float64)
+    north = tiles["northing"].to_numpy(np.float64)
+    squares = shapely.box(west, north - FOOTPRINT_WIDTH, west + FOOTPRINT_WIDTH, north)
+    return np.asarray(squares, object)
+
+
 def footprint_polygons(
     epsg: npt.ArrayLike, easting: npt.ArrayLike, northing: npt.ArrayLike
 ) -> npt.NDArray[np.object_]:
@@ -52,10 +68,10 @@ def find_footprint_pairs(table: pd.DataFrame) -> pd.DataFrame:
             tile is not located) and `orientation` (north is up in sites of located tiles).
 
     Returns:
-        A row for each pair, ordered by `a` and `b`: `a` and `b` (rows of the tiles, a < b), `kind`
-        ("footprint"), and the link `orientation`, `dx` and `dy` as in `Sites.pairs`: tile b, after
-        `orientation` was applied, has its upper left pixel at (dx, dy) of tile a as it is stored.
-        `pixels` is the number of shared pixels.
+        A row for each pair, ordered by `a` and `b`: `a` and `b` (rows of the tiles, a < b), and the
+        link `orientation`, `dx` and `dy` as in `Sites.pairs`: tile b, after `orientation` was
+        applied, has its upper left pixel at (dx, dy) of tile a as it is stored. `pixels` is the
+        number of shared pixels.
     """
     pairs = _find_neighbours(table)
     shared = (TILE_SIZE - pairs["right"].abs()) * (TILE_SIZE - pairs["down"].abs())
@@ -67,7 +83,6 @@ def find_footprint_pairs(table: pd.DataFrame) -> pd.DataFrame:
         {
             "a": pairs["a"],
             "b": pairs["b"],
-            "kind": "footprint",
             "orientation": COMPOSED[to_stored, orientation[pairs["b"]]],
             "dx": offsets[:, 0],
             "dy": offsets[:, 1],

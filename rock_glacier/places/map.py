@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from rock_glacier.output import count
-from rock_glacier.places.footprints import FOOTPRINT_WIDTH
+from rock_glacier.places.footprints import FOOTPRINT_WIDTH, footprint_squares
 from rock_glacier.places.outlines import PIXEL
 from rock_glacier.sites.orientations import oriented
 from rock_glacier_dataset import SPLIT_NAMES, TILE_SIZE
@@ -211,7 +211,7 @@ def _find_detail(panels: list[_Panel]) -> _Panel | None:
     x = tiles["easting"].to_numpy() + (FOOTPRINT_WIDTH - _DETAIL) / 2
     y = tiles["northing"].to_numpy() - (FOOTPRINT_WIDTH + _DETAIL) / 2
     candidates = shapely.box(x, y, x + _DETAIL, y + _DETAIL)
-    footprints = _footprints(tiles)
+    footprints = footprint_squares(tiles)
     candidate, tile = shapely.STRtree(footprints).query(candidates, predicate="contains")
     best = np.bincount(candidate, tiles["mask_share"].to_numpy()[tile]).argmax()
     shown = tiles[shapely.intersects(footprints, candidates[best])]
@@ -224,13 +224,6 @@ def _draw_frame(axes: Axes, detail: _Panel) -> None:
     frame = Rectangle((left, bottom), right - left, top - bottom, fill=False)
     frame.set(edgecolor=TEXT_COLOUR, linewidth=2.5, zorder=6)
     axes.add_patch(frame)
-
-
-def _footprints(tiles: pd.DataFrame) -> npt.NDArray[np.object_]:
-    """Return the footprints as shapely polygons, in metres of their UTM zone."""
-    left = tiles["easting"].to_numpy()
-    top = tiles["northing"].to_numpy()
-    return shapely.box(left, top - FOOTPRINT_WIDTH, left + FOOTPRINT_WIDTH, top)
 
 
 def _draw_panels(panels: list[_Panel], masks: npt.NDArray[np.uint8]) -> Figure:
@@ -369,7 +362,7 @@ def _merge_masks(tiles: pd.DataFrame, masks: npt.NDArray[np.uint8]) -> tuple[Any
 
 def _draw_footprints(axes: Axes, tiles: pd.DataFrame, colour: str) -> None:
     """Fill and outline the ground that the tiles of a split cover, and draw each footprint."""
-    footprints = geopandas.GeoSeries(_footprints(tiles))
+    footprints = geopandas.GeoSeries(footprint_squares(tiles))
     ground = footprints.union_all()
     # Draw fainter lines if they are dense: share of the ground that they would hide.
     coverage = footprints.area.sum() / ground.area

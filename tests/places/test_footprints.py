@@ -69,7 +69,6 @@ def test_links_fit_the_pixels_of_stored_tiles():
 def test_neighbours_that_touch_are_not_pairs():
     pairs = find_footprint_pairs(located((0, 0), (128, 0), (0, 128), (255, 127), None))
     assert pairs[["a", "b", "dx", "dy", "pixels"]].to_numpy().tolist() == [[1, 3, 127, 127, 1]]
-    assert pairs["kind"].tolist() == ["footprint"]
 
 
 def test_zones_are_not_compared():
@@ -83,7 +82,7 @@ def test_no_located_tile_gives_no_pairs():
     table = located(None, None)
     pairs = find_footprint_pairs(table)
     assert pairs.empty
-    assert list(pairs) == ["a", "b", "kind", "orientation", "dx", "dy", "pixels"]
+    assert list(pairs) == ["a", "b", "orientation", "dx", "dy", "pixels"]
     table = table.assign(site=[1, 0], block=0, x=0, y=0)
     assert join_sites(table)["site"].tolist() == [0, 1]
 
