@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 from pathlib import Path
 
 from rock_glacier import output
-from rock_glacier.cli.options import add_data_dir, add_num_proc, output_file
+from rock_glacier.cli.options import add_data_dir, add_num_proc, add_outlines, output_file
 
 HELP = "Check archives, find sites, and write the tile index and reports"
 
@@ -36,13 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     add_data_dir(parser)
-    parser.add_argument(
-        "--outlines",
-        metavar="PATH",
-        type=Path,
-        help="outlines of rock glaciers (GeoPackage, GeoJSON, Shapefile, KML, GeoParquet, the "
-        "curators' .tsv, or a folder of such files): locate the tiles by their masks",
-    )
+    add_outlines(parser, "locate the tiles by their masks")
     parser.add_argument(
         "--index", metavar="FILE", type=output_file, help="write the tile index (GeoParquet)"
     )
@@ -91,7 +86,10 @@ def run(options: argparse.Namespace) -> int:
 
             write_index(audit.index, options.index)
         if options.json:
-            output.write_file(options.json, json.dumps(audit.to_json(), indent=2) + "\n")
+            # `json.dumps` would need several times the memory: it joins a string for each token.
+            report = io.StringIO()
+            json.dump(audit.to_json(), report, indent=2)
+            output.write_file(options.json, report.getvalue() + "\n")
         if options.html:
             from rock_glacier.audit.page import render_page
 

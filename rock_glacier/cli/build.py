@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rock_glacier import output
-from rock_glacier.cli.options import UsageError, add_num_proc, add_out, add_seed, to_number
+from rock_glacier.cli.options import (
+    UsageError,
+    add_num_proc,
+    add_out,
+    add_outlines,
+    add_seed,
+    to_number,
+)
 
 if TYPE_CHECKING:
     from rock_glacier.build.build import Built, SplitOptions
@@ -31,9 +38,6 @@ straight lines; tiles on a line between two splits are dropped and listed in OUT
   rock-glacier build tiles data --masks masks --class rocoso=glaciar
   rock-glacier audit data
 """
-
-# Width of a pixel on the ground, in metres.
-_METRES_PER_PIXEL = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,13 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="distance to keep between tiles of two splits of a site, with --split sites",
     )
-    parser.add_argument(
-        "--outlines",
-        metavar="PATH",
-        type=Path,
-        help="outlines of rock glaciers (GeoPackage, GeoJSON, Shapefile, KML, GeoParquet, the "
-        "curators' .tsv, or a folder of such files): locate the tiles by their masks, and keep "
-        "sites with intersecting footprints together",
+    add_outlines(
+        parser,
+        "locate the tiles by their masks, and keep sites with intersecting footprints together",
     )
     add_seed(parser)
     add_num_proc(parser)
@@ -96,17 +96,16 @@ def run(options: argparse.Namespace) -> int | None:
 
     from rock_glacier.build.build import SplitOptions, build_archives
     from rock_glacier.parallel import Workers
+    from rock_glacier.places.outlines import PIXEL, read_outlines
     from rock_glacier_dataset import RELEASE_SIZES
 
     outlines = None
     if options.outlines:
-        from rock_glacier.places.outlines import read_outlines
-
         outlines = read_outlines(options.outlines)
     split_options = SplitOptions(
         method=options.split,
         ratios=options.ratios or tuple(RELEASE_SIZES.values()),
-        buffer=options.buffer / _METRES_PER_PIXEL,
+        buffer=options.buffer / PIXEL,
         seed=options.seed,
         outlines=outlines,
     )

@@ -34,6 +34,17 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to write, new or empty")
 
 
+def add_outlines(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Add the option --outlines; its help ends with the purpose."""
+    parser.add_argument(
+        "--outlines",
+        metavar="PATH",
+        type=Path,
+        help="outlines of rock glaciers (GeoPackage, GeoJSON, Shapefile, KML, GeoParquet, the "
+        f"curators' .tsv, or a folder of such files): {purpose}",
+    )
+
+
 def add_num_proc(parser: argparse.ArgumentParser) -> None:
     """Add the option --num-proc."""
     parser.add_argument(
