@@ -69,7 +69,7 @@ _MEANINGS = {
     "mask-conflict": "Masks of the same ground differ.",
     "mask-unrelated": "The masks of a group of tiles do not belong to these tiles.",
     "label-conflict": "Tiles of the same ground have different labels.",
-    "location-conflict": "Tiles that share ground were located at different places.",
+    "location-conflict": "The masks of a site fit outlines at different places.",
     "manifest-mismatch": "The archives differ from manifest.json.",
     "index-mismatch": "The tile index tiles.parquet does not fit the tiles.",
 }
