@@ -48,11 +48,12 @@ def to_pixels(drawn):
     return np.asarray(Image.open(file).convert("RGB")).astype(int)
 
 
-def colour_at(drawn, easting, northing):
-    """Return the colour of a place on the first panel."""
+def colours_at(drawn, eastings):
+    """Return the colours of places on the first panel, halfway down the tiles."""
     pixels = to_pixels(drawn)
-    x, y = drawn.figure.axes[0].transData.transform((easting, northing))
-    return pixels[round(len(pixels) - y), round(x)]
+    places = [(easting, NORTHING - 640) for easting in eastings]
+    x, y = drawn.figure.axes[0].transData.transform(places).T
+    return pixels[np.rint(len(pixels) - y).astype(int), np.rint(x).astype(int)]
 
 
 def test_without_located_tiles_there_is_no_map():
@@ -87,32 +88,27 @@ def test_footprints_have_the_colour_of_their_split():
     splits = ["train", "validation", "test"]
     index = make_tiles([EASTING + 2_000 * number for number in range(3)], splits=splits)
     drawn = draw(index)
-    for tile in index.itertuples():
-        colour = colour_at(drawn, tile.easting, NORTHING - 640)
+    for tile, colour in zip(index.itertuples(), colours_at(drawn, index["easting"]), strict=True):
         expected = ImageColor.getrgb(SPLIT_COLOURS[tile.split])
         assert np.abs(colour - expected).max() < 80
         assert f"1 {tile.split}" in drawn.alt
 
 
 # In a region of 50 km, only every second pixel of the masks is read.
-@pytest.mark.parametrize("length", [1, 11])
-@pytest.mark.parametrize("orientation", [0, 3, 6])
+@pytest.mark.parametrize(("length", "orientation"), [(1, 0), (1, 3), (11, 6)])
 def test_rock_glaciers_are_drawn_at_their_place(length, orientation):
     eastings = EASTING + 5_010 * np.arange(length)
     index = make_tiles(eastings, shares=0.5, orientations=orientation)
     mask = oriented(LEFT_HALF, INVERSE[orientation])
     drawn = draw(index, np.repeat(mask[None], length, axis=0))
-    for easting in (eastings[0], eastings[-1]):
-        dark = colour_at(drawn, easting + 400, NORTHING - 640)
-        light = colour_at(drawn, easting + 900, NORTHING - 640)
-        assert (dark < light - 20).all()
+    ends = eastings[[0, -1]]
+    assert (colours_at(drawn, ends + 400) < colours_at(drawn, ends + 900) - 20).all()
 
 
 def test_rock_glaciers_are_what_most_masks_show():
     masks = np.stack([np.ones_like(LEFT_HALF), LEFT_HALF, LEFT_HALF])
     drawn = draw(make_tiles([EASTING] * 3, shares=0.5), masks)
-    dark = colour_at(drawn, EASTING + 400, NORTHING - 640)
-    light = colour_at(drawn, EASTING + 900, NORTHING - 640)
+    dark, light = colours_at(drawn, [EASTING + 400, EASTING + 900])
     assert (dark < light - 20).all()
 
 
