@@ -76,8 +76,9 @@ from rock_glacier.sites.features import (
     detect_features,
     transpose_descriptors,
 )
-from rock_glacier.sites.orientations import INVERSE, MATRICES, oriented
+from rock_glacier.sites.orientations import MATRICES, oriented
 from rock_glacier.sites.overlaps import WINDOW
+from rock_glacier.sites.pairs import sort_ends
 from rock_glacier.sites.phase import Spectrum, phase_peak, spectrum_of
 from rock_glacier.sites.windows import shared_rectangles
 from rock_glacier.tiles import ArrayFiles, check_scratch_space
@@ -217,7 +218,7 @@ def _find_candidates(features: _Features, *, threads: int) -> pd.DataFrame:
                 ]
                 found.append(_count_votes(np.concatenate(votes)))
             bar.update(last - first)
-    return _best_of_pairs(_order(pd.concat(found, ignore_index=True)))
+    return _best_of_pairs(sort_ends(pd.concat(found, ignore_index=True)))
 
 
 def _make_index(descriptors: npt.NDArray[np.uint8], *, threads: int) -> Any:
@@ -336,18 +337,6 @@ def _count_in_fields(votes: npt.NDArray[Any], shift_x: float, shift_y: float) ->
     links["dy"] = np.rint(np.bincount(field, votes["dy"]) / totals)[is_link]
     links["votes"] = counts[is_link]
     return links.astype(np.int64)
-
-
-def _order(links: pd.DataFrame) -> pd.DataFrame:
-    """Invert the links from a later tile to an earlier one."""
-    is_later = links["a"] > links["b"]
-    later = links[is_later]
-    inverse = INVERSE[later["orientation"]]
-    offsets = -np.einsum("nij,nj->ni", MATRICES[inverse], later[["dx", "dy"]])
-    inverted = later.assign(
-        a=later["b"], b=later["a"], orientation=inverse, dx=offsets[:, 0], dy=offsets[:, 1]
-    )
-    return pd.concat([links[~is_later], inverted])
 
 
 def _best_of_pairs(links: pd.DataFrame) -> pd.DataFrame:
