@@ -49,7 +49,7 @@ _LOCATION_COLUMNS = [
 ]
 
 # Reason if the tile index has no location for a tile.
-_NOT_IN_INDEX = "not located in tiles.parquet"
+_NOT_IN_INDEX = "no coordinates in tiles.parquet"
 
 # Columns of the JSON report about pairs.
 _JSON_COLUMNS = ["a", "b", "kind", "kinds", "orientation", "dx", "dy", "pixels", "correlation"]
@@ -112,7 +112,7 @@ class Audit:
 
     @property
     def unlocated(self) -> dict[str, int] | None:
-        """Number of tiles that are not located by reason, most first; None as in `located`."""
+        """Number of tiles that are not located, by reason, largest first; None as in `located`."""
         if "reason" not in self.table:
             return None
         reasons = self.table["reason"][self.table["reason"] != ""]
@@ -234,7 +234,7 @@ def _find_conflicts(
     duplicates: pd.DataFrame,
     outlines: Any,
 ) -> pd.DataFrame:
-    """Find labels that contradict each other; duplicates with other labels are faults already."""
+    """Find labels that contradict each other, except of duplicates, which are other faults."""
     is_duplicate = pd.MultiIndex.from_frame(pairs[["a", "b"]]).isin(
         pd.MultiIndex.from_frame(duplicates[["a", "b"]])
     )
@@ -344,7 +344,7 @@ def find_index_faults(index: pd.DataFrame, sites: Sites, paths: pd.Series) -> li
 
 
 def _measure_on_map(index: pd.DataFrame, pairs: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Return the differences between links and coordinates in pixels, 0 if a tile has none."""
+    """Return the differences between links and coordinates in pixels, 0 without coordinates."""
     placed = pd.DataFrame(
         {
             "site": index["epsg"].fillna(0).astype(np.int64),

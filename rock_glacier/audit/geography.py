@@ -1,4 +1,4 @@
-"""Geography of the splits: how much ground each covers, and how far apart they are."""
+"""Geography of the splits: how much ground each split covers, and how far apart splits are."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def describe_geography(table: pd.DataFrame) -> Geography | None:
     If tiles are in several UTM zones, all are measured in the zone of most tiles.
 
     Args:
-        table: A row for each tile, with the columns `split`, `site` and `block`, and `outlines`,
-            `epsg`, `easting` and `northing` as in the tile index.
+        table: A row for each tile, with the columns `split`, `site`, `block`, `outlines`, `epsg`,
+            `easting` and `northing` of the tile index.
 
     Returns:
         The numbers, or None if no tile is located.

@@ -20,8 +20,11 @@ MAX_DIFFERENCE = 0.01
 """Share of the common pixels of two masks that may differ: at 64 x 64 pixels, a third of a row."""
 
 MIN_PIXELS = 100
-"""Pixels of rock glacier that contradict the label `cordillera`. Places are exact to a few pixels,
-so a tile next to a rock glacier may seem to show some of its border."""
+"""Smallest number of pixels of rock glacier that contradict the label `cordillera`.
+
+Places are exact to a few pixels, so a tile next to a rock glacier may seem to show some of its
+border.
+"""
 
 _CONFLICT_TYPES = {
     "code": "string",
@@ -85,13 +88,18 @@ def find_conflict_faults(
             other = paths[ends.a + ends.b - conflict.tile]
         numbers = f"{conflict.pixels:,} pixels ({conflict.share:.1%}"
         if conflict.code == "mask-conflict":
-            problem = f"its mask and the mask of {other} differ on {numbers} of the shared ground)"
+            problem = f"its mask and the mask of {other} differ in {numbers} of the shared ground)"
             fix = "Correct one of the masks"
         elif conflict.outline:
-            problem = f"is {numbers} of the tile) rock glacier by the outline {conflict.outline}"
+            problem = (
+                f"shows rock glacier on {numbers} of the tile), according to the outline "
+                f"{conflict.outline}"
+            )
             fix = "Check its label"
         else:
-            problem = f"is {numbers} of the tile) rock glacier by the mask of {other}"
+            problem = (
+                f"shows rock glacier on {numbers} of the tile), according to the mask of {other}"
+            )
             fix = "Check its label, or the mask"
         yield Fault(conflict.code, places[conflict.tile], problem, fix)
 

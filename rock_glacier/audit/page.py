@@ -50,7 +50,7 @@ _BARS = 20
 # Quality of WebP pictures: at the displayed size, no loss is visible.
 _QUALITY = 75
 
-_PAIR_ALT = "The two tiles in their common frame, then one over the other"
+_PAIR_ALT = "The two tiles in their common frame, first side by side, then overlaid"
 
 _MEANINGS = {
     "archive-unreadable": "An archive is missing, damaged, or does not belong to a split.",
@@ -66,9 +66,9 @@ _MEANINGS = {
     "duplicate-pixels": "Two tiles have the same pixels, in some orientation.",
     "overlap-across-splits": "Tiles of different splits share pixels, so scores are too high.",
     "match-across-splits": "Tiles of different splits show the same ground.",
-    "mask-conflict": "Masks of the same ground differ.",
-    "mask-unrelated": "The masks of a group of tiles do not belong to these tiles.",
-    "label-conflict": "Tiles of the same ground have different labels.",
+    "mask-conflict": "Masks of overlapping tiles differ.",
+    "mask-unrelated": "Masks overlap, but the images of their tiles do not agree.",
+    "label-conflict": "A cordillera tile shows a rock glacier of another mask or an outline.",
     "location-conflict": "The masks of a site fit outlines at different places.",
     "manifest-mismatch": "The archives differ from manifest.json.",
     "index-mismatch": "The tile index tiles.parquet does not fit the tiles.",
@@ -286,7 +286,7 @@ def _draw_sites(audit: Audit, tiles: TileSet) -> Iterator[Figure]:
         text = f"Site {site}: {count(len(placed), 'tile')} ({_count_kinds(placed)})"
         blocks = placed["block"].nunique()
         if blocks > 1:
-            text += f", {blocks} blocks, each in its own tint"
+            text += f", {blocks} blocks, each in its own colour"
         yield Figure(draw_mosaic(tiles, placed, _MOSAIC_SIZE), f"Mosaic of site {site}", text)
 
 

@@ -78,7 +78,7 @@ def tabulate_pairs(audit: Audit) -> pd.DataFrame:
 
     Returns:
         A row for each kind that was searched for: the number of pairs of this kind "within a split"
-        and "across splits", and the number of pairs of this kind alone ("found alone").
+        and "across splits", and the number of pairs of "only this kind".
     """
     listed = audit.pairs[["kinds", "across"]].explode("kinds")
     across = listed["across"].to_numpy(bool)
@@ -86,7 +86,7 @@ def tabulate_pairs(audit: Audit) -> pd.DataFrame:
         {
             "within a split": listed["kinds"][~across].value_counts(),
             "across splits": listed["kinds"][across].value_counts(),
-            "found alone": count_found_alone(audit.pairs),
+            "only this kind": count_found_alone(audit.pairs),
         },
         index=list(KINDS),
     )
@@ -116,11 +116,11 @@ def _site_lines(audit: Audit) -> Iterator[str]:
     contradictions = int((~audit.pairs["is_used"]).sum())
     if contradictions:
         pairs_text = count(contradictions, "pair")
-        yield f"Not used to place tiles: {pairs_text}, because stronger pairs contradict."
+        yield f"Not used to place tiles: {pairs_text}, because stronger pairs contradict them."
     links = audit.pairs[audit.pairs["is_used"] & (audit.pairs["kind"] != "footprint")]
     single = find_single_links(len(audit.table), links).sum()
     if single:
-        yield f"Tiles that a single pair connects to others: {single:,}"
+        yield f"Tiles that only one pair connects to others: {single:,}"
     sizes = audit.table["site"].value_counts()
     largest = ", ".join(f"{size:,}" for size in sizes.head(_LARGEST_SITES))
     tiles = count(len(audit.table), "tile")

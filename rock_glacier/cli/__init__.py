@@ -57,8 +57,8 @@ def main(
         commands: Commands by name. Default: the commands of this package.
 
     Returns:
-        Exit status: 0 for success, 1 for findings or a failure, 2 for wrong usage, 130 if
-        interrupted.
+        Exit status: 0 for success, 1 for errors in the data or another failure, 2 for wrong usage,
+        130 if interrupted.
 
     Raises:
         SystemExit: If the usage is wrong (status 2), or for `--help` and `--version` (status 0).
@@ -93,7 +93,8 @@ def _make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rock-glacier",
         description="Build, check, publish and score the Rock Glacier dataset.",
-        epilog="Exit status: 0 for success, 1 for findings or a failure, 2 for wrong usage.",
+        epilog="Exit status: 0 for success, 1 for errors in the data or another failure, "
+        "2 for wrong usage.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")

@@ -17,19 +17,22 @@ Checks archives, names, PNG files, masks, the manifest and the tile index of DAT
 duplicate tiles, labels that contradict each other, and tiles of different splits that show the same
 ground.
 
-Two tiles overlap if they are identical over a common rectangle of at least 16 x 16 pixels with at
-least 16 colours, in any of eight orientations. Their masks overlap if they are identical and show
-enough of a rock glacier's edge. Matches show the same ground, often on different dates; they are
-found with local features. Flat snow, shadow and other scales are not detected.
+Two tiles overlap if they are identical in a common rectangle of at least 16 x 16 pixels with at
+least 16 colours, in any of eight orientations. Two masks overlap if they are identical in a common
+rectangle that shows enough of a rock glacier's edge. Matches are other pairs of tiles that show the
+same ground, often on different dates; they are found with local features. Flat snow, shadow and
+other scales are not detected.
 
-With --outlines, groups of masks are fitted on the outlines, which gives the coordinates of their
-tiles and of the other tiles at their sites. The report then shows how far apart the splits are.
-Without --outlines, the coordinates of a tile index in DATA_DIR that fits the tiles are used.
+With --outlines, groups of masks are placed on the outlines. This gives the coordinates of their
+tiles and of the other tiles of their sites. Without --outlines, coordinates are read from the tile
+index in DATA_DIR, if it fits the tiles. With coordinates, the report shows how far apart the splits
+are.
 
 With --dask, all workers need DATA_DIR and the folder for temporary files (TMPDIR) under the same
 paths as this machine.
 
-Exit status: 0 without errors (there may be warnings), 1 with errors, 2 for wrong usage."""
+Exit status: 0 if there are no errors (warnings are possible), 1 if there are errors, 2 for wrong
+usage."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-matches",
         action="store_true",
-        help="search only for overlaps of tiles and of masks, which is much faster",
+        help="search only for overlaps of tiles and of masks, not for matches; much faster",
     )
     add_num_proc(parser)
     parser.add_argument(

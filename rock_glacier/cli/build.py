@@ -29,8 +29,8 @@ Masks are in folders named masks, or below --masks. A mask is named like its til
 without _m at the end.
 
 --split keep leaves each tile in the split that its folder or archive names (train, val or
-validation, test), and reports pairs of tiles that share ground across splits. Use it if the splits
-were made with care.
+validation, test), and counts the pairs of tiles that share ground across splits. Use it if the
+splits were made with care.
 --split sites keeps tiles that share ground in one split. Sites that are too large are cut by
 straight lines; tiles on a line between two splits are dropped and listed in OUT/dropped.csv.
 --split random assigns single tiles. Splits then share ground, and scores are too high.
@@ -70,14 +70,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A:B:C",
         type=_ratios,
         help="relative sizes of train, validation and test, such as 70:10:20 "
-        "(default: those of the release)",
+        "(default: as in the release)",
     )
     parser.add_argument(
         "--buffer",
         metavar="METRES",
         type=_metres,
         default=0.0,
-        help="distance to keep between tiles of two splits of a site, with --split sites",
+        help="distance to keep between tiles of a site in different splits; needs --split sites",
     )
     add_outlines(
         parser,
@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int | None:
-    """Build the archives, and print what they hold."""
+    """Build the archives, and print the number of tiles of each split."""
     if options.split == "keep" and options.ratios:
         raise UsageError("--ratios cannot be combined with --split keep")
     if options.split != "sites" and options.buffer:
@@ -158,17 +158,17 @@ def _print_counts(built: Built, options: SplitOptions) -> None:
 
 
 def _print_notes(built: Built, options: SplitOptions) -> None:
-    """Print a sentence about each thing that the user should know."""
+    """Print a sentence for each problem that the user should know about."""
     from rock_glacier.build.splits import TOLERANCE, find_missed
 
     if built.masks_with_greys:
         masks = output.count(built.masks_with_greys, "mask")
-        output.message(f"{masks} had greys, which became white (128 or brighter) or black.")
+        output.message(f"{masks} had grey pixels, which became white (128 or brighter) or black.")
     counts = [list(counts.values()) for counts in built.audit.counts.values()]
     if options.method == "sites" and find_missed(counts, options.ratios).any():
         output.message(
             f"Splits differ from their targets by more than {TOLERANCE:.0%}. "
-            "Tiles of other places would help."
+            "To improve this, add tiles of other places."
         )
     across = int(built.audit.pairs["across"].sum())
     if across:
@@ -178,7 +178,7 @@ def _print_notes(built: Built, options: SplitOptions) -> None:
         )
     if built.audit.warnings:
         warnings = output.count(built.audit.warnings, "warning")
-        output.message(f"{warnings}. `rock-glacier audit` lists them.")
+        output.message(f"{warnings}. `rock-glacier audit` shows the details.")
 
 
 def _ratios(text: str) -> tuple[float, ...]:

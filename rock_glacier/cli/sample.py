@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add arguments and options."""
     parser.epilog = (
         "Writes archives and manifest.json, the outlines of the rock glaciers (outlines.geojson), "
-        "and the true tile index with coordinates (true_tiles.parquet). The tiles look real, but "
-        "they and their places are synthetic. The same options give the same bytes."
+        "and the true tile index with coordinates (true_tiles.parquet). The tiles and their places "
+        "are synthetic. The same options give the same bytes."
     )
     shared_options.add_out(parser)
     for split, size in DEFAULT_SIZES.items():
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FRACTION",
         type=shared_options.fraction,
         default=0.0,
-        help="share of the tiles, 0 to 1, that are cut from scenes which the splits share: at "
+        help="share of the tiles, 0 to 1, that are cut from scenes that all splits share: at "
         "random places, on several dates, in random orientations (default: 0)",
     )
     shared_options.add_seed(parser)
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the sample, complete or not at all."""
-    # Needed after the first scene was drawn: fail before the work if one is missing.
+    # If one of these is missing, fail now, not after the first scene was drawn.
     import geopandas  # noqa: F401
     import rasterio  # noqa: F401
 

@@ -20,7 +20,7 @@ from rock_glacier.cli.options import (
 if TYPE_CHECKING:
     from rock_glacier.score.evaluation import Evaluation
 
-HELP = "Score predictions: metrics with intervals, per rock glacier too, and maps"
+HELP = "Score predictions: metrics with intervals, over tiles and over rock glaciers, and maps"
 
 # Extensions of maps.
 _MAPS = (".gpkg", ".parquet", ".geojson", ".tif")
@@ -30,21 +30,22 @@ PREDICTIONS for image-classification: a CSV or Parquet file with the columns
   path    path of the tile, such as test/glaciar/012.png
   score   probability of glaciar, from 0 to 1
 PREDICTIONS for image-segmentation: a folder of PNG files with the paths of the
-tiles, such as PREDICTIONS/test/glaciar/012.png. A file is grey. If all files hold
-only 0 and 1, or only 0 and 255, they are masks; otherwise scores times 255.
-Every tile of the split needs exactly one prediction, in any order.
+tiles, such as PREDICTIONS/test/glaciar/012.png. Files are grey. If all files hold
+only 0 and 1, or only 0 and 255, they are masks; otherwise they are scores times
+255. Every tile of the split needs exactly one prediction, in any order.
 
-The tile index says which tiles show the same ground. Metrics that start with
-ground_ count each place once. Tiles of one site are merged to find rock glaciers,
-which are matched with the predicted ones. docs/scoring.md defines all metrics.
+The tile index states which tiles show the same ground. Metrics that start with
+ground_ count each place once. To find true and predicted rock glaciers, the tiles
+of each site are merged. docs/scoring.md defines all metrics.
 
-Intervals come from a bootstrap that draws sites if the split has at least 30,
-and blocks of sites otherwise, because tiles that share ground are not
-independent. For metrics of rock glaciers it draws rock glaciers.
+Intervals of landform recall and precision are Wilson intervals. All others come
+from a bootstrap. It draws sites if the split has at least 30, and blocks of sites
+otherwise, because tiles that share ground are not independent. For metrics of
+rock glaciers, it draws rock glaciers.
 
 With --against, both models are scored on the same replicates. A difference
-above 0 means that PREDICTIONS scores higher (for brier_score and
-boundary_distance_m, worse)."""
+above 0 means that PREDICTIONS has the higher value. Higher is better, except for
+brier_score and boundary_distance_m."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -185,11 +186,11 @@ def _write_files(options: argparse.Namespace, evaluation: Evaluation) -> None:
 def _check_usage(options: argparse.Namespace) -> None:
     """Raise an error if options do not go together."""
     if options.model_card and options.against:
-        raise UsageError("--model-card is about one model: omit --against")
+        raise UsageError("--model-card cannot be combined with --against")
     if options.name == CONFIG_NAMES[0]:
         for name in ("outlines", "html", "map"):
             if getattr(options, name):
-                raise UsageError(f"--{name} needs predicted masks: --name {CONFIG_NAMES[1]}")
+                raise UsageError(f"--{name} needs --name {CONFIG_NAMES[1]}")
 
 
 def _map_file(text: str) -> Path:

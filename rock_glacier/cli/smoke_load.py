@@ -26,8 +26,8 @@ _HEADINGS = f"{'config':20}  {'split':10}  {'loaded':9}  {'examples':>8}  first 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add arguments and options."""
     parser.epilog = (
-        "Loads each config whole and streaming, and prints the number of examples of each split. "
-        "Without DATA_DIR and --repo-id, a synthetic sample is made and loaded."
+        "Loads each config twice, whole and streaming, and prints the number of examples of each "
+        "split. Without DATA_DIR and --repo-id, a synthetic sample is made and loaded."
     )
     shared_options.add_data_dir(parser, nargs="?")
     shared_options.add_repo_id(parser, default=None)
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Load, check and print a line for each config, way of loading and split."""
+    """Load, check and print a line for each config, loading mode and split."""
     if options.data_dir and options.repo_id:
         raise shared_options.UsageError("give either DATA_DIR or --repo-id")
     if options.revision and not options.repo_id:
@@ -101,7 +101,7 @@ def check_dataset(loaded: Mapping[str, Any], config: str) -> dict[str, tuple[int
         if not paths:
             raise InputError(f"{config}, {split}: has no examples")
         if len(set(paths)) < len(paths):
-            raise InputError(f"{config}, {split}: has a path twice")
+            raise InputError(f"{config}, {split}: two examples have the same path")
         results[split] = (len(paths), paths[0])
     return results
 
@@ -139,4 +139,4 @@ def _check_mask(mask: Any, place: str) -> None:
     try:
         mask_to_class_indices(mask)
     except ValueError as error:
-        raise InputError(f"{place}: its mask has other colours ({error})") from error
+        raise InputError(f"{place}: its mask has wrong colours ({error})") from error

@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--index",
         metavar="FILE",
         type=input_file,
-        help="tile index of the archives (default: DATA_DIR/tiles.parquet; if it is missing, "
-        "sites are searched for)",
+        help="tile index of the archives (default: DATA_DIR/tiles.parquet; if it does not exist, "
+        "the archives are searched for sites)",
     )
     add_num_proc(parser)
 

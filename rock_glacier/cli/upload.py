@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int | None:
     from rock_glacier.hub.upload import UploadOptions, upload
 
     if options.tag is not None and options.create_pr:
-        raise UsageError("--tag and --create-pr cannot be combined: tag the merged commit")
+        raise UsageError("--tag cannot be combined with --create-pr; tag the merged commit")
     if options.tag == "":
         raise UsageError("--tag is empty")
     upload_options = UploadOptions(

@@ -86,7 +86,7 @@ def test_page_shows_a_map_and_the_tables(indexed, tmp_path):
     file = tmp_path / "page.html"
     run_command("audit", indexed, *OPTIONS, "--html", file)
     page = file.read_text()
-    assert "48 of 48 tiles are located" in page
+    assert "Located: 48 of 48 tiles." in page
     assert page.count("<table>") == 3
     assert "Footprints of 48 tiles" in page
 

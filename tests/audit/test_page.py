@@ -128,13 +128,13 @@ def test_page_is_reproducible_and_has_no_path_of_the_machine(faulty, faulty_page
     assert str(faulty.parent) not in faulty_page
 
 
-def test_page_counts_findings_that_it_omits(data_dir):
+def test_page_counts_faults_that_it_omits(data_dir):
     members = {f"train/cordillera/{number}.txt": b"" for number in range(130)}
     write_zip(data_dir / "train.zip", {"train/cordillera/000.png": png(0), **members})
     page = Page(render(data_dir))
     assert "member-name 130" in page.text
     assert len(page.find("li")) == 100
-    assert "30 other findings" in page.text
+    assert "30 other faults" in page.text
 
 
 def test_conflicts_of_labels_and_masks_are_drawn(faulty_page):
