@@ -1,7 +1,7 @@
 """Draw a map of the located tiles: footprints by split, and the rock glaciers of their masks.
 
 The map has one panel per region. Its background is light and opaque, so it looks the same on a
-light and on a dark page. Its letters are readable when it is shown at half its width.
+light and on a dark page. Its text is readable when it is shown at half its width.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from rock_glacier_dataset import SPLIT_NAMES, TILE_SIZE
 SPLIT_COLOURS = {"train": "#0072b2", "validation": "#cc79a7", "test": "#d55e00"}
 """Blue, reddish purple and vermilion of Okabe and Ito, Color Universal Design (2008).
 
-The most different three of that palette, for all kinds of colour vision, without the colours of the
-classes and without yellow, which is too light.
+These three differ most, for all kinds of colour vision, if the colours of the classes and yellow,
+which is too light, are left out of the palette.
 """
 
 BACKGROUND = "#ffffff"
 """Colour around the panels."""
 
 TEXT_COLOUR = "#1f2630"
-"""Colour of letters."""
+"""Colour of text."""
 
 FAINT_COLOUR = "#5b6472"
-"""Colour of letters and lines that are less important."""
+"""Colour of text and lines that are less important."""
 
 STYLE: Any = {
     "font.size": 20,
@@ -202,12 +202,12 @@ def _bounds(tiles: pd.DataFrame) -> tuple[float, float, float, float]:
 
 
 def _find_detail(panels: list[_Panel]) -> _Panel | None:
-    """Return a panel of the part with the most rock glacier, if there is one large region."""
+    """Return a panel of the part that shows most rock glacier, if there is one large region."""
     left, bottom, right, top = panels[0].bounds
     if len(panels) > 1 or max(right - left, top - bottom) < 2 * _DETAIL:
         return None
     tiles = panels[0].tiles
-    # A candidate around each tile.
+    # There is a candidate around each tile.
     x = tiles["easting"].to_numpy() + (FOOTPRINT_WIDTH - _DETAIL) / 2
     y = tiles["northing"].to_numpy() - (FOOTPRINT_WIDTH + _DETAIL) / 2
     candidates = shapely.box(x, y, x + _DETAIL, y + _DETAIL)
@@ -318,7 +318,7 @@ def _format_degrees(value: float, directions: str, decimals: int) -> str:
 
 
 def _draw_rock_glaciers(axes: Axes, tiles: pd.DataFrame, masks: npt.NDArray[np.uint8]) -> None:
-    """Fill and outline the pixels that most masks show as rock glacier."""
+    """Fill and outline the pixels that are rock glacier in most of their masks."""
     masked = tiles[tiles["mask_share"] > 0]
     if masked.empty:
         return
@@ -333,7 +333,7 @@ def _merge_masks(tiles: pd.DataFrame, masks: npt.NDArray[np.uint8]) -> tuple[Any
 
     Returns:
         Easting of the columns, northing of the rows, and for each pixel the share of its masks that
-        show a rock glacier, masked if it has none, so outlines end at the edge of the masks.
+        show rock glacier. Pixels without masks are masked, so outlines end at the edge of masks.
     """
     left = tiles["easting"].min()
     top = tiles["northing"].max()

@@ -125,7 +125,7 @@ def _read_file(file: Path) -> geopandas.GeoDataFrame:
     for name, layer in layers.items():
         if layer.crs is None:
             fix = "Set it with GeoDataFrame.set_crs; a Shapefile has it in its .prj file"
-            raise InputError(f"{file}: does not say which CRS its coordinates have. {fix}.")
+            raise InputError(f"{file}: has no CRS (coordinate reference system). {fix}.")
         names = _find_names(layer, name)
         geometry = _check(layer.geometry.set_axis(names), file)
         outlines.append(geometry.rename("geometry").rename_axis("name").reset_index())

@@ -1,32 +1,33 @@
 """Group the tiles whose masks overlap, unless their images show different ground.
 
 Two masks with smooth edges can agree by chance if their common rectangle shows little of the edge.
-So only strong mask overlaps, with at least 100 boundary steps, form groups. Weaker ones are
-accepted if they agree, to the pixel, with the places of two tiles of one group. Among the 1,165
-masks of the release's test split that can be read, all 18,359 strong pairs agree with each other to
-the pixel and form 11 groups (447, 216, 144, 87, 87, 72, 53, 36, 9, 3 and 2 masks); 9 masks are left
-over. Of the 4,910 weaker pairs, 4,465 are accepted.
+So only strong mask overlaps, with at least 100 boundary steps (see `mask_overlaps`), form groups.
+Weaker overlaps are accepted if they agree, to the pixel, with the places of two tiles of one group.
+Among the 1,165 masks of the release's test split that can be read, all 18,359 strong pairs agree
+with each other to the pixel and form 11 groups (447, 216, 144, 87, 87, 72, 53, 36, 9, 3 and 2
+masks); 9 masks are left over. Of the 4,910 weaker pairs, 4,465 are accepted.
 
-A mask overlap says nothing about the images if the masks belong to other tiles, or are as simple as
-boxes. So the images of up to 64 pairs of each group are compared by phase correlation, within 2
-pixels of the offset of the masks. The group is rejected unless more than half of the pairs have a
-peak of at least 0.03. A pair with a flat image, such as snow or shadow without texture, neither
-confirms nor contradicts; a group of only such pairs is kept.
+Masks may belong to other tiles, or be as simple as boxes. Then their overlaps say nothing about the
+ground that the images show. So the images of up to 64 pairs of each group are compared by phase
+correlation, within 2 pixels of the offset of the masks. The group is rejected unless more than half
+of the pairs have a peak of at least 0.03. A pair with a flat image, such as snow or shadow without
+texture, neither confirms nor contradicts; a group of only such pairs is kept.
 
 How the threshold was chosen: of 6,000 pairs of real tiles of two places, at the offsets of true
 pairs, 0.2 % have such a peak. That is also the risk that a group of one pair is accepted wrongly;
 in larger groups it is smaller. No group was accepted in these tests:
 
 - The 300 early tiles with 138 masks of other tiles: none of the 515 strong pairs has such a peak.
-  All 17 groups are rejected, and the tiles are three sites as without masks.
-- The 300 early tiles with boxes of 30 to 110 pixels, three times: 1,117 to 1,515 strong pairs that
-  agree with each other, at most 0.3 % with such a peak; all 6 groups are rejected. So are all 38
-  groups if the tiles get masks of the release, three times.
+  All 17 groups are rejected, and the tiles form the same three sites as without masks.
+- The 300 early tiles with boxes of 30 to 110 pixels as masks, three times: of the 1,117 to 1,515
+  strong pairs that agree with each other, at most 0.3 % have such a peak. All 6 groups are
+  rejected.
+- The 300 early tiles with masks of the release, three times: all 38 groups are rejected.
 
-Masks that belong to their tiles, cut from a random pattern at the places of the 300 early tiles:
-96 % of the 2,537 strong pairs on two dates have such a peak, and 87 % of the pairs that share less
-than a quarter of a tile. All groups of at least 4 compared pairs are accepted, and 94 % of the
-groups of 1 to 3 pairs that form among 12 to 60 of these tiles.
+The opposite test used masks that belong to their tiles: they were cut from a random pattern at the
+places of the 300 early tiles. Of the 2,537 strong pairs on two dates, 96 % have such a peak; of the
+pairs that share less than a quarter of a tile, 87 %. All groups of at least 4 compared pairs are
+accepted, and 94 % of the groups of 1 to 3 pairs that form among 12 to 60 of these tiles.
 """
 
 from __future__ import annotations
@@ -152,8 +153,8 @@ def _correlate_pair(images: npt.NDArray[np.uint8], pair: Any) -> float:
 def _make_fault(members: pd.DataFrame, evidence: pd.Series) -> Fault:
     first = members.iloc[0]
     problem = (
-        f"its mask and the masks of {count(len(members) - 1, 'other tile')} fit together, but only "
-        f"{evidence['agree']} of {count(evidence['tested'], 'pair')} of their images do"
+        f"its mask and the masks of {count(len(members) - 1, 'other tile')} overlap, but the "
+        f"images agree in only {evidence['agree']} of {count(evidence['tested'], 'pair')}"
     )
     fix = "Check that each mask belongs to its tile and follows the edge of the rock glacier"
     return Fault("mask-unrelated", f"{first['archive']}: {first['path']}", problem, fix)

@@ -7,8 +7,8 @@ neighbouring pixels that differ. Masks do not change with the date of a tile.
 
 Method, as in `overlaps`:
 
-1. The common rectangle contains a corner of each mask. The anchors of a mask are, from each corner
-   and for each width that the rectangle may have, the first distinctive window, row by row. So the
+1. The common rectangle contains a corner of each mask. For each corner and each width that the
+   rectangle may have, the first distinctive window, row by row, is an anchor of the mask. So the
    rectangle holds an anchor of the first mask, and the second mask has an equal window.
 2. Every distinctive window of every mask is compared with the anchors by a hash. A window is hashed
    in its eight orientations, and the smallest hash is kept: it is the same in all orientations of
@@ -16,8 +16,9 @@ Method, as in `overlaps`:
    and an equal window fit together. The result is a candidate.
 3. Candidates are compared pixel by pixel over the whole common rectangle.
 
-So every overlap is found and nothing else, unless two hashes are equal by chance, which is unlikely
-with 64 bits, or thousands of anchors are equal, which happens if masks are drawn as boxes.
+So every overlap is found, and nothing else. There are two exceptions: hashes may be equal by
+chance, which is unlikely with 64 bits, and anchors are dropped if more than 2,000 are equal, which
+happens if masks are drawn as boxes.
 
 Measured on two cores:
 

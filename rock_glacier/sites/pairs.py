@@ -1,4 +1,4 @@
-"""Pairs of tiles that show the same ground: one row per pair, with all kinds of evidence."""
+"""Tables of the pairs of tiles that show the same ground, with all kinds of evidence."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ class Sites:
     Attributes:
         pairs: A row for each pair of tiles that show the same ground, sorted by `a` and `b`, which
             are row numbers of the tiles, `a` < `b`. `kinds` lists how the pair was found, the
-            strongest first: "overlap", "mask-overlap", "match". `kind` is the first, which gives
-            the link. Pixel (x, y) of tile a is pixel (x - `dx`, y - `dy`) of tile b after
+            strongest first: "overlap", "mask-overlap", "match". `kind` is the first of them, whose
+            link is used. Pixel (x, y) of tile a is pixel (x - `dx`, y - `dy`) of tile b after
             `orientation` was applied to b. `pixels` is the number of shared pixels. Mask overlaps
             have boundary `steps`, else 0; matches have `votes` and a `correlation`, else 0 and NaN.
         table: A row for each tile: `site`, `x`, `y` (int32) and `orientation` (int8), as in the
@@ -31,7 +31,7 @@ class Sites:
             mask without partner is a group of its own. -1 if a tile has no mask, an empty one, or
             one that does not belong to it.
         contradictions: The rows of `pairs` that contradict stronger ones. Positions ignore them.
-        faults: A warning `mask-unrelated` for each group of tiles with masks of other tiles.
+        faults: A warning `mask-unrelated` for each group of masks that do not fit their images.
     """
 
     pairs: pd.DataFrame
