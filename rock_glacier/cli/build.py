@@ -155,6 +155,8 @@ def _print_counts(built: Built, options: SplitOptions) -> None:
     if options.outlines is not None:
         located = tiles["easting"].notna().sum()
         output.text(f"located: {located:,} of {output.count(len(tiles), 'tile')}")
+        if located < len(tiles):
+            output.text("For the reasons, run: rock-glacier audit OUT --outlines PATH")
 
 
 def _print_notes(built: Built, options: SplitOptions) -> None:

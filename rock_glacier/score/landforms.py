@@ -53,14 +53,10 @@ class Landforms:
             `score` (mean of its pixels), `right_pixels` (how many of its pixels are rock glacier),
             `iou` and `owner` (label of the true rock glacier that it overlaps most, or else of the
             nearest; 0 if the site has none).
-        true_labels: The true rock glaciers on the mosaic.
-        predicted_labels: The predicted rock glaciers on the mosaic.
     """
 
     true: pd.DataFrame
     predicted: pd.DataFrame
-    true_labels: Labels
-    predicted_labels: Labels
 
 
 def find_landforms(mosaic: Mosaic, outlines: Any = None) -> Landforms:
@@ -70,36 +66,38 @@ def find_landforms(mosaic: Mosaic, outlines: Any = None) -> Landforms:
         mosaic: The merged tiles of the site.
         outlines: Outlines from `places.outlines.read_outlines`, or None.
     """
-    names: list[str] | str = ""
-    if outlines is None or mosaic.grid is None:
-        true_labels, _ = ndimage.label(mosaic.truth, _NEIGHBOURS)
-    else:
-        true_labels, names = _draw_outlines(mosaic, mosaic.grid, outlines)
-    predicted_labels, _ = ndimage.label(mosaic.predicted, _NEIGHBOURS)
-    true = _describe(true_labels, mosaic)
-    predicted = _describe(predicted_labels, mosaic)
+    true_labels, names = label_true(mosaic, outlines)
+    predicted_labels = label_predicted(mosaic)
+    edge = mosaic.is_covered & ~ndimage.binary_erosion(mosaic.is_covered, _NEIGHBOURS)
+    true = _describe(true_labels, mosaic, edge)
+    predicted = _describe(predicted_labels, mosaic, edge)
     shared = _intersect(true_labels, predicted_labels, true, predicted)
     matches = _match(shared)
 
     true["outline"] = names
     true["found_pixels"] = _sum_by_label(shared["true"], shared["pixels"], len(true))
     true["iou"] = _sum_by_label(matches["true"], matches["iou"], len(true))
-    true["distance"] = np.nan
-    predicted["score"] = ndimage.mean(mosaic.scores, predicted_labels, predicted["label"])
+    true["distance"] = _measure_distances(mosaic, matches, true_labels, predicted_labels)
+    scores = ndimage.mean(mosaic.scores, predicted_labels, predicted["label"])
+    predicted["score"] = np.asarray(scores, np.float64)
     predicted["right_pixels"] = _sum_by_label(shared["predicted"], shared["pixels"], len(predicted))
     predicted["iou"] = _sum_by_label(matches["predicted"], matches["iou"], len(predicted))
     predicted["owner"] = _find_owners(shared, true, predicted)
-    true_boxes = ndimage.find_objects(true_labels)
-    predicted_boxes = ndimage.find_objects(predicted_labels)
-    for match in matches[matches["iou"] >= FAIR].itertuples():
-        window = _enclose([true_boxes[match.true - 1], predicted_boxes[match.predicted - 1]])
-        is_covered = mosaic.is_covered[window]
-        boundaries = [
-            _boundary(true_labels[window] == match.true, is_covered),
-            _boundary(predicted_labels[window] == match.predicted, is_covered),
-        ]
-        true.loc[match.true - 1, "distance"] = _median_distance(*boundaries)
-    return Landforms(true, predicted, true_labels, predicted_labels)
+    return Landforms(true, predicted)
+
+
+def label_true(mosaic: Mosaic, outlines: Any = None) -> tuple[Labels, list[str]]:
+    """Return the true rock glaciers on a mosaic, and the names of their outlines."""
+    if outlines is None or mosaic.grid is None:
+        labels, number = ndimage.label(mosaic.truth, _NEIGHBOURS)
+        return labels, [""] * number
+    return _draw_outlines(mosaic, mosaic.grid, outlines)
+
+
+def label_predicted(mosaic: Mosaic) -> Labels:
+    """Return the predicted rock glaciers on a mosaic."""
+    labels, _ = ndimage.label(mosaic.predicted, _NEIGHBOURS)
+    return labels
 
 
 def tabulate(true: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:

@@ -15,18 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from rasterio import Affine
 
+from rock_glacier.places.outlines import PIXEL
 from rock_glacier.score.metrics import count_pixels
 from rock_glacier.score.predictions import MAX_VALUE
 from rock_glacier.score.truth import Truth
 from rock_glacier.sites.orientations import oriented
 from rock_glacier_dataset import TILE_SIZE
 
-PIXEL = 10
-"""Width of a pixel in metres."""
-
 Window = tuple[slice, slice]
-"""The rows and columns of a mosaic that a tile covers."""
+"""Rows and columns of a mosaic."""
 
 Numbers = npt.NDArray[Any]
 Flags = npt.NDArray[np.bool_]
@@ -46,6 +45,26 @@ class Grid:
     easting: float
     northing: float
 
+    @property
+    def transform(self) -> Affine:
+        """Takes column and row to easting and northing, as rasterio needs it."""
+        return Affine(PIXEL, 0, self.easting, 0, -PIXEL, self.northing)
+
+
+@dataclass(frozen=True)
+class PlacedTile:
+    """A tile of a mosaic.
+
+    Attributes:
+        row: Row of the tile in the truth.
+        orientation: The orientation to apply to the tile so that it fits the mosaic.
+        window: The rows and columns that it covers.
+    """
+
+    row: int
+    orientation: int
+    window: Window
+
 
 @dataclass(frozen=True)
 class Mosaic:
@@ -53,9 +72,7 @@ class Mosaic:
 
     Attributes:
         site: Number of the site.
-        tiles: A row for each tile, with the columns `x`, `y` and `orientation`. (x, y) is the
-            column and row of its upper left pixel in the arrays. The index is the row of the tile
-            in the truth.
+        tiles: The tiles, in the order of the truth.
         coverage: Number of tiles that show a pixel.
         truth: Whether a pixel is rock glacier.
         total: Sum of the predicted values of a pixel, from 0 to `MAX_VALUE` per tile.
@@ -65,7 +82,7 @@ class Mosaic:
     """
 
     site: int
-    tiles: pd.DataFrame
+    tiles: list[PlacedTile]
     coverage: Numbers
     truth: Flags
     total: Numbers
@@ -100,34 +117,29 @@ def make_mosaics(
     Yields:
         The mosaics, ordered by the number of the site.
     """
-    for _, places in truth.places.groupby("site"):
-        tiles = _lay_out(places)
+    places = truth.places
+    grids = _find_grids(places)
+    for site, tiles in _lay_out(places):
         coverage = _count_tiles(tiles)
         true_tiles = np.zeros_like(coverage)
         predicted_tiles = np.zeros_like(coverage)
         total = np.zeros_like(coverage, np.uint32)
-        for row, orientation, window in windows(tiles):
-            values = oriented(predicted[row], orientation)
-            true_tiles[window] += oriented(truth.values[row], orientation)
-            predicted_tiles[window] += values >= threshold * MAX_VALUE
-            total[window] += values
+        for tile in tiles:
+            values = oriented(predicted[tile.row], tile.orientation)
+            true_tiles[tile.window] += oriented(truth.values[tile.row], tile.orientation)
+            predicted_tiles[tile.window] += values >= threshold * MAX_VALUE
+            total[tile.window] += values
         is_covered = coverage > 0
         yield Mosaic(
-            site=int(places["site"].iloc[0]),
+            site=site,
             tiles=tiles,
             coverage=coverage,
             truth=is_covered & (2 * true_tiles >= coverage),
             total=total,
             predicted=is_covered & (total >= np.float32(threshold * MAX_VALUE) * coverage),
             agrees=(predicted_tiles == 0) | (predicted_tiles == coverage),
-            grid=_find_grid(places),
+            grid=grids.get(site),
         )
-
-
-def windows(tiles: pd.DataFrame) -> Iterator[tuple[int, int, Window]]:
-    """Yield row, orientation and window of each tile of `Mosaic.tiles`."""
-    for row, x, y, orientation in tiles[["x", "y", "orientation"]].itertuples():
-        yield row, orientation, (slice(y, y + TILE_SIZE), slice(x, x + TILE_SIZE))
 
 
 def count_ground(mosaic: Mosaic) -> Iterator[tuple[int, dict[str, float]]]:
@@ -138,13 +150,14 @@ def count_ground(mosaic: Mosaic) -> Iterator[tuple[int, dict[str, float]]]:
     tiles show, and `agreeing`, the number of shared pixels for which all tiles predict the same
     class.
     """
-    for row, _, window in windows(mosaic.tiles):
+    for tile in mosaic.tiles:
+        window = tile.window
         weights = 1 / mosaic.coverage[window]
         counts = count_pixels(mosaic.truth[window], mosaic.predicted[window], weights)
         is_shared = mosaic.coverage[window] > 1
         counts["shared"] = weights[is_shared].sum()
         counts["agreeing"] = weights[is_shared & mosaic.agrees[window]].sum()
-        yield row, counts
+        yield tile.row, counts
 
 
 def ground_weights(truth: Truth) -> npt.NDArray[np.float64]:
@@ -154,35 +167,50 @@ def ground_weights(truth: Truth) -> npt.NDArray[np.float64]:
     of its pixels, so the weights add up to the area that the tiles cover, measured in tiles.
     """
     weights = np.zeros(len(truth.paths))
-    for _, places in truth.places.groupby("site"):
-        tiles = _lay_out(places)
+    for _, tiles in _lay_out(truth.places):
         coverage = _count_tiles(tiles)
-        for row, _, window in windows(tiles):
-            weights[row] = (1 / coverage[window]).mean()
+        for tile in tiles:
+            weights[tile.row] = (1 / coverage[tile.window]).mean()
     return weights
 
 
-def _lay_out(places: pd.DataFrame) -> pd.DataFrame:
-    """Return the tiles of a site with `x` and `y` from 0."""
-    tiles = places[["x", "y", "orientation"]].astype(int)
-    tiles[["x", "y"]] -= tiles[["x", "y"]].min()
-    return tiles
+def _lay_out(places: pd.DataFrame) -> Iterator[tuple[int, list[PlacedTile]]]:
+    """Yield the number and the tiles of each site, in the order of the numbers."""
+    corners = places[["x", "y"]] - places.groupby("site")[["x", "y"]].transform("min")
+    columns = corners["x"].to_numpy(int)
+    rows = corners["y"].to_numpy(int)
+    orientations = places["orientation"].to_numpy(int)
+    tiles = [
+        PlacedTile(number, int(orientation), (slice(y, y + TILE_SIZE), slice(x, x + TILE_SIZE)))
+        for number, (x, y, orientation) in enumerate(zip(columns, rows, orientations, strict=True))
+    ]
+    for site, numbers in places.groupby("site").indices.items():
+        yield int(site), [tiles[number] for number in numbers]
 
 
-def _count_tiles(tiles: pd.DataFrame) -> Numbers:
+def _count_tiles(tiles: list[PlacedTile]) -> Numbers:
     """Return the number of tiles that show each pixel of a site."""
-    shape = (tiles["y"].max() + TILE_SIZE, tiles["x"].max() + TILE_SIZE)
-    coverage = np.zeros(shape, np.uint16)
-    for _, _, window in windows(tiles):
-        coverage[window] += 1
+    height = max(tile.window[0].stop for tile in tiles)
+    width = max(tile.window[1].stop for tile in tiles)
+    coverage = np.zeros((height, width), np.uint16)
+    for tile in tiles:
+        coverage[tile.window] += 1
     return coverage
 
 
-def _find_grid(places: pd.DataFrame) -> Grid | None:
-    """Find the place of a site from its located tiles."""
-    located = places[places["easting"].notna()].astype(float)
-    if located.empty:
-        return None
-    easting = located["easting"] - PIXEL * (located["x"] - places["x"].min())
-    northing = located["northing"] + PIXEL * (located["y"] - places["y"].min())
-    return Grid(int(located["epsg"].iloc[0]), easting.median(), northing.median())
+def _find_grids(places: pd.DataFrame) -> dict[int, Grid]:
+    """Find the places of the sites with located tiles, by the number of the site."""
+    corners = places.groupby("site")[["x", "y"]].transform("min")
+    located = pd.DataFrame(
+        {
+            "epsg": places["epsg"],
+            "easting": places["easting"] - PIXEL * (places["x"] - corners["x"]),
+            "northing": places["northing"] + PIXEL * (places["y"] - corners["y"]),
+        }
+    ).dropna()
+    sites = places["site"].loc[located.index]
+    medians = located.astype(float).groupby(sites).median()
+    return {
+        int(row.Index): Grid(int(row.epsg), row.easting, row.northing)
+        for row in medians.itertuples()
+    }

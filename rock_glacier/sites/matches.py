@@ -10,24 +10,25 @@
    place of its peak is the offset of the match.
 4. The candidate is confirmed if the peak is at least 0.045. Candidates with at least 4 votes are
    also confirmed if the gradient magnitudes of the two tiles correlate over the common rectangle:
-   at least 0.25, and at least 18 / sqrt(pixels), which is more below 5,184 pixels.
+   at least 0.25, or at least 18 / sqrt(pixels) if the rectangle has fewer than 5,184 pixels.
 
-A false pair can put two places into one site, which moves tiles to other splits; a missed pair can
-be a leak between splits. The thresholds were chosen to avoid false pairs, on two tests:
+A false pair can join two places in one site, which moves tiles to other splits. A missed pair can
+leave shared ground between splits. The thresholds were chosen to avoid false pairs, on two tests:
 
 - 11,700 synthetic tiles of different scenes: none of the 46,803 candidates is confirmed. Their
   highest peak is 0.040; 7 are above 0.035. The gradients confirm none of the 14 candidates with at
   least 4 votes, but would confirm 367 with fewer votes.
 - The 300 early tiles in random orientations: none of the 40,131 pairs that share no ground, 26,588
-  of which are of two places, is confirmed. The same holds for the tiles as they are, and after JPEG
-  of quality 90. With a threshold of 0.035, one pair is false in each of these two cases.
+  of which are of two places, is confirmed. The same holds for the tiles in their own orientations,
+  and after JPEG compression of quality 90. With a threshold of 0.035, each of these two cases has
+  one false pair.
 
 In random orientations, 1,955 of the 3,854 pairs on two dates that share at least 16 x 16 pixels are
 confirmed (1,290 by gradients alone): 313 of 1,000 that share less than a quarter of a tile, 310 of
 828 up to half, 706 of 1,211 up to three quarters, and 626 of 815 above. All orientations are right;
-89 % of the offsets are exact and all but one are within 1 pixel. Most other pairs end at one site
-through other tiles. This depends on how dense the tiles are. Share of the pairs on two dates that
-end at one site, in random subsets of the 300 tiles:
+89 % of the offsets are exact and all but one are within 1 pixel. Most of the other pairs are still
+in one site, through other tiles. How many depends on how dense the tiles are. Share of the pairs on
+two dates that end at one site, in random subsets of the 300 tiles:
 
 ===================== ======= ===== =========== ==============
 tiles                 subsets pairs all matches gradients only
