@@ -19,11 +19,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyproj
+import shapely
+from rasterio.features import rasterize
+from rasterio.transform import array_bounds
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from rock_glacier.score.mosaics import PIXEL, Flags, Grid, Mosaic, Window
+from rock_glacier.places.outlines import PIXEL
+from rock_glacier.score.mosaics import Flags, Grid, Mosaic, Window
 
 GOOD = 0.5
 """IoU from which a rock glacier is found and a prediction is right. Above it, an object can match
@@ -34,6 +39,8 @@ FAIR = 0.25
 
 Labels = npt.NDArray[np.int32]
 """The number of the rock glacier that each pixel of a mosaic belongs to, from 1, or 0."""
+
+_WGS84 = 4326  # EPSG code
 
 _NEIGHBOURS = np.ones((3, 3), np.bool_)  # a pixel and the eight around it
 
@@ -73,17 +80,20 @@ def find_landforms(mosaic: Mosaic, outlines: Any = None) -> Landforms:
     predicted = _describe(predicted_labels, mosaic, edge)
     shared = _intersect(true_labels, predicted_labels, true, predicted)
     matches = _match(shared)
-
-    true["outline"] = names
-    true["found_pixels"] = _sum_by_label(shared["true"], shared["pixels"], len(true))
-    true["iou"] = _sum_by_label(matches["true"], matches["iou"], len(true))
-    true["distance"] = _measure_distances(mosaic, matches, true_labels, predicted_labels)
-    scores = ndimage.mean(mosaic.scores, predicted_labels, predicted["label"])
-    predicted["score"] = np.asarray(scores, np.float64)
-    predicted["right_pixels"] = _sum_by_label(shared["predicted"], shared["pixels"], len(predicted))
-    predicted["iou"] = _sum_by_label(matches["predicted"], matches["iou"], len(predicted))
-    predicted["owner"] = _find_owners(shared, true, predicted)
-    return Landforms(true, predicted)
+    return Landforms(
+        true.assign(
+            outline=names,
+            found_pixels=_sum_by_label(shared["true"], shared["pixels"], len(true)),
+            iou=_sum_by_label(matches["true"], matches["iou"], len(true)),
+            distance=_measure_distances(mosaic, true_labels, predicted_labels, matches),
+        ),
+        predicted.assign(
+            score=ndimage.mean(mosaic.scores, predicted_labels, predicted["label"]),
+            right_pixels=_sum_by_label(shared["predicted"], shared["pixels"], len(predicted)),
+            iou=_sum_by_label(matches["predicted"], matches["iou"], len(predicted)),
+            owner=_find_owners(shared, true, predicted),
+        ),
+    )
 
 
 def label_true(mosaic: Mosaic, outlines: Any = None) -> tuple[Labels, list[str]]:
@@ -154,21 +164,20 @@ def area_km2(table: pd.DataFrame) -> pd.Series[float]:
 def _draw_outlines(mosaic: Mosaic, grid: Grid, outlines: Any) -> tuple[Labels, list[str]]:
     """Draw the outlines on a mosaic: a pixel belongs to the outline that its centre is in.
 
+    If outlines overlap, the pixel belongs to the smallest.
+
     Returns:
         The labels and the names of the outlines on the covered ground.
     """
-    import rasterio.features
-    import rasterio.transform
-
-    transform = rasterio.transform.from_origin(grid.easting, grid.northing, PIXEL, PIXEL)
     height, width = mosaic.coverage.shape
-    bounds = rasterio.transform.array_bounds(height, width, transform)
-    projected = outlines.to_crs(grid.epsg)
-    shown = projected.iloc[projected.sindex.intersection(bounds)]
-    labels = np.zeros(mosaic.coverage.shape, np.int32)
-    if len(shown):
+    labels = np.zeros((height, width), np.int32)
+    bounds = array_bounds(height, width, grid.transform)
+    in_degrees = shapely.box(*_to_degrees(grid.epsg).transform_bounds(*bounds))
+    shown = outlines.iloc[outlines.sindex.query(in_degrees, sort=True)].to_crs(grid.epsg)
+    shown = shown.iloc[np.argsort(-shown.area, kind="stable")]  # the smallest is drawn last
+    if len(shown):  # rasterio < 1.4 raises an error if there is nothing to draw
         shapes = zip(shown.geometry, range(1, len(shown) + 1), strict=True)
-        rasterio.features.rasterize(shapes, out=labels, transform=transform)
+        rasterize(shapes, out=labels, transform=grid.transform)
     labels[~mosaic.is_covered] = 0
     used = np.unique(labels[labels > 0])
     renumbered = np.zeros(len(shown) + 1, np.int32)
@@ -176,33 +185,43 @@ def _draw_outlines(mosaic: Mosaic, grid: Grid, outlines: Any) -> tuple[Labels, l
     return renumbered[labels], shown["name"].iloc[used - 1].tolist()
 
 
-def _describe(labels: Labels, mosaic: Mosaic) -> pd.DataFrame:
-    """Return a row for each label: site, size, centre and whether it is at the edge."""
+def _describe(labels: Labels, mosaic: Mosaic, edge: Flags) -> pd.DataFrame:
+    """Return a row for each label: site, size, centre and whether it is at the edge.
+
+    Args:
+        labels: The rock glaciers.
+        mosaic: The merged tiles of the site.
+        edge: Whether a pixel is at the edge of the covered ground.
+    """
     rows, columns = np.nonzero(labels)
     numbers = labels[rows, columns] - 1
     pixels = np.bincount(numbers)
-    table = pd.DataFrame({"site": mosaic.site, "label": np.arange(pixels.size) + 1})
-    table["pixels"] = pixels
-    table["x"] = np.bincount(numbers, columns + 0.5) / pixels
-    table["y"] = np.bincount(numbers, rows + 0.5) / pixels
-    table["longitude"] = np.nan
-    table["latitude"] = np.nan
+    x = np.bincount(numbers, columns + 0.5) / pixels
+    y = np.bincount(numbers, rows + 0.5) / pixels
+    longitude = latitude = np.full(pixels.size, np.nan)
     if mosaic.grid is not None:
-        easting = mosaic.grid.easting + PIXEL * table["x"]
-        northing = mosaic.grid.northing - PIXEL * table["y"]
-        to_degrees = _transformer(mosaic.grid.epsg)
-        table["longitude"], table["latitude"] = to_degrees.transform(easting, northing)
-    inside = ndimage.binary_erosion(mosaic.is_covered, _NEIGHBOURS)
-    table["is_at_edge"] = table["label"].isin(labels[~inside])
-    return table
+        longitude, latitude = _to_degrees(mosaic.grid.epsg).transform(
+            mosaic.grid.easting + PIXEL * x, mosaic.grid.northing - PIXEL * y
+        )
+    label = np.arange(pixels.size) + 1
+    return pd.DataFrame(
+        {
+            "site": mosaic.site,
+            "label": label,
+            "pixels": pixels,
+            "x": x,
+            "y": y,
+            "longitude": longitude,
+            "latitude": latitude,
+            "is_at_edge": np.isin(label, labels[edge]),
+        }
+    )
 
 
 @functools.cache
-def _transformer(epsg: int) -> Any:
+def _to_degrees(epsg: int) -> pyproj.Transformer:
     """Return the transformation from a UTM zone to longitude and latitude."""
-    import pyproj
-
-    return pyproj.Transformer.from_crs(epsg, 4326, always_xy=True)
+    return pyproj.Transformer.from_crs(epsg, _WGS84, always_xy=True)
 
 
 def _intersect(
@@ -211,13 +230,15 @@ def _intersect(
     """Return a row for each pair that shares pixels: `true`, `predicted`, `pixels` and `iou`."""
     is_shared = (true_labels > 0) & (predicted_labels > 0)
     base = len(predicted) + 1
-    pairs = base * true_labels[is_shared].astype(np.int64) + predicted_labels[is_shared]
-    codes, pixels = np.unique(pairs, return_counts=True)
-    shared = pd.DataFrame({"true": codes // base, "predicted": codes % base, "pixels": pixels})
-    true_pixels = true["pixels"].to_numpy()[shared["true"] - 1]
-    predicted_pixels = predicted["pixels"].to_numpy()[shared["predicted"] - 1]
-    shared["iou"] = shared["pixels"] / (true_pixels + predicted_pixels - shared["pixels"])
-    return shared
+    codes = base * true_labels[is_shared].astype(np.int64) + predicted_labels[is_shared]
+    pairs, pixels = np.unique(codes, return_counts=True)
+    true_label, predicted_label = np.divmod(pairs, base)
+    true_pixels = true["pixels"].to_numpy()[true_label - 1]
+    predicted_pixels = predicted["pixels"].to_numpy()[predicted_label - 1]
+    iou = pixels / (true_pixels + predicted_pixels - pixels)
+    return pd.DataFrame(
+        {"true": true_label, "predicted": predicted_label, "pixels": pixels, "iou": iou}
+    )
 
 
 def _match(shared: pd.DataFrame) -> pd.DataFrame:
@@ -226,10 +247,27 @@ def _match(shared: pd.DataFrame) -> pd.DataFrame:
     predicted, columns = np.unique(shared["predicted"], return_inverse=True)
     iou = np.zeros((true.size, predicted.size))
     iou[rows, columns] = shared["iou"]
-    chosen = linear_sum_assignment(iou, maximize=True)
-    matches = pd.DataFrame({"true": true[chosen[0]], "predicted": predicted[chosen[1]]})
-    matches["iou"] = iou[chosen]
-    return matches[matches["iou"] > 0]
+    chosen_rows, chosen_columns = linear_sum_assignment(iou, maximize=True)
+    is_chosen = np.zeros(iou.shape, np.bool_)
+    is_chosen[chosen_rows, chosen_columns] = True
+    return shared[is_chosen[rows, columns]]
+
+
+def _measure_distances(
+    mosaic: Mosaic, true_labels: Labels, predicted_labels: Labels, matches: pd.DataFrame
+) -> npt.NDArray[np.float64]:
+    """Return the distance between the boundaries of each true rock glacier and its match."""
+    true_boxes = ndimage.find_objects(true_labels)
+    predicted_boxes = ndimage.find_objects(predicted_labels)
+    distances = np.full(len(true_boxes), np.nan)
+    for match in matches[matches["iou"] >= FAIR].itertuples():
+        window = _enclose([true_boxes[match.true - 1], predicted_boxes[match.predicted - 1]])
+        is_covered = mosaic.is_covered[window]
+        distances[match.true - 1] = _median_distance(
+            _boundary(true_labels[window] == match.true, is_covered),
+            _boundary(predicted_labels[window] == match.predicted, is_covered),
+        )
+    return distances
 
 
 def _sum_by_label(labels: pd.Series[int], values: pd.Series[Any], number: int) -> npt.NDArray[Any]:

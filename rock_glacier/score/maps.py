@@ -13,14 +13,15 @@ import rasterio
 import rasterio.features
 import shapely
 import shapely.geometry
-from rasterio.transform import Affine, from_origin
+from rasterio import Affine
 from rasterio.windows import Window
 
 from rock_glacier.faults import InputError
 from rock_glacier.output import new_file
+from rock_glacier.places.outlines import PIXEL
 from rock_glacier.score.evaluation import Evaluation
-from rock_glacier.score.landforms import area_km2, find_landforms
-from rock_glacier.score.mosaics import PIXEL, Grid, Mosaic
+from rock_glacier.score.landforms import area_km2, label_predicted
+from rock_glacier.score.mosaics import Grid, Mosaic
 
 _WGS84 = 4326  # EPSG code
 _LAYER = "predictions"
@@ -78,8 +79,7 @@ def _trace_predictions(evaluation: Evaluation) -> geopandas.GeoDataFrame:
     for mosaic in evaluation.mosaics():
         if mosaic.grid is None:
             continue
-        landforms = find_landforms(mosaic, evaluation.outlines)
-        predicted = landforms.predicted
+        predicted = evaluation.predicted[evaluation.predicted["site"] == mosaic.site]
         columns = {
             "site": predicted["site"],
             "score": predicted["score"],
@@ -87,7 +87,7 @@ def _trace_predictions(evaluation: Evaluation) -> geopandas.GeoDataFrame:
             "iou": predicted["iou"],
             "overlap": predicted["right_pixels"] / predicted["pixels"],
         }
-        geometry = _trace(landforms.predicted_labels, _transform(mosaic.grid))
+        geometry = _trace(label_predicted(mosaic), mosaic.grid.transform)
         tables.append(geopandas.GeoDataFrame(columns, geometry=geometry, crs=mosaic.grid.epsg))
     if len({table.crs for table in tables}) > 1:
         tables = [table.to_crs(_WGS84) for table in tables]
@@ -125,7 +125,7 @@ def _write_raster(evaluation: Evaluation, file: Path) -> None:
         dtype="float32",
         nodata=np.nan,
         crs=corner.epsg,
-        transform=_transform(corner),
+        transform=corner.transform,
         tiled=True,
         compress="deflate",
         sparse_ok=True,
@@ -146,7 +146,3 @@ def _add_scores(raster: rasterio.io.DatasetWriter, mosaic: Mosaic, corner: Grid)
     # The rectangle of a site may contain tiles of another site.
     scores = np.where(mosaic.is_covered, mosaic.scores, raster.read(1, window=window))
     raster.write(scores, 1, window=window)
-
-
-def _transform(grid: Grid) -> Affine:
-    return from_origin(grid.easting, grid.northing, PIXEL, PIXEL)

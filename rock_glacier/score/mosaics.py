@@ -184,8 +184,9 @@ def _lay_out(places: pd.DataFrame) -> Iterator[tuple[int, list[PlacedTile]]]:
         PlacedTile(number, int(orientation), (slice(y, y + TILE_SIZE), slice(x, x + TILE_SIZE)))
         for number, (x, y, orientation) in enumerate(zip(columns, rows, orientations, strict=True))
     ]
-    for site, numbers in places.groupby("site").indices.items():
-        yield int(site), [tiles[number] for number in numbers]
+    sites = places["site"].to_numpy(int)
+    for numbers in places.groupby("site").indices.values():
+        yield int(sites[numbers[0]]), [tiles[number] for number in numbers]
 
 
 def _count_tiles(tiles: list[PlacedTile]) -> Numbers:

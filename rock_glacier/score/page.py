@@ -18,8 +18,8 @@ from PIL import Image, ImageFilter
 from rock_glacier import audit
 from rock_glacier.output import count
 from rock_glacier.score.evaluation import Evaluation
-from rock_glacier.score.landforms import FAIR, GOOD, area_km2, find_landforms
-from rock_glacier.score.mosaics import Flags, Mosaic, windows
+from rock_glacier.score.landforms import FAIR, GOOD, area_km2, label_predicted, label_true
+from rock_glacier.score.mosaics import Flags, Mosaic, Window
 from rock_glacier.score.report import table_of_metrics
 from rock_glacier.sites.orientations import oriented
 
@@ -112,17 +112,15 @@ def _draw(
         }
         if rows["true"].empty and rows["predicted"].empty:
             continue
-        landforms = find_landforms(mosaic, evaluation.outlines)
-        labels = {"true": landforms.true_labels, "predicted": landforms.predicted_labels}
+        true_labels, _ = label_true(mosaic, evaluation.outlines)
+        labels = {"true": true_labels, "predicted": label_predicted(mosaic)}
         ground = _paint(mosaic, evaluation.truth.images)
         for kind, table in rows.items():
             areas = table.assign(area_km2=area_km2(table))
             for row, landform in areas.iterrows():
                 window = _around(labels[kind] == landform["label"])
                 image = _draw_boundaries(
-                    ground[window],
-                    landforms.true_labels[window] > 0,
-                    landforms.predicted_labels[window] > 0,
+                    ground[window], true_labels[window] > 0, mosaic.predicted[window]
                 )
                 picture = Picture(_encode(image), *image.size, _describe(landform))
                 yield (kind, row), picture
@@ -132,12 +130,12 @@ def _paint(mosaic: Mosaic, images: npt.NDArray[np.uint8] | None) -> npt.NDArray[
     """Return the tiles of a site in their places, the last on top, as RGB."""
     ground = np.full((*mosaic.coverage.shape, 3), _BACKGROUND, np.uint8)
     if images is not None:
-        for row, orientation, window in windows(mosaic.tiles):
-            ground[window] = oriented(images[row], orientation)
+        for tile in mosaic.tiles:
+            ground[tile.window] = oriented(images[tile.row], tile.orientation)
     return ground
 
 
-def _around(area: Flags) -> tuple[slice, slice]:
+def _around(area: Flags) -> Window:
     """Return the rows and columns of an area with some ground around it."""
     rows = np.flatnonzero(area.any(axis=1))
     columns = np.flatnonzero(area.any(axis=0))
