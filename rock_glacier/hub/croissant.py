@@ -144,10 +144,11 @@ def describe(card: DatasetCard, folder: Path, *, repo_id: str, is_sample: bool =
 
 
 def _read_section(text: str, heading: str) -> str:
-    """Return the paragraphs of a section, without subsections, pictures, captions and fences."""
+    """Return the paragraphs of a section, without subsections, pictures, captions and links."""
     section = text.partition(f"# {heading}\n")[2]
     section = re.split("^#", section, maxsplit=1, flags=re.MULTILINE)[0]
     section = re.sub("^```.*\n", "", section, flags=re.MULTILINE)
+    section = re.sub(r"(?<!!)\[([^\]]+)\]\([^)]*\)", r"\1", section)
     paragraphs = [
         paragraph
         for paragraph in section.strip().split("\n\n")

@@ -297,8 +297,8 @@ def _draw_overlap(tiles: TileSet, placed: pd.DataFrame, pairs: pd.DataFrame) -> 
     share = _percent(pair.pixels / TILE_SIZE**2)
     panels[0].set_xlabel(f"framed: the same pixels, {share} of each tile", loc="left")
     alt = (
-        f"A tile of the split {splits[pair.a]}, a tile of the split {splits[pair.b]}, and both in "
-        f"place. A frame shows the {share} of their pixels that they share."
+        f"Two tiles, of the splits {splits[pair.a]} and {splits[pair.b]}, and both in place. A "
+        f"frame shows the {share} of their pixels that they share."
     )
     paths = f"`{placed['path'][pair.a]}` and `{placed['path'][pair.b]}`"
     caption = f"{paths} share {share} of their pixels."

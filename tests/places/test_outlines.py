@@ -283,6 +283,13 @@ def test_outlines_far_apart_have_rasters_of_their_own():
     assert east.pixels[50:150, 50:150].all()
 
 
+def test_parts_of_one_outline_are_in_regions_of_their_own():
+    squares = squares_at((0, 0), (20_000, 0))
+    single = squares.dissolve()
+    widths = [raster.pixels.shape for raster in rasterise_regions(single, margin=500)]
+    assert widths == [(200, 200), (200, 200)]
+
+
 def test_a_long_region_is_cut_into_squares():
     """A chain of 174 km; a raster shows the outlines of its neighbours within the margin."""
     outlines = squares_at(*((100, 2_900 * number) for number in range(60)))
