@@ -19,6 +19,8 @@ from scipy.sparse import csr_array
 
 from rock_glacier.score.bootstrap import Array, Statistic
 
+_ROUNDING = 1e-9  # more than the rounding error of a mean of scores
+
 
 def class_statistic(labels: npt.NDArray[np.int64], scores: Array, threshold: float) -> Statistic:
     """Return the statistic of image-classification.
@@ -32,7 +34,8 @@ def class_statistic(labels: npt.NDArray[np.int64], scores: Array, threshold: flo
         Function that computes accuracy, balanced_accuracy, precision, recall, f1, roc_auc,
         average_precision and brier_score.
     """
-    is_glaciar = labels.astype(np.float64)
+    is_glaciar = (labels == 1).astype(np.float64)
+    is_cordillera = 1 - is_glaciar
     predicted = (scores >= threshold).astype(np.float64)
     squared_error = (scores - is_glaciar) ** 2
     order = np.argsort(-scores, kind="stable")
@@ -40,20 +43,22 @@ def class_statistic(labels: npt.NDArray[np.int64], scores: Array, threshold: flo
     last = np.flatnonzero(np.diff(scores[order], append=-1.0))
 
     def statistic(weights: Array) -> dict[str, Array]:
+        # No sum is a difference of others, which would not be exactly 0 if a class is missing.
         tiles = weights.sum(axis=1)
         glaciar = weights @ is_glaciar
-        cordillera = tiles - glaciar
+        cordillera = weights @ is_cordillera
         positives = weights @ predicted
         true_positives = weights @ (predicted * is_glaciar)
-        true_negatives = cordillera - (positives - true_positives)
+        true_negatives = weights @ ((1 - predicted) * is_cordillera)
         recall = _divide(true_positives, glaciar)
 
         # Cumulative weights of both classes, from the highest score down.
         ordered = weights[:, order]
         ranked_glaciar = np.cumsum(ordered * is_glaciar[order], axis=1)[:, last]
-        ranked = np.cumsum(ordered, axis=1)[:, last]
+        ranked_cordillera = np.cumsum(ordered * is_cordillera[order], axis=1)[:, last]
+        ranked = ranked_glaciar + ranked_cordillera
         new_glaciar = np.diff(ranked_glaciar, prepend=0.0, axis=1)
-        new_cordillera = np.diff(ranked - ranked_glaciar, prepend=0.0, axis=1)
+        new_cordillera = np.diff(ranked_cordillera, prepend=0.0, axis=1)
         precisions = np.nan_to_num(_divide(ranked_glaciar, ranked))
         # Trapezoids: the area under the curve of true positives over false positives.
         area = (new_cordillera * (ranked_glaciar - new_glaciar / 2)).sum(axis=1)
@@ -103,7 +108,8 @@ def site_statistic(
 
     def statistic(weights: Array) -> dict[str, Array]:
         tiles = weights[:, is_glaciar] @ is_of_site
-        is_found = _divide(weights[:, is_glaciar] @ scores_of_site, tiles) >= threshold
+        means = _divide(weights[:, is_glaciar] @ scores_of_site, tiles)
+        is_found = means >= threshold - _ROUNDING
         times = tiles / sizes
         return {"site_recall": _divide((times * is_found).sum(axis=1), times.sum(axis=1))}
 

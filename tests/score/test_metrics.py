@@ -62,6 +62,17 @@ def test_class_metrics_of_one_class_are_undefined(label, score, names):
     assert undefined(result) == names
 
 
+def test_weights_of_one_class_give_undefined_metrics():
+    """Sums of weights such as 1 / 3 have rounding errors, which must not look like a class."""
+    generator = np.random.default_rng(0)
+    weights = generator.random((200, 301)) * generator.integers(0, 3, (200, 301))
+    scores = generator.random(301)
+    for label in (0, 1):
+        result = class_statistic(np.full(301, label), scores, 0.5)(weights)
+        assert np.isnan(result["balanced_accuracy"]).all()
+        assert np.isnan(result["roc_auc"]).all()
+
+
 def test_site_recall_equals_that_of_a_plain_loop():
     """In a replicate, a site counts as often as its tiles on average."""
     generator = np.random.default_rng(3)
@@ -80,6 +91,12 @@ def test_site_recall_equals_that_of_a_plain_loop():
                 total += share
                 found += share * (np.average(scores[of_site], weights=times[of_site]) >= 0.5)
         assert result[row] == pytest.approx(found / total)
+
+
+def test_a_mean_score_equal_to_the_threshold_is_found():
+    """In floating-point numbers, the mean of six times 0.1 is less than 0.1."""
+    arrays = (np.ones(6, int), np.full(6, 0.1), np.zeros(6, int))
+    assert site_statistic(*arrays, 0.1)(np.ones((1, 6)))["site_recall"] == 1
 
 
 def test_site_recall_without_glaciar_tiles_is_undefined():
