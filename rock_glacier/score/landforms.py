@@ -174,9 +174,9 @@ def _draw_outlines(mosaic: Mosaic, grid: Grid, outlines: Any) -> tuple[Labels, l
     bounds = array_bounds(height, width, grid.transform)
     in_degrees = shapely.box(*_to_degrees(grid.epsg).transform_bounds(*bounds))
     shown = outlines.iloc[outlines.sindex.query(in_degrees, sort=True)].to_crs(grid.epsg)
-    shown = shown.iloc[np.argsort(-shown.area, kind="stable")]  # the smallest is drawn last
     if len(shown):  # rasterio < 1.4 raises an error if there is nothing to draw
-        shapes = zip(shown.geometry, range(1, len(shown) + 1), strict=True)
+        largest_first = np.argsort(-shown.area)
+        shapes = zip(shown.geometry.iloc[largest_first], largest_first + 1, strict=True)
         rasterize(shapes, out=labels, transform=grid.transform)
     labels[~mosaic.is_covered] = 0
     used = np.unique(labels[labels > 0])

@@ -243,6 +243,19 @@ def test_outlines_are_the_rock_glaciers_of_located_sites(located):
     assert second.true["pixels"].tolist() == [400]
 
 
+def test_overlapping_outlines_leave_their_pixels_to_the_smallest(located):
+    """Whatever their order, so an outline within another is not lost."""
+    empty = scene(shape=(168, 228))
+    first, _ = located.mosaics([empty, scene()], [empty, scene()])
+    inner = (20, 40, 30, 30)
+    outer = (10, 50, 50, 20)
+    for names in (("a", "b"), ("b", "a")):
+        outlines = outlines_of(**dict(zip(names, (inner, outer), strict=True)))
+        true = find_landforms(first, outlines.sort_values("name")).true
+        assert true["outline"].tolist() == ["a", "b"]
+        assert true.set_index("outline")["pixels"].loc[list(names)].tolist() == [100, 1100]
+
+
 def test_centres_of_located_rock_glaciers(located):
     empty = scene(shape=(168, 228))
     first, second = located.mosaics(
