@@ -39,9 +39,9 @@ ground_ count each place once. To find true and predicted rock glaciers, the til
 of each site are merged. docs/scoring.md defines all metrics.
 
 Intervals of landform recall and precision are Wilson intervals. All others come
-from a bootstrap. It draws sites if the split has at least 30, and blocks of sites
-otherwise, because tiles that share ground are not independent. For metrics of
-rock glaciers, it draws rock glaciers.
+from a bootstrap. It draws blocks of sites, because tiles that share ground are not
+independent, or sites if there are no blocks or at least 30 sites of similar size.
+For metrics of rock glaciers, it draws rock glaciers.
 
 With --against, both models are scored on the same replicates. A difference
 above 0 means that PREDICTIONS has the higher value. Higher is better, except for

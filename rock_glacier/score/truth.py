@@ -36,9 +36,9 @@ from rock_glacier_dataset import (
 CLASSIFICATION = CONFIG_NAMES[0]
 
 MANY_SITES = 30
-"""With at least this many sites, the bootstrap draws sites. Blocks of one site share no ground, but
-are similar, so they are drawn only if there are too few sites for intervals."""
-
+"""If the sites are equivalent to at least this many of equal size, the bootstrap draws sites. Blocks
+of one site share no ground, but are similar, so they are drawn only if there are too few sites for
+intervals, or if a few sites have most of the tiles."""
 
 _ROWS_AT_ONCE = 256  # of a Parquet file, about 10 MB with images
 
@@ -109,7 +109,7 @@ class Truth:
             return Clusters("tile", np.arange(len(self.paths)))
         sites = Clusters("site", self.index.groupby("site").ngroup().to_numpy())
         blocks = Clusters("block", self.index.groupby(["site", "block"]).ngroup().to_numpy())
-        if sites.number >= MANY_SITES or sites.number == blocks.number:
+        if sites.effective >= MANY_SITES or sites.number == blocks.number:
             return sites
         return blocks
 

@@ -83,6 +83,17 @@ def test_sites_are_drawn_if_there_are_many(tmp_path, sites, blocks_per_site, uni
         assert truth.clusters.ids.tolist() == [site_of[path] for path in truth.paths]
 
 
+def test_blocks_are_drawn_if_a_site_has_most_tiles(tmp_path):
+    """Forty sites: one has 40 tiles in four blocks, the others have one tile each."""
+    paths = [f"test/cordillera/{tile}.png" for tile in range(79)]
+    data_dir = make_data_dir(tmp_path / "data", dict.fromkeys(paths, png(0)))
+    sites = [max(0, tile - 39) for tile in range(79)]
+    blocks = [tile % 4 if tile < 40 else 0 for tile in range(79)]
+    write_index_of(data_dir / "tiles.parquet", paths, sites, blocks)
+    clusters = load_truth(CONFIGS[0], "test", data_dir=str(data_dir)).clusters
+    assert (clusters.unit, clusters.number) == ("block", 43)
+
+
 def test_without_an_index_each_tile_is_a_cluster(sample_copy):
     (sample_copy / "tiles.parquet").unlink(missing_ok=True)
     truth = load_truth(CONFIGS[0], "test", data_dir=str(sample_copy))
