@@ -36,8 +36,8 @@ from rock_glacier_dataset import (
 CLASSIFICATION = CONFIG_NAMES[0]
 
 MANY_SITES = 30
-"""If the sites are equivalent to at least this many of equal size, the bootstrap draws sites. Blocks
-of one site share no ground, but are similar, so they are drawn only if there are too few sites for
+"""The bootstrap draws sites if they are equivalent to at least this many of equal size. Blocks of
+one site share no ground, but are similar, so they are drawn only if there are too few sites for
 intervals, or if a few sites have most of the tiles."""
 
 _ROWS_AT_ONCE = 256  # of a Parquet file, about 10 MB with images
