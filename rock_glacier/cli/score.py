@@ -196,6 +196,6 @@ def _check_usage(options: argparse.Namespace) -> None:
 def _map_file(text: str) -> Path:
     """Read the name of a map to write from the command line."""
     file = output_file(text)
-    if file.suffix not in _MAPS:
+    if file.suffix.lower() not in _MAPS:
         raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(_MAPS)}")
     return file

@@ -38,6 +38,10 @@ ROCK_GLACIER = "rock glacier"
 PREDICTION = "predicted rock glacier"
 """Unit of the shares of predicted rock glaciers that are right."""
 
+MIN_MASKED = 0.5
+"""Smallest share of the outlines on the tiles that their masks confirm. The curators' outlines have
+0.9 on the release's test split."""
+
 GROUP = "prediction group"
 """Unit of other metrics of predictions: all predictions that belong to one rock glacier."""
 
@@ -128,7 +132,8 @@ def evaluate(
         truth.check_locations("--outlines")
     model = _measure(predictions, truth, threshold, outlines)
     parts = _bootstrap(model, truth, model.groups)
-    notes = [*_notes_on_truth(truth, outlines), *_notes_on_clusters(parts)]
+    notes = [*_notes_on_truth(truth, outlines), *_notes_on_outlines(outlines, model.true)]
+    notes += _notes_on_clusters(parts)
     notes += _notes_on_undefined(predictions.source, parts)
     comparison = None
     if against is not None:
@@ -350,6 +355,19 @@ def _notes_on_truth(truth: Truth, outlines: Any) -> Iterator[str]:
         yield (
             f"The outlines were not used at {count(int((~is_located).sum()), 'site')} without "
             "coordinates: the rock glaciers there are the connected parts of the masks."
+        )
+
+
+def _notes_on_outlines(outlines: Any, true: pd.DataFrame) -> Iterator[str]:
+    """Yield a note if outlines seem to belong to other tiles."""
+    if outlines is None:
+        return
+    shown = true[true["outline"] != ""]
+    masked = shown["masked_pixels"].sum() / max(shown["pixels"].sum(), 1)
+    if masked < MIN_MASKED:
+        yield (
+            f"The outlines hardly fit the masks: of their area on the tiles, {masked:.0%} is rock "
+            "glacier in the masks. Check that they belong to these tiles."
         )
 
 

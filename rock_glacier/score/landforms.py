@@ -53,7 +53,8 @@ class Landforms:
         true: A row for each true rock glacier. Columns: `site`, `label`, `pixels`, `x` and `y`
             (centre, in pixels of the mosaic), `longitude` and `latitude` (centre; NaN if the site
             is not located), `is_at_edge` (whether it touches the edge of the covered ground),
-            `outline` (its name, or an empty text), `found_pixels` (how many of its pixels are
+            `outline` (its name, or an empty text), `masked_pixels` (how many of its pixels are rock
+            glacier in the masks), `found_pixels` (how many of its pixels are
             predicted), `iou` (with its match, or 0) and `distance` (median distance in metres
             between its boundary and that of its match; NaN if their IoU is less than `FAIR`).
         predicted: A row for each predicted rock glacier. Columns as above up to `is_at_edge`; then
@@ -83,6 +84,7 @@ def find_landforms(mosaic: Mosaic, outlines: Any = None) -> Landforms:
     return Landforms(
         true.assign(
             outline=names,
+            masked_pixels=np.bincount(true_labels[mosaic.truth], minlength=len(true) + 1)[1:],
             found_pixels=_sum_by_label(shared["true"], shared["pixels"], len(true)),
             iou=_sum_by_label(matches["true"], matches["iou"], len(true)),
             distance=_measure_distances(mosaic, true_labels, predicted_labels, matches),

@@ -55,7 +55,7 @@ def write_map(evaluation: Evaluation, file: Path) -> None:
     ):
         # GDAL warns about a temporary name with another extension.
         written = Path(folder, file.name)
-        if file.suffix == ".tif":
+        if file.suffix.lower() == ".tif":
             _write_raster(evaluation, written)
         else:
             _write_polygons(_trace_predictions(evaluation), written)
@@ -63,9 +63,9 @@ def write_map(evaluation: Evaluation, file: Path) -> None:
 
 
 def _write_polygons(polygons: geopandas.GeoDataFrame, file: Path) -> None:
-    if file.suffix == ".parquet":
+    if file.suffix.lower() == ".parquet":
         polygons.to_parquet(file, index=False, schema_version="1.1.0")
-    elif file.suffix == ".geojson":
+    elif file.suffix.lower() == ".geojson":
         located = polygons.to_crs(_WGS84)
         located.to_file(file, driver="GeoJSON", layer=_LAYER, RFC7946="YES")
     else:

@@ -20,7 +20,12 @@ from rock_glacier.output import count
 from rock_glacier.score.evaluation import Evaluation
 from rock_glacier.score.landforms import FAIR, GOOD, area_km2, label_predicted, label_true
 from rock_glacier.score.mosaics import Flags, Mosaic, Window
-from rock_glacier.score.report import table_of_metrics
+from rock_glacier.score.report import (
+    count_landforms,
+    method_lines,
+    table_of_differences,
+    table_of_metrics,
+)
 from rock_glacier.sites.orientations import oriented
 
 # False predictions that are drawn, the largest first. The JSON report lists all.
@@ -74,6 +79,10 @@ def render_page(evaluation: Evaluation) -> str:
         lstrip_blocks=True,
     )
     environment.filters["count"] = count
+    tables = {"Metrics": table_of_metrics(evaluation.metrics)}
+    if evaluation.against is not None:
+        other = Path(evaluation.against.predictions).name
+        tables[f"Difference from {other}"] = table_of_differences(evaluation.against)
     css = Path(audit.__file__).with_name("page.css")
     return environment.get_template("page.html.jinja").render(
         name=Path(evaluation.predictions.source).name,
@@ -83,7 +92,9 @@ def render_page(evaluation: Evaluation) -> str:
         true_colour=_TRUE_COLOUR,
         predicted_colour=_PREDICTED_COLOUR,
         found=int((true["iou"] >= GOOD).sum()),
-        metrics=table_of_metrics(evaluation.metrics),
+        landforms=count_landforms(evaluation),
+        tables=tables,
+        method=list(method_lines(evaluation)),
         rock_glaciers=[pictures["true", row] for row in true.index],
         false_predictions=[pictures["predicted", row] for row in false.index],
         false=int((predicted["iou"] < FAIR).sum()),
@@ -171,7 +182,7 @@ def _encode(image: Image.Image) -> str:
 
 def _describe(landform: pd.Series[Any]) -> str:
     """Describe a true or predicted rock glacier in one line."""
-    parts = [f"IoU {landform['iou']:.2f}", f"{landform['area_km2']:.2f} km²"]
+    parts = [f"IoU {landform['iou']:.2f}", f"{landform['area_km2']:.4f} km²"]
     if landform["is_at_edge"]:
         parts.append("cut by the edge of the tiles")
     site = f"site {landform['site']}"

@@ -11,12 +11,13 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from rock_glacier.output import count
 from rock_glacier.score.bootstrap import LEVEL, REPLICATES
-from rock_glacier.score.evaluation import PREDICTION, Evaluation
+from rock_glacier.score.evaluation import PREDICTION, Comparison, Evaluation
 from rock_glacier.score.landforms import FAIR, GOOD, area_km2
 from rock_glacier.score.truth import CLASSIFICATION
 from rock_glacier_dataset import REPO_ID
 
 _DIGITS = 4  # decimal places
+_DIGITS_OF_METRES = 1  # decimal places of metrics in metres
 
 
 def table_lines(evaluation: Evaluation) -> Iterator[str]:
@@ -25,16 +26,22 @@ def table_lines(evaluation: Evaluation) -> Iterator[str]:
     tiles = count(len(truth.paths), "tile")
     yield f"{truth.config}, split {truth.split}: {tiles} of {truth.source}"
     if truth.config != CLASSIFICATION:
-        yield _count_landforms(evaluation)
+        yield count_landforms(evaluation)
     yield ""
     yield from table_of_metrics(evaluation.metrics).to_string().split("\n")
     yield ""
     if evaluation.against is not None:
-        table = table_of_metrics(evaluation.against.differences, "difference")
-        table.insert(0, "other", evaluation.against.values.map(_number))
         yield f"Difference from {evaluation.against.predictions}:"
-        yield from table.to_string().split("\n")
+        yield from table_of_differences(evaluation.against).to_string().split("\n")
         yield ""
+    yield from method_lines(evaluation)
+    for note in evaluation.notes:
+        yield f"Note: {note}"
+
+
+def method_lines(evaluation: Evaluation) -> Iterator[str]:
+    """Yield lines about the threshold, and about how the intervals were made."""
+    truth = evaluation.truth
     if truth.config == CLASSIFICATION:
         yield f"Tiles with a score of at least {evaluation.threshold:g} are predicted as glaciar."
     else:
@@ -49,8 +56,6 @@ def table_lines(evaluation: Evaluation) -> Iterator[str]:
     for clusters in evaluation.clusters:
         drawn = count(clusters.number, clusters.unit)
         yield f"Drawn: {drawn}, equivalent to {clusters.effective:.1f} of equal size."
-    for note in evaluation.notes:
-        yield f"Note: {note}"
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -84,7 +89,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _count_landforms(evaluation: Evaluation) -> str:
+def count_landforms(evaluation: Evaluation) -> str:
     """Count the true and the predicted rock glaciers, and add up their areas."""
     true = evaluation.rock_glaciers
     text = f"{count(len(true), 'rock glacier')} of {area_km2(true).sum():.2f} km2"
@@ -127,8 +132,11 @@ def to_model_card(evaluation: Evaluation, model_name: str) -> str:
         model_name: Name of the model.
     """
     truth = evaluation.truth
+    name = "RockGlacier"  # `pretty_name` of the dataset card
+    if truth.is_sample:
+        name += " (synthetic sample)"
     results = []
-    for name, metric in _to_objects(evaluation.metrics).items():
+    for metric_name, metric in _to_objects(evaluation.metrics).items():
         if metric["value"] is None:
             continue
         arguments: dict[str, Any] = {
@@ -142,11 +150,11 @@ def to_model_card(evaluation: Evaluation, model_name: str) -> str:
             EvalResult(
                 task_type=truth.config,
                 dataset_type=REPO_ID,
-                dataset_name="RockGlacier",  # `pretty_name` of the dataset card
+                dataset_name=name,
                 dataset_config=truth.config,
                 dataset_split=truth.split,
                 dataset_revision=truth.commit,
-                metric_type=name,
+                metric_type=metric_name,
                 metric_value=round(metric["value"], _DIGITS),
                 metric_args=arguments,
             )
@@ -156,19 +164,31 @@ def to_model_card(evaluation: Evaluation, model_name: str) -> str:
 
 def table_of_metrics(metrics: pd.DataFrame, value_name: str = "value") -> pd.DataFrame:
     """Return a table of texts, a row for each metric."""
-    ends = metrics["low"].map(_number) + " to " + metrics["high"].map(_number)
+    ends = _format(metrics["low"]) + " to " + _format(metrics["high"])
     ends = ends.where(metrics["low"].notna(), "none")
     return pd.DataFrame(
         {
-            value_name: metrics["value"].map(_number),
+            value_name: _format(metrics["value"]),
             f"{LEVEL:.0%} interval": ends,
             "over": metrics["unit"] + "s",
         }
     )
 
 
-def _number(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.{_DIGITS}f}"
+def table_of_differences(comparison: Comparison) -> pd.DataFrame:
+    """Return a table of texts: each metric of the other model, and the difference."""
+    table = table_of_metrics(comparison.differences, "difference")
+    table.insert(0, "other", _format(comparison.values))
+    return table
+
+
+def _format(values: pd.Series[float]) -> pd.Series[str]:
+    """Format the values of metrics, indexed by name."""
+    texts = {}
+    for name, value in values.items():
+        digits = _DIGITS_OF_METRES if str(name).endswith("_m") else _DIGITS
+        texts[name] = "undefined" if math.isnan(value) else f"{value:.{digits}f}"
+    return pd.Series(texts)
 
 
 def _to_objects(table: pd.DataFrame) -> dict[Any, dict[str, Any]]:

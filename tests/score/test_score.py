@@ -285,6 +285,17 @@ def test_outlines_name_the_rock_glaciers(score, write_masks, data_dir):
     assert result["metrics"]["area_producers_accuracy"]["value"] > 0.99
 
 
+def test_outlines_of_other_tiles_come_with_a_note(score, write_masks, data_dir, tmp_path):
+    folder = write_masks("a", 0)
+    outlines = geopandas.read_file(data_dir / "outlines.geojson")
+    moved = outlines.set_geometry(outlines.translate(0.005, 0.005))
+    moved.to_file(tmp_path / "moved.geojson")
+    right = score(folder, *MASKS, "--outlines", data_dir / "outlines.geojson")["notes"]
+    wrong = score(folder, *MASKS, "--outlines", tmp_path / "moved.geojson")["notes"]
+    assert any(note.startswith("The outlines hardly fit") for note in wrong)
+    assert not any(note.startswith("The outlines hardly fit") for note in right)
+
+
 def test_scores_and_masks_are_thresholded(score, masks, tmp_path):
     """A pixel with the score 0.6 is rock glacier from 0.5, but not from 0.7."""
     for path, mask in masks.items():
@@ -323,6 +334,15 @@ def test_the_page_shows_each_rock_glacier_worst_first(score, write_masks, tmp_pa
     assert str(tmp_path) not in page
 
 
+def test_the_page_compares_models(score, write_masks, tmp_path):
+    file = tmp_path / "page.html"
+    result = score(write_masks("a", 30), *MASKS, "--against", write_masks("b", 3), "--html", file)
+    page = file.read_text(encoding="utf-8")
+    assert "Difference from b" in page
+    assert page.count('<th scope="row">') == 2 * len(result["metrics"])
+    assert str(tmp_path) not in page
+
+
 def test_the_table_shows_every_metric(write_masks, data_dir, capsys):
     assert run_command("score", write_masks("a", 3), *MASKS, "--data-dir", data_dir) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -344,6 +364,7 @@ def test_the_model_card_is_read_by_the_hub_s_client(score, write_masks, capsys):
     ends = [round(iou["low"], 4), round(iou["high"], 4)]
     assert arguments["confidence_interval"] == ends
     assert results["iou"].dataset_split == "test"
+    assert "synthetic" in results["iou"].dataset_name
 
 
 def test_wrong_predictions_end_with_status_1(write_scores, data_dir, capsys, tmp_path):
