@@ -1,6 +1,6 @@
 """Measure speed by hand: `python tests/benchmark.py prepare` or `python tests/benchmark.py audit`.
 
-Both compare with a limit in the same run, because ratios change less between machines than seconds
+Both compare with a reference in the same run, because ratios change less between machines than seconds
 do. Run them on a quiet machine. docs/performance.md has the last figures.
 """
 
@@ -35,17 +35,17 @@ _PLACES = 585  # 20 tiles each are as many as the release has
 _TILES_PER_PLACE = 20
 
 
-def compare(name: str, function: Callable[[], object], limit: Callable[[], object]) -> None:
-    """Print the median seconds of a function, and the median of their ratio to those of a limit."""
+def compare(name: str, function: Callable[[], object], reference: Callable[[], object]) -> None:
+    """Print the median seconds of a function, and the median of their ratio to those of a reference."""
     seconds = []
     ratios = []
     for run in range(_RUNS + 1):
-        limit_taken = measure(limit)
+        reference_taken = measure(reference)
         taken = measure(function)
         if run > 0:  # the first run warms up
             seconds.append(taken)
-            ratios.append(taken / limit_taken)
-    ratio = f"{statistics.median(ratios):.2f} x the limit"
+            ratios.append(taken / reference_taken)
+    ratio = f"{statistics.median(ratios):.2f} x the reference"
     spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
     print(f"{name}: {statistics.median(seconds):.2f} s, {ratio} ({spread})")
 
