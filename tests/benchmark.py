@@ -1,7 +1,7 @@
 """Measure speed by hand: `python tests/benchmark.py prepare` or `python tests/benchmark.py audit`.
 
-Both compare with a reference in the same run, because ratios change less between machines than seconds
-do. Run them on a quiet machine. docs/performance.md has the last figures.
+Both compare with a reference in the same run, because ratios change less between machines than
+seconds do. Run them on a quiet machine. docs/performance.md has the last figures.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TILES_PER_PLACE = 20
 
 
 def compare(name: str, function: Callable[[], object], reference: Callable[[], object]) -> None:
-    """Print the median seconds of a function, and the median of their ratio to those of a reference."""
+    """Print the median seconds of a function, and their median ratio to those of a reference."""
     seconds = []
     ratios = []
     for run in range(_RUNS + 1):
