@@ -132,5 +132,6 @@ def test_the_same_tiles_give_the_same_picture():
     index = make_tiles([EASTING, EASTING + 1_000], splits=["train", "test"], shares=0.5)
     masks = np.stack([LEFT_HALF, LEFT_HALF])
     first, second = to_pixels(draw(index, masks)), to_pixels(draw(index, masks))
-    assert first.shape[1] == 1640
+    # Versions of matplotlib round sizes differently.
+    assert first.shape[1] in (1639, 1640)
     assert np.array_equal(first, second)
