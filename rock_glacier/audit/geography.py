@@ -82,7 +82,7 @@ def _name_column(distance: int) -> str:
 def _make_footprints(located: pd.DataFrame) -> npt.NDArray[Any]:
     """Return the footprints as shapely polygons, in the UTM zone of most tiles."""
     zones = located["epsg"].astype(int)
-    footprints = footprint_squares(located)
+    footprints = footprint_squares(located["easting"], located["northing"])
     main_zone = zones.mode().iloc[0]
     for zone in set(zones) - {main_zone}:
         is_there = (zones == zone).to_numpy()

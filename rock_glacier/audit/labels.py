@@ -162,7 +162,7 @@ def _find_outlines_on_cordillera(table: pd.DataFrame, outlines: Any) -> Iterator
     names = outlines["name"].to_list()
     for zone, located in tiles.groupby("epsg"):
         shapes = outlines.geometry.to_crs(int(zone)).to_numpy()
-        footprints = footprint_squares(located)
+        footprints = footprint_squares(located["easting"], located["northing"])
         tree = shapely.STRtree(footprints)
         outline_rows, tile_rows = tree.query(shapes, predicate="intersects")
         shared = shapely.intersection(shapes[outline_rows], footprints[tile_rows])

@@ -18,18 +18,18 @@ FOOTPRINT_WIDTH = TILE_SIZE * PIXEL
 """Width of a footprint in metres."""
 
 
-def footprint_squares(tiles: pd.DataFrame) -> npt.NDArray[np.object_]:
-    """Make the footprint of each tile in its own UTM zone.
+def footprint_squares(easting: npt.ArrayLike, northing: npt.ArrayLike) -> npt.NDArray[np.object_]:
+    """Make the footprints of located tiles, each in its own UTM zone.
 
     Args:
-        tiles: A row for each located tile, with the columns `easting` and `northing`: the upper
-            left corner in metres.
+        easting: Of the upper left corner of each footprint, in metres, shape (tiles,).
+        northing: Of the same corner, in metres, shape (tiles,).
 
     Returns:
         Array of shape (tiles,): polygons in metres.
     """
-    west = tiles["easting"].to_numpy(np.float64)
-    north = tiles["northing"].to_numpy(np.float64)
+    west = np.asarray(easting, np.float64)
+    north = np.asarray(northing, np.float64)
     squares = shapely.box(west, north - FOOTPRINT_WIDTH, west + FOOTPRINT_WIDTH, north)
     return np.asarray(squares, object)
 
@@ -49,9 +49,7 @@ def footprint_polygons(
         which differ from the sides of the square by less than 0.1 m.
     """
     zones = np.asarray(epsg, np.int64)
-    west = np.asarray(easting, np.float64)
-    north = np.asarray(northing, np.float64)
-    squares = shapely.box(west, north - FOOTPRINT_WIDTH, west + FOOTPRINT_WIDTH, north)
+    squares = footprint_squares(easting, northing)
     for zone in np.unique(zones):
         rows = zones == zone
         squares[rows] = geopandas.GeoSeries(squares[rows], crs=int(zone)).to_crs("EPSG:4326")

@@ -211,7 +211,7 @@ def _find_detail(panels: list[_Panel]) -> _Panel | None:
     x = tiles["easting"].to_numpy() + (FOOTPRINT_WIDTH - _DETAIL) / 2
     y = tiles["northing"].to_numpy() - (FOOTPRINT_WIDTH + _DETAIL) / 2
     candidates = shapely.box(x, y, x + _DETAIL, y + _DETAIL)
-    footprints = footprint_squares(tiles)
+    footprints = footprint_squares(tiles["easting"], tiles["northing"])
     candidate, tile = shapely.STRtree(footprints).query(candidates, predicate="contains")
     best = np.bincount(candidate, tiles["mask_share"].to_numpy()[tile]).argmax()
     shown = tiles[shapely.intersects(footprints, candidates[best])]
@@ -362,7 +362,7 @@ def _merge_masks(tiles: pd.DataFrame, masks: npt.NDArray[np.uint8]) -> tuple[Any
 
 def _draw_footprints(axes: Axes, tiles: pd.DataFrame, colour: str) -> None:
     """Fill and outline the ground that the tiles of a split cover, and draw each footprint."""
-    footprints = geopandas.GeoSeries(footprint_squares(tiles))
+    footprints = geopandas.GeoSeries(footprint_squares(tiles["easting"], tiles["northing"]))
     ground = footprints.union_all()
     # Draw fainter lines if they are dense: share of the ground that they would hide.
     coverage = footprints.area.sum() / ground.area

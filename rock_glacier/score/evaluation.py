@@ -39,8 +39,8 @@ PREDICTION = "predicted rock glacier"
 """Unit of the shares of predicted rock glaciers that are right."""
 
 MIN_MASKED = 0.5
-"""Smallest share of the outlines on the tiles that their masks confirm. The curators' outlines have
-0.9 on the release's test split."""
+"""Smallest share of the outlines on the tiles that their masks confirm. On the release's test
+split, the masks and the curators' outlines have an IoU of 0.86 to 0.97."""
 
 GROUP = "prediction group"
 """Unit of other metrics of predictions: all predictions that belong to one rock glacier."""
